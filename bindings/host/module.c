@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -211,6 +212,15 @@ static int host_mkdir(lua_State *L)
     return 2;
 }
 
+// clock() -> seconds of a clock that only moves forward.
+static int host_clock(lua_State *L)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    lua_pushnumber(L, (double)now.tv_sec + (double)now.tv_nsec * 1e-9);
+    return 1;
+}
+
 // session(on): the REPL runs, see interrupt_session.
 static int host_session(lua_State *L)
 {
@@ -259,8 +269,8 @@ static int open_module(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"readline", host_readline}, {"remember", host_remember}, {"isatty", host_isatty}, {"width", host_width},
-        {"glob", host_glob}, {"mkdir", host_mkdir}, {"session", host_session}, {"attach", host_attach},
-        {"libraries", host_libraries}, {NULL, NULL},
+        {"glob", host_glob}, {"mkdir", host_mkdir}, {"clock", host_clock}, {"session", host_session},
+        {"attach", host_attach}, {"libraries", host_libraries}, {NULL, NULL},
     };
     const struct tree *tree = lua_touserdata(L, lua_upvalueindex(1));
     lua_newtable(L);

@@ -1,0 +1,79 @@
+-- What a session prints: values, and errors without the session's own frames.
+
+local inspect = require "aijit.inspect"
+
+local M = {}
+
+--- Colours for a terminal; all of them empty text where there is none.
+---@param enabled boolean
+---@return table<string, string>
+function M.style(enabled)
+  if enabled then return {red = "\27[31m", dim = "\27[2m", bold = "\27[1m", off = "\27[0m"} end
+  return {red = "", dim = "", bold = "", off = ""}
+end
+
+--- The values of an expression as text; nil when there are none. Short ones share a line.
+---@param values {n: integer, [integer]: any}
+---@param width integer
+---@return string?
+function M.values(values, width)
+  if values.n == 0 then return nil end
+  local texts, total = {}, 0
+  for i = 1, values.n do
+    texts[i] = inspect.inspect(values[i], {width = width - 1})
+    total = texts[i]:find("\n", 1, true) and math.huge or total + #texts[i] + 4
+  end
+  return table.concat(texts, total <= width and "    " or "\n")
+end
+
+--- The message of an error of any type.
+---@param err any
+---@return string
+function M.message(err)
+  if type(err) == "string" then return err end
+  local meta = debug.getmetatable(err)
+  if type(meta) == "table" and rawget(meta, "__tostring") then
+    local ok, text = pcall(tostring, err)
+    if ok then return text end
+  end
+  return ("(error object is a %s value) %s"):format(type(err), inspect.inspect(err))
+end
+
+-- The stack from the frame that failed down to the chunk that was typed, which runs below the outermost xpcall.
+local function frames(traceback)
+  local list = {}
+  for line in traceback:gmatch("\n(\t[^\n]*)") do list[#list + 1] = line end
+  for i = #list, 1, -1 do
+    if list[i]:find("[C]: in function 'xpcall'", 1, true) then
+      for k = #list, i, -1 do list[k] = nil end
+      break
+    end
+  end
+  -- A failure in the typed line itself needs no stack.
+  local useful = false
+  for _, line in ipairs(list) do
+    local noise = line:find("^\t%[C%]: in function 'error'") or line:find("^\t%[builtin#") or line:find(": in main chunk$")
+    if not noise then useful = true end
+  end
+  return useful and list or {}
+end
+
+--- For xpcall: message and trimmed traceback, separated by a line break.
+---@param err any
+---@return string
+function M.describe(err)
+  local list = frames(debug.traceback("", 2))
+  table.insert(list, 1, M.message(err))
+  return table.concat(list, "\n")
+end
+
+--- Seconds with a unit in which they can be read.
+---@param seconds number
+---@return string
+function M.duration(seconds)
+  if seconds < 1e-3 then return ("%.3g us"):format(seconds * 1e6) end
+  if seconds < 1 then return ("%.3g ms"):format(seconds * 1e3) end
+  return ("%.3g s"):format(seconds)
+end
+
+return M
