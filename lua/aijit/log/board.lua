@@ -1,0 +1,140 @@
+--- Where a program's values meet its loggers: who is due is decided when a step begins, so that nothing is computed for nobody.
+
+local class = require "aijit.class"
+local Logger = require "aijit.log.logger"
+local system = require "aijit.bindings.system"
+
+---@class aijit.LogBoard
+local Board = class("LogBoard")
+
+function Board:__init()
+  self.loggers = {}
+  self._due = {}
+  self._wants = {}
+  self._line = nil
+end
+
+--- Adds loggers.
+---@param ... aijit.Logger
+function Board:add(...)
+  for i = 1, select("#", ...) do
+    local logger = select(i, ...)
+    if not class.is(logger, Logger) then
+      error(("add_logger: argument %d is %s, not a logger such as ai.log.Stdout()"):format(i,
+        logger == nil and "nil" or "a " .. type(logger)), 2)
+    end
+    table.insert(self.loggers, logger)
+  end
+end
+
+--- Begins a line. Until `finish`, values are taken for those loggers that are due.
+---@param about table the line's step, samples, epoch, phase, elapsed, progress, total
+---@param force? boolean every logger is due
+function Board:begin(about, force)
+  local now, due, wants = system.monotonic(), {}, {}
+  for _, logger in ipairs(self.loggers) do
+    if logger:due(about.phase, now, force or false, about) then
+      due[#due + 1] = logger
+      for kind in pairs(logger.kinds) do wants[kind] = true end
+    end
+  end
+  about.scalars, about.texts, about.images = {}, {}, {}
+  self._due, self._wants, self._line = due, wants, about
+  self._place, self._count = {}, {}
+end
+
+--- Whether a value of this kind would reach a logger now.
+---@param kind "scalar"|"text"|"image"
+---@return boolean
+function Board:wants(kind) return self._line ~= nil and self._wants[kind] == true end
+
+local function number_of(name, value)
+  if type(value) == "cdata" then
+    local ok, number = pcall(function() return value:item() end)
+    if ok then value = number end
+  end
+  if type(value) ~= "number" then
+    error(("log_scalar: '%s' is %s: a number or a tensor of one element is wanted"):format(name, tostring(value)), 3)
+  end
+  return value
+end
+
+--- Logs a number. Several of one name in a line, as in a validation of many batches, give their mean.
+---@param name string "a/b" groups names
+---@param value number|any a number, a tensor of one element, or a function that gives one; it is called only when it is needed
+---@param weight? number in the mean; 1 without it
+function Board:scalar(name, value, weight)
+  if not self:wants("scalar") then return end
+  if type(value) == "function" then value = value() end
+  value, weight = number_of(name, value), weight or 1
+  local scalars, place = self._line.scalars, self._place[name]
+  if not place then
+    place = #scalars + 1
+    self._place[name], self._count[name] = place, weight
+    scalars[place] = {name, value}
+  else
+    local count = self._count[name] + weight
+    scalars[place][2] = scalars[place][2] + (value - scalars[place][2]) * (weight / count)
+    self._count[name] = count
+  end
+end
+
+-- Texts and images: the first of a name in a line counts, and the others are not computed.
+local function first_of(self, kind, name)
+  if not self:wants(kind) then return false end
+  local key = kind .. ":" .. name
+  if self._place[key] then return false end
+  self._place[key] = true
+  return true
+end
+
+--- Logs a text.
+---@param name string
+---@param value string|fun(): string
+function Board:text(name, value)
+  if not first_of(self, "text", name) then return end
+  if type(value) == "function" then value = value() end
+  table.insert(self._line.texts, {name, tostring(value)})
+end
+
+--- Logs one image or a batch of them, with or without captions.
+---@param name string
+---@param value any images as `aijit.log.picture` takes them, or a function that gives images and captions
+---@param captions? string[]
+function Board:image(name, value, captions)
+  if not first_of(self, "image", name) then return end
+  if type(value) == "function" then value, captions = value() end
+  table.insert(self._line.images, {name = name, images = value, captions = captions})
+end
+
+--- Ends the line and hands it to the loggers that were due.
+function Board:finish()
+  local line = self._line
+  if not line then return end
+  self._line = nil
+  line.time = system.time()
+  for _, logger in ipairs(self._due) do logger:write(line) end
+end
+
+--- Starts every logger.
+---@param run {name: string, dir: string?, config: table?}
+function Board:start(run)
+  for _, logger in ipairs(self.loggers) do logger:start(run) end
+end
+
+--- A message for people.
+---@param message string
+function Board:status(message)
+  for _, logger in ipairs(self.loggers) do logger:status(message) end
+end
+
+--- Ends every logger; one that fails to end does not keep the others from it.
+function Board:stop()
+  self._line = nil
+  for _, logger in ipairs(self.loggers) do
+    local ok, problem = pcall(logger.stop, logger)
+    if not ok then io.stderr:write("a logger did not end well: ", tostring(problem), "\n") end
+  end
+end
+
+return Board

@@ -1,0 +1,154 @@
+--- The bytes of TensorBoard event files: protocol buffers, CRC-32C, and the frame around each record.
+--
+-- record = length as u64, masked CRC of the length as u32, data, masked CRC of the data as u32; all little-endian.
+-- masked(c) = rotate_right(c, 15) + 0xa282ead8. The messages are those of tensorflow/core/util/event.proto.
+
+local bit = require "bit"
+
+local event = {}
+
+local band, bor, bxor, rshift, lshift = bit.band, bit.bor, bit.bxor, bit.rshift, bit.lshift
+
+-- CRC-32C (Castagnoli), reflected polynomial 0x82f63b78.
+local crc_table = {}
+for i = 0, 255 do
+  local c = i
+  for _ = 1, 8 do c = band(c, 1) == 1 and bxor(rshift(c, 1), 0x82f63b78) or rshift(c, 1) end
+  crc_table[i] = c
+end
+
+--- CRC-32C of a text.
+---@param text string
+---@return integer 0 to 2^32 - 1
+function event.crc32c(text)
+  local c = -1
+  for i = 1, #text do c = bxor(crc_table[band(bxor(c, text:byte(i)), 255)], rshift(c, 8)) end
+  return bxor(c, -1) % 2 ^ 32
+end
+
+--- A number in `bytes` bytes, the lowest first.
+local function little(value, bytes)
+  local parts = {}
+  for i = 1, bytes do
+    parts[i] = string.char(value % 256)
+    value = math.floor(value / 256)
+  end
+  return table.concat(parts)
+end
+
+local function masked_crc(text)
+  local c = event.crc32c(text)
+  local rotated = bor(rshift(c, 15), lshift(c, 17))
+  return (rotated % 2 ^ 32 + 0xa282ead8) % 2 ^ 32
+end
+
+--- A record of an event file.
+---@param data string
+---@return string
+function event.frame(data)
+  local length = little(#data, 8)
+  return length .. little(masked_crc(length), 4) .. data .. little(masked_crc(data), 4)
+end
+
+--- IEEE 754 bits of a number, as a little-endian text.
+---@param value number
+---@param mantissa integer bits of the fraction: 52 or 23
+---@param exponent integer bits of the exponent: 11 or 8
+local function ieee(value, mantissa, exponent)
+  local bytes, bias = (1 + exponent + mantissa) / 8, 2 ^ (exponent - 1) - 1
+  local sign = (value < 0 or 1 / value < 0) and 1 or 0
+  local e, m
+  if value ~= value then
+    sign, e, m = 0, 2 * bias + 1, 2 ^ (mantissa - 1)
+  elseif value == math.huge or value == -math.huge then
+    e, m = 2 * bias + 1, 0
+  elseif value == 0 then
+    e, m = 0, 0
+  else
+    local fraction, power = math.frexp(math.abs(value))       -- 0.5 <= fraction < 1
+    e = power - 1 + bias
+    if e <= 0 then                                            -- subnormal
+      m, e = fraction * 2 ^ (mantissa + e), 0
+    else
+      m = (fraction * 2 - 1) * 2 ^ mantissa
+    end
+    local whole = math.floor(m)
+    local rest = m - whole
+    if rest > 0.5 or rest == 0.5 and whole % 2 == 1 then whole = whole + 1 end
+    m = whole
+    if m == 2 ^ mantissa then e, m = e + 1, 0 end
+    if e >= 2 * bias + 1 then e, m = 2 * bias + 1, 0 end      -- too large: infinity
+  end
+  -- sign, exponent and mantissa side by side, lowest bytes first; a double cannot hold all 64 bits at once.
+  local low_bytes = math.floor(mantissa / 8)
+  local low = m % 2 ^ (8 * low_bytes)
+  local high = math.floor(m / 2 ^ (8 * low_bytes)) + e * 2 ^ (mantissa - 8 * low_bytes)
+    + sign * 2 ^ (mantissa - 8 * low_bytes + exponent)
+  return little(low, low_bytes) .. little(high, bytes - low_bytes)
+end
+
+function event.float(value) return ieee(value, 23, 8) end
+
+function event.double(value) return ieee(value, 52, 11) end
+
+local function varint(value)
+  local parts = {}
+  while value >= 128 do
+    parts[#parts + 1] = string.char(value % 128 + 128)
+    value = math.floor(value / 128)
+  end
+  parts[#parts + 1] = string.char(value)
+  return table.concat(parts)
+end
+
+-- Fields by wire type: 0 a varint, 1 eight bytes, 2 a length and so many bytes, 5 four bytes.
+local function whole(number, value) return varint(number * 8) .. varint(value) end
+local function bytes(number, text) return varint(number * 8 + 2) .. varint(#text) .. text end
+local function float(number, value) return varint(number * 8 + 5) .. event.float(value) end
+local function double(number, value) return varint(number * 8 + 1) .. event.double(value) end
+
+--- An Event message.
+---@param time number seconds since 1970
+---@param step integer
+---@param what string an encoded field: `event.version()` or `event.summary(...)`
+---@return string
+function event.message(time, step, what) return double(1, time) .. whole(2, step) .. what end
+
+--- What stands in the first event of a file.
+function event.version() return bytes(3, "brain.Event:2") end
+
+--- A summary of values made by `event.scalar`, `event.text` and `event.image`.
+---@param values string[]
+---@return string
+function event.summary(values)
+  local parts = {}
+  for i, value in ipairs(values) do parts[i] = bytes(1, value) end
+  return bytes(5, table.concat(parts))
+end
+
+local function plugin(name, content)
+  return bytes(9, bytes(1, bytes(1, name) .. (content and bytes(2, content) or "")))
+end
+
+---@param tag string
+---@param value number written as a 32-bit float
+function event.scalar(tag, value) return bytes(1, tag) .. float(2, value) end
+
+---@param tag string
+---@param text string Markdown
+function event.text(tag, text)
+  local string_dtype = 7
+  local shape = bytes(2, bytes(2, whole(1, 1)))
+  return bytes(1, tag) .. plugin("text") .. bytes(8, whole(1, string_dtype) .. shape .. bytes(8, text))
+end
+
+---@param tag string
+---@param png string an encoded picture
+---@param height integer
+---@param width integer
+---@param channels integer 1 or 3
+function event.image(tag, png, height, width, channels)
+  return bytes(1, tag) .. bytes(4, whole(1, height) .. whole(2, width) .. whole(3, channels) .. bytes(4, png))
+end
+
+return event

@@ -1,0 +1,94 @@
+--- The log that programs read: one JSON object a line, appended.
+--
+--   {"t":1795257234.03,"step":100,"epoch":1,"phase":"train","train/loss":0.31}
+--
+-- A line is written in one piece and flushed. A line that a crash tore is ended when the file is opened again, so a reader
+-- need only skip lines that do not parse. NaN and the infinities, which JSON lacks, are "NaN", "Infinity", "-Infinity".
+
+local class = require "aijit.class"
+local Logger = require "aijit.log.logger"
+local system = require "aijit.bindings.system"
+
+local jsonl = {}
+
+local escapes = {['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t"}
+
+local function encode_string(text)
+  return '"' .. text:gsub('[%c"\\\127]', function(c) return escapes[c] or ("\\u%04x"):format(c:byte()) end) .. '"'
+end
+
+local function encode(value)
+  local kind = type(value)
+  if kind == "number" then
+    if value ~= value then return '"NaN"' end
+    if value == math.huge then return '"Infinity"' elseif value == -math.huge then return '"-Infinity"' end
+    local short = ("%.14g"):format(value)
+    return tonumber(short) == value and short or ("%.17g"):format(value)
+  end
+  if kind == "boolean" then return tostring(value) end
+  return encode_string(tostring(value))
+end
+
+--- One object, its fields in the order given.
+---@param pairs_in_order {[1]: string, [2]: any}[] names with numbers, booleans or strings
+---@return string line without an end
+function jsonl.line(pairs_in_order)
+  local parts = {}
+  for i, pair in ipairs(pairs_in_order) do parts[i] = encode_string(pair[1]) .. ":" .. encode(pair[2]) end
+  return "{" .. table.concat(parts, ",") .. "}"
+end
+
+--- Opens a file for appending whole lines. Raises when it cannot be opened.
+---@param path string
+---@return file*
+function jsonl.open(path)
+  local torn = false
+  local old = io.open(path, "rb")
+  if old then
+    local size = old:seek("end")
+    if size > 0 then
+      old:seek("end", -1)
+      torn = old:read(1) ~= "\n"
+    end
+    old:close()
+  end
+  local file, problem = io.open(path, "ab")
+  if not file then error(("cannot write the log: %s"):format(problem), 2) end
+  if torn then file:write("\n") end
+  return file
+end
+
+---@class aijit.JsonlLogger: aijit.Logger
+local Jsonl = class("Jsonl", Logger)
+
+Jsonl.kinds = {scalar = true, text = true}
+
+---@param dir string folder of the run; the file is log.jsonl there
+---@param o? {interval?: number, name?: string} interval: seconds between two lines of a phase (10)
+function Jsonl:__init(dir, o)
+  if type(dir) ~= "string" then error(("ai.log.Jsonl: the folder is %s, not a string"):format(tostring(dir)), 3) end
+  o = o or {}
+  self.interval = o.interval or self.interval
+  self.path = system.make_directories(dir) .. "/" .. (o.name or "log.jsonl")
+  self._file = jsonl.open(self.path)
+end
+
+function Jsonl:write(line)
+  local fields = {
+    {"t", math.floor(line.time * 1000 + 0.5) / 1000}, {"step", line.step}, {"epoch", line.epoch},
+    {"samples", line.samples}, {"phase", line.phase},
+  }
+  for _, pair in ipairs(line.scalars) do table.insert(fields, {line.phase .. "/" .. pair[1], pair[2]}) end
+  for _, pair in ipairs(line.texts) do table.insert(fields, {line.phase .. "/" .. pair[1], pair[2]}) end
+  self._file:write(jsonl.line(fields), "\n")
+  self._file:flush()
+end
+
+function Jsonl:stop()
+  if self._file then self._file:close() end
+  self._file = nil
+end
+
+jsonl.Jsonl = Jsonl
+
+return jsonl

@@ -1,0 +1,56 @@
+--- What every logger is: something that takes a line of values now and then.
+
+local class = require "aijit.class"
+
+---@class aijit.LogLine what was logged in one step
+---@field step integer optimizer steps done
+---@field samples integer
+---@field epoch integer
+---@field phase "train"|"valid"
+---@field time number seconds since 1970
+---@field elapsed number seconds since training began
+---@field progress number? the part of training that is done, 0 to 1
+---@field total integer? steps in all, when that is known
+---@field scalars {[1]: string, [2]: number}[] name and value, in the order they were logged
+---@field texts {[1]: string, [2]: string}[]
+---@field images {name: string, images: any, captions: string[]?}[]
+
+---@class aijit.Logger
+local Logger = class("Logger")
+
+--- Seconds between two lines of the same phase.
+Logger.interval = 10
+
+--- What it can show; a value of another kind is not even computed for it.
+Logger.kinds = {scalar = true, text = true, image = true}
+
+--- Called once before the first line.
+---@param run {name: string, dir: string?, config: table?}
+function Logger:start(run) end
+
+--- Writes one line.
+---@param line aijit.LogLine
+Logger.write = class.abstract "write"
+
+--- A message for people: what was validated, where something was saved.
+---@param message string
+function Logger:status(message) end
+
+--- Called once at the end, also after an error.
+function Logger:stop() end
+
+--- Whether it wants the coming line; then the next one of that phase must wait `interval` seconds.
+---@param phase string
+---@param now number seconds on a clock that is never set back
+---@param force boolean the line is wanted in any case
+---@param line aijit.LogLine what is known of the line already: step, progress
+---@return boolean
+function Logger:due(phase, now, force, line)
+  self._last = self._last or {}
+  local last = self._last[phase]
+  if not force and last and now - last < self.interval then return false end
+  self._last[phase] = now
+  return true
+end
+
+return Logger

@@ -1,0 +1,107 @@
+--- The logger of the terminal: a bar that is drawn again and again, or, when the output is a file, a plain line now and then.
+
+local class = require "aijit.class"
+local Logger = require "aijit.log.logger"
+local progress = require "aijit.log.progress"
+local system = require "aijit.bindings.system"
+
+---@class aijit.StdoutLogger: aijit.Logger
+local Stdout = class("Stdout", Logger)
+
+Stdout.kinds = {scalar = true, text = true}
+
+-- Without a terminal: a line after so many seconds, or after such a part of the work.
+local plain_interval, plain_part = 10, 0.1
+
+---@param o? {interval?: number, write?: fun(text: string), terminal?: boolean, columns?: integer}
+---  interval: seconds between two drawings (0.1); write, terminal, columns: in place of standard output
+function Stdout:__init(o)
+  o = o or {}
+  if o.terminal == nil then self.terminal = system.is_terminal(1) else self.terminal = o.terminal end
+  self.interval = o.interval or (self.terminal and 0.1 or plain_interval)
+  self.columns = o.columns
+  self._write = o.write or function(text)
+    io.stdout:write(text)
+    io.stdout:flush()
+  end
+  self._meter = progress.Meter()
+  self._drawn = false
+  self._part = 0
+end
+
+function Stdout:due(phase, now, force, line)
+  if not self.terminal and phase == "train" and line.progress then
+    local part = math.floor(line.progress / plain_part + 1e-9)
+    if part > self._part then
+      self._part, force = part, true
+    end
+  end
+  return Logger.due(self, phase, now, force, line)
+end
+
+local function fit(text, columns)
+  -- Only the values at the end are cut, which are ASCII as a rule; a cut letter's first bytes go too.
+  local width, i = 0, 1
+  while i <= #text do
+    local bytes = text:match("^[%z\1-\127\194-\244][\128-\191]*()", i) or i + 1
+    width = width + 1
+    if width > columns then return text:sub(1, i - 1) end
+    i = bytes
+  end
+  return text
+end
+
+local function erase(self)
+  if self._drawn then self._write("\r\27[K") end
+  self._drawn = false
+end
+
+--- The line as text, without an end.
+---@param line aijit.LogLine
+---@return string
+function Stdout:format(line)
+  local eta = line.progress and line.progress > 0 and line.elapsed * (1 - line.progress) / line.progress
+  local rate = progress.rate(self._meter.rate)
+  local count = line.total and ("%d/%d"):format(line.step, line.total) or ("%d"):format(line.step)
+  local time = progress.duration(line.elapsed) .. (eta and "<" .. progress.duration(eta) or "")
+  local values = progress.values(line.scalars)
+  if values ~= "" then values = "  " .. values end
+  if not self.terminal then
+    local part = line.progress and ("%3d%% "):format(math.floor(line.progress * 100)) or ""
+    return ("%s %s%s [%s, %s]%s"):format(line.phase, part, count, time, rate, values)
+  end
+  local bar = line.progress and ("%3d%%|%s| "):format(math.floor(line.progress * 100), progress.bar(line.progress, 16)) or ""
+  return ("%s %s%s [%s, %s]%s"):format(line.phase, bar, count, time, rate, values)
+end
+
+function Stdout:write(line)
+  if line.phase ~= "train" then
+    erase(self)
+    self._write(("%s step %d, epoch %d: %s\n"):format(line.phase, line.step, line.epoch, progress.values(line.scalars)))
+  else
+    self._meter:update(line.step, line.elapsed)
+    local text = self:format(line)
+    if self.terminal then
+      self._write("\r\27[K" .. fit(text, (self.columns or system.columns(1) or 80) - 1))
+      self._drawn = true
+    else
+      self._write(text .. "\n")
+    end
+  end
+  for _, pair in ipairs(line.texts) do
+    erase(self)
+    self._write(("%s: %s\n"):format(pair[1], pair[2]))
+  end
+end
+
+function Stdout:status(message)
+  erase(self)
+  self._write(message .. "\n")
+end
+
+function Stdout:stop()
+  if self._drawn then self._write("\n") end
+  self._drawn = false
+end
+
+return Stdout
