@@ -28,10 +28,10 @@ void module_preload(lua_State *L, const struct tree *tree);
 // Ctrl-C. The first raises the error "interrupted" in whatever Lua runs, compiled loops included; a second within a second
 // of it ends the process. Starts LuaJIT's profiler in line mode for that, so a program that starts its own takes it over.
 void interrupt_start(lua_State *L);
-// A session (the REPL) survives two quick presses as long as the first one was heard.
+// In a session (the REPL) that holds only while it listens, and quick presses do not end the process once the first was heard.
+// While it does not listen, Ctrl-C only sets a flag, which interrupt_take returns and clears.
 void interrupt_session(bool on);
-// While the line editor reads, Ctrl-C only sets a flag, which interrupt_take returns and clears.
-void interrupt_prompt(bool on);
+void interrupt_listen(bool on);
 bool interrupt_take(void);
 // How to tell the core's long loops: aj_interrupt of the loaded library, or NULL.
 void interrupt_set_core(void (*core)(bool on));

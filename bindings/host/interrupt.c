@@ -16,7 +16,7 @@
 
 static lua_State *state;
 static pthread_t lua_thread;
-static volatile sig_atomic_t seen, pending, session, prompting, pressed;
+static volatile sig_atomic_t seen, pending, session, listening = 1, pressed;
 static struct timespec last;
 static void (*volatile core_interrupt)(bool on);
 
@@ -56,7 +56,7 @@ static void on_interrupt(int signal_number)
         return;
     }
     seen = 1;
-    if (prompting) {
+    if (!listening) {
         pressed = 1;
         errno = saved_errno;
         return;
@@ -88,21 +88,22 @@ void interrupt_start(lua_State *L)
     sigaction(SIGINT, &action, NULL);
 }
 
-void interrupt_session(bool on) { session = on; }
-
-void interrupt_prompt(bool on)
+void interrupt_session(bool on)
 {
-    if (on) {
-        pressed = 0;
-        // A press that came after the evaluation ended belongs to nothing any more.
-        if (pending && state) {
-            lua_sethook(state, NULL, 0, 0);
-            pending = 0;
-            if (core_interrupt) core_interrupt(false);
-        }
-        last.tv_sec = 0;
-    }
-    prompting = on;
+    session = on;
+    listening = !on;
+}
+
+void interrupt_listen(bool on)
+{
+    if (!session) return;
+    last.tv_sec = 0;
+    listening = on;
+    if (on || !pending) return;
+    // A press that came as the code was ending belongs to nothing any more.
+    lua_sethook(state, NULL, 0, 0);
+    pending = 0;
+    if (core_interrupt) core_interrupt(false);
 }
 
 bool interrupt_take(void)

@@ -58,6 +58,7 @@ static void trim(lua_State *L)
 
 static int describe(lua_State *L)
 {
+    if (lua_isnil(L, 1)) return 1;                      // error() without a value: a quiet failure, as in lua
     if (!lua_isstring(L, 1)) {
         if (luaL_callmeta(L, 1, "__tostring") && lua_isstring(L, -1)) {
             lua_replace(L, 1);
@@ -80,14 +81,21 @@ static int describe(lua_State *L)
     return 1;
 }
 
+// coroutine.wrap and others put a position in front of the word.
+static bool is_interrupted(const char *message)
+{
+    static const char word[] = "interrupted";
+    size_t line = message ? strcspn(message, "\n") : 0, n = sizeof word - 1;
+    return line >= n && strncmp(message + line - n, word, n) == 0;
+}
+
 // Reports the error on top of the stack and pops it.
 static void report(lua_State *L, struct run *run)
 {
     const char *message = lua_tostring(L, -1);
     fflush(stdout);
-    fprintf(stderr, "aijit: %s\n", message ? message : "(error object is not a string)");
-    bool interrupted = message && strncmp(message, "interrupted", 11) == 0;
-    run->status = interrupt_seen() && interrupted ? 130 : EXIT_FAILURE;
+    if (!lua_isnil(L, -1)) fprintf(stderr, "aijit: %s\n", message ? message : "(error object is not a string)");
+    run->status = interrupt_seen() && is_interrupted(message) ? 130 : EXIT_FAILURE;
     lua_pop(L, 1);
 }
 

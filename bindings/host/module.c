@@ -28,6 +28,7 @@ static struct editor {
     History *history;
     lua_State *L;               // during a call of readline; its stack: 1 the prompt, 2 the completer or nil
     volatile sig_atomic_t resized, continued;
+    bool interrupted;           // Ctrl-C ended the line; libedit's own report of it differs from mode to mode
 } editor;
 
 static const char *prompt(EditLine *line)
@@ -50,11 +51,14 @@ static int read_char(EditLine *line, wchar_t *out)
         if (got < 0) {
             if (errno != EINTR) return -1;
             if (interrupt_take()) {
-                errno = EINTR;
+                editor.interrupted = true;
                 return -1;
             }
             if (editor.continued) el_set(line, EL_PREP_TERM, 1);
-            if (editor.resized) el_resize(line);
+            if (editor.resized) {
+                fputs("\r\033[K", stdout);
+                el_resize(line);
+            }
             if (editor.continued || editor.resized) el_set(line, EL_REFRESH);
             editor.continued = editor.resized = 0;
             continue;
@@ -129,22 +133,20 @@ static int host_readline(lua_State *L)
     sigaction(SIGWINCH, &resize, &old_resize);
     sigaction(SIGCONT, &resume, &old_resume);
     editor.L = L;
-    interrupt_prompt(true);
+    editor.interrupted = false;
+    interrupt_take();
     int count = 0;
-    errno = 0;
     const char *line = el_gets(editor.line, &count);
-    int error = errno;
-    interrupt_prompt(false);
     sigaction(SIGWINCH, &old_resize, NULL);
     sigaction(SIGCONT, &old_resume, NULL);
-    if (line && count > 0) {
+    if (line && count > 0 && !editor.interrupted) {
         if (line[count - 1] == '\n') count--;
         lua_pushlstring(L, line, (size_t)count);
         return 1;
     }
-    if (count < 0 && error == EINTR) el_reset(editor.line);
+    if (editor.interrupted) el_reset(editor.line);
     lua_pushnil(L);
-    lua_pushstring(L, count < 0 && error == EINTR ? "interrupted" : "eof");
+    lua_pushstring(L, editor.interrupted ? "interrupted" : "eof");
     return 2;
 }
 
@@ -221,6 +223,21 @@ static int host_clock(lua_State *L)
     return 1;
 }
 
+// protect(f, handler) -> as xpcall. In a session only what runs below it is interrupted by Ctrl-C, so that no press can
+// strike the session's own code.
+static int host_protect(lua_State *L)
+{
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_settop(L, 2);
+    lua_insert(L, 1);
+    interrupt_listen(true);
+    int failed = lua_pcall(L, 0, LUA_MULTRET, 1);
+    interrupt_listen(false);
+    lua_pushboolean(L, !failed);
+    lua_replace(L, 1);
+    return lua_gettop(L);
+}
+
 // session(on): the REPL runs, see interrupt_session.
 static int host_session(lua_State *L)
 {
@@ -269,7 +286,7 @@ static int open_module(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"readline", host_readline}, {"remember", host_remember}, {"isatty", host_isatty}, {"width", host_width},
-        {"glob", host_glob}, {"mkdir", host_mkdir}, {"clock", host_clock}, {"session", host_session},
+        {"glob", host_glob}, {"mkdir", host_mkdir}, {"clock", host_clock}, {"session", host_session}, {"protect", host_protect},
         {"attach", host_attach}, {"libraries", host_libraries}, {NULL, NULL},
     };
     const struct tree *tree = lua_touserdata(L, lua_upvalueindex(1));

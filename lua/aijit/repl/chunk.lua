@@ -70,11 +70,15 @@ end
 ---@param message string  the compiler's
 ---@return boolean
 function M.is_incomplete(message)
-  return message:find("near '<eof>'", 1, true) ~= nil
+  -- A quoted string ends on its line.
+  return message:find("near '<eof>'", 1, true) ~= nil and not message:find("unfinished string", 1, true)
 end
+
+local function pass(...) return ... end
 
 ---@class aijit.Chunk
 ---@field run function?        nil when there is an error or the chunk is incomplete
+---@field code function?       what `run` calls, for setfenv
 ---@field error string?
 ---@field incomplete boolean?
 ---@field silent boolean       it ended with ";": its values are not shown
@@ -90,18 +94,21 @@ function M.compile(source, name)
   local tokens = token.code(source)
   local last = tokens[#tokens]
   local silent = last ~= nil and last.text == ";" and last.kind == "symbol"
-  if not last then return {run = function() end, silent = true, names = {}} end
+  if not last then return {run = pass, code = pass, silent = true, names = {}} end
 
-  local run = loadstring("return " .. source, name)
-  if run then return {run = run, silent = silent, names = {}} end
+  if loadstring("return " .. source, name) then
+    -- Not as `return f(x)`: in a tail call an error has no place that it could name.
+    local expression = silent and source:sub(1, last.first - 1) or source
+    local code = loadstring("return (...)(" .. expression .. "\n)", name)
+    if code then return {run = function() return code(pass) end, code = code, silent = silent, names = {}} end
+  end
   local shared, names = M.share_locals(source)
-  local message
-  run, message = loadstring(shared, name)
+  local code, message = loadstring(shared, name)
   -- The text as it was typed decides whether it is whole: without `local`, `local x` alone would be `x`.
   local _, typed = loadstring(source, name)
   if typed and M.is_incomplete(typed) then return {incomplete = true, error = typed, silent = silent, names = names} end
-  if not run or typed then return {error = typed or message, silent = silent, names = names} end
-  return {run = run, silent = silent, names = names}
+  if not code or typed then return {error = typed or message, silent = silent, names = names} end
+  return {run = code, code = code, silent = silent, names = names}
 end
 
 ---@class aijit.Session
@@ -133,12 +140,12 @@ function M.session(lazy)
   return {env = env, values = values, declared = declared}
 end
 
---- Makes the chunk's locals the session's. A chunk's function must have been given the session's environment as well.
+--- Makes the chunk's locals the session's, and the session's variables what the chunk sees.
 ---@param session aijit.Session
 ---@param chunk aijit.Chunk
 function M.enter(session, chunk)
   for _, name in ipairs(chunk.names) do session.declared[name] = true end
-  setfenv(chunk.run, session.env)
+  setfenv(chunk.code, session.env)
 end
 
 return M

@@ -12,6 +12,9 @@ local M = {}
 local host
 if package.preload["aijit.host"] then host = require "aijit.host" end
 
+-- The name by which report.describe finds where the session's own frames begin.
+local protect = host and host.protect or xpcall
+
 local Session = {__name = "aijit.repl.Session"}
 Session.__index = Session
 
@@ -70,7 +73,7 @@ end
 function Session:evaluate(compiled)
   chunk.enter(self, compiled)
   attach_core()
-  local results = pack(xpcall(compiled.run, report.describe))
+  local results = pack(protect(compiled.run, report.describe))
   if not results[1] then return self:fail(results[2]) end
   local values = {n = results.n - 1}
   for i = 1, values.n do values[i] = results[i + 1] end

@@ -39,12 +39,12 @@ function M.message(err)
   return ("(error object is a %s value) %s"):format(type(err), inspect.inspect(err))
 end
 
--- The stack from the frame that failed down to the chunk that was typed, which runs below the outermost xpcall.
+-- The stack from the frame that failed down to the chunk that was typed, which a session calls by the name `protect`.
 local function frames(traceback)
   local list = {}
   for line in traceback:gmatch("\n(\t[^\n]*)") do list[#list + 1] = line end
   for i = #list, 1, -1 do
-    if list[i]:find("[C]: in function 'xpcall'", 1, true) then
+    if list[i]:find("[C]: in function 'protect'", 1, true) then
       for k = #list, i, -1 do list[k] = nil end
       break
     end

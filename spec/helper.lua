@@ -1,0 +1,14 @@
+-- Runs before the specs. busted loads modules anew for each spec file, but a ctype keeps the metatable of its first load;
+-- what is loaded here stays.
+
+local root = debug.getinfo(1, "S").source:match("^@(.*)spec/helper%.lua$")
+root = root == "" and "./" or root
+package.path = root .. "lua/?.lua;" .. root .. "lua/?/init.lua;" .. root .. "spec/?.lua;" .. package.path
+
+local paths = require "aijit.tree"
+if paths.lib or os.getenv("AIJIT_LIB") then
+  local ok, message = pcall(require, "aijit")
+  if not ok then io.stderr:write("spec/helper.lua: aijit does not load: ", tostring(message), "\n") end
+else
+  io.stderr:write("spec/helper.lua: there is no libaijit.so; rocks/bootstrap build makes it\n")
+end
