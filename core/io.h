@@ -1,0 +1,76 @@
+/* io.h - files read and written safely, and the formats that tensors, pictures and settings are kept in.
+ *
+ * A reader takes a blob: bytes that nobody vouches for. A writer of a format puts into an aj_writer, which is
+ * a file replaced in one step, or memory. Errors begin with the format and name the file.
+ */
+#ifndef AJ_IO_H
+#define AJ_IO_H
+#include "aijit.h"
+#pragma GCC visibility push(default)
+
+/* <cdef> */
+/* -- Bytes to read --------------------------------------------------------------------------------------- */
+typedef struct aj_blob aj_blob;
+/* A file's bytes, mapped: nothing is read before it is used, and writing to them does not reach the file.
+ * As with every mapping, a file that another program cuts short while it is in use kills the process;
+ * aj_blob_read() takes a copy. Our own writers replace files and never cut them. */
+aj_blob *aj_blob_open(const char *path);
+aj_blob *aj_blob_read(const char *path);
+aj_blob *aj_blob_of(const void *data, size_t size, const char *name);      /* a copy; errors will name it */
+aj_blob *aj_gunzip(aj_blob *b, size_t limit);       /* b inflated; more than limit bytes is an error */
+const char *aj_blob_data(aj_blob *b);
+size_t aj_blob_size(aj_blob *b);
+void aj_blob_drop(aj_blob *b);                      /* tensors made from it keep it alive; NULL is left alone */
+
+/* -- Bytes to write --------------------------------------------------------------------------------------- */
+typedef struct aj_writer aj_writer;
+aj_writer *aj_writer_open(const char *path);        /* to replace path; NULL: into memory */
+bool aj_writer_put(aj_writer *w, const void *data, size_t size);
+bool aj_writer_commit(aj_writer *w);                /* synced and renamed. False: path is as it was, or the message says that it is new but unsynced */
+aj_blob *aj_writer_blob(aj_writer *w);              /* what was put into memory */
+void aj_writer_drop(aj_writer *w);                  /* without a commit nothing is left behind */
+bool aj_file_replace(const char *from, const char *to);      /* rename a synced file or folder; the folder is synced too */
+bool aj_file_sync(const char *path);                /* a file or a folder */
+void aj_file_fail(int64_t n);                       /* the n-th write, sync or rename from now fails; 0: off (for tests) */
+
+/* -- Checksums, downloads ----------------------------------------------------------------------------------- */
+void aj_sha256(const void *data, size_t size, char *hex);    /* 64 hexadecimal digits and a 0 */
+bool aj_sha256_file(const char *path, char *hex);
+uint32_t aj_crc32(uint32_t crc, const void *data, size_t size);       /* of zip, gzip and PNG; crc: of what came before, or 0 */
+uint32_t aj_crc32c(uint32_t crc, const void *data, size_t size);      /* Castagnoli's, of TensorBoard's files */
+/* sha256 (64 digits) lets an interrupted download go on and is checked at the end; NULL: none. max_bytes 0: any size. */
+bool aj_download(const char *url, const char *path, const char *sha256, int64_t max_bytes);
+
+/* -- Tensors in files ------------------------------------------------------------------------------------------ */
+typedef struct aj_safetensors aj_safetensors;
+aj_safetensors *aj_safetensors_read(aj_blob *b);    /* the whole header is checked here */
+int64_t aj_safetensors_count(aj_safetensors *s);
+const char *aj_safetensors_name(aj_safetensors *s, int64_t i);
+aj_tensor *aj_safetensors_tensor(aj_safetensors *s, int64_t i);       /* in place where its bytes are aligned */
+int64_t aj_safetensors_metadata_count(aj_safetensors *s);
+const char *aj_safetensors_metadata(aj_safetensors *s, int64_t i, bool value);
+void aj_safetensors_drop(aj_safetensors *s);
+bool aj_safetensors_write(aj_writer *w, int64_t n, const char *const *names, aj_tensor *const *tensors,
+                          int64_t n_metadata, const char *const *keys, const char *const *values);
+aj_tensor *aj_npy_read(aj_blob *b);
+bool aj_npy_write(aj_writer *w, aj_tensor *t);
+aj_tensor *aj_idx_read(aj_blob *b);                 /* plain or gzipped */
+/* u8 (H, W, C), or (C, H, W) when chw. channels 0: as many as the picture has, of 1, 3, 4. Where alpha is dropped
+ * the picture is laid over the colour background, 0xRRGGBB. */
+aj_tensor *aj_png_read(aj_blob *b, int32_t channels, bool chw, int32_t background);
+bool aj_png_write(aj_writer *w, aj_tensor *t, bool chw);
+
+/* -- JSON -------------------------------------------------------------------------------------------------------- */
+/* A document laid out flat: an array of size n is followed by its n values, an object by n pairs of a text and a value. */
+enum { AJ_JSON_NULL, AJ_JSON_FALSE, AJ_JSON_TRUE, AJ_JSON_NUMBER, AJ_JSON_BIG, AJ_JSON_TEXT, AJ_JSON_ARRAY, AJ_JSON_OBJECT };
+typedef struct { uint32_t kind, size; union { double number; int64_t integer; const char *text; }; } aj_json_item;
+typedef struct aj_json aj_json;
+/* exact: integers beyond 2^53 come as AJ_JSON_BIG, and beyond 2^63 are an error; else they are rounded to numbers. */
+aj_json *aj_json_parse(const char *text, size_t size, bool exact);
+const aj_json_item *aj_json_items(aj_json *j);
+void aj_json_drop(aj_json *j);
+int64_t aj_utf8_bad(const char *text, size_t size); /* where text stops being UTF-8; -1: nowhere */
+/* </cdef> */
+
+#pragma GCC visibility pop
+#endif

@@ -1,0 +1,193 @@
+/* download.c - fetches a URL into a file through libcurl, which is looked for only when something is fetched.
+ *
+ * Bytes go to PATH.part; when all are there and their checksum is right, it is synced and renamed. With a checksum
+ * an interrupted download goes on where it stopped; without one it begins anew, since the server may have changed
+ * the file. The environment's proxy settings hold.
+ */
+#include "io/hash.h"
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* libcurl's own numbers, which its interface keeps for ever; so no header of it is needed to build. */
+enum {
+    OPT_WRITEDATA = 10001, OPT_URL = 10002, OPT_ERRORBUFFER = 10010, OPT_USERAGENT = 10018, OPT_LOW_SPEED_LIMIT = 19, OPT_LOW_SPEED_TIME = 20,
+    OPT_NOPROGRESS = 43, OPT_FAILONERROR = 45, OPT_FOLLOWLOCATION = 52, OPT_XFERINFODATA = 10057, OPT_MAXREDIRS = 68, OPT_CONNECTTIMEOUT = 78,
+    OPT_NOSIGNAL = 99, OPT_PROTOCOLS = 181, OPT_REDIR_PROTOCOLS = 182, OPT_WRITEFUNCTION = 20011, OPT_XFERINFOFUNCTION = 20219,
+    OPT_RESUME_FROM_LARGE = 30116, INFO_RESPONSE_CODE = 0x200002,
+    PROTO_HTTP = 1, PROTO_HTTPS = 2, PROTO_FILE = 1024,
+    CODE_OK = 0, CODE_PROTOCOL = 1, CODE_URL = 3, CODE_PROXY = 5, CODE_HOST = 6, CODE_CONNECT = 7, CODE_HTTP = 22, CODE_TIMEOUT = 28, CODE_RANGE = 33,
+    CODE_RESUME = 36,
+};
+static struct {
+    void *(*init)(void);
+    int (*set)(void *, int, ...);
+    int (*perform)(void *);
+    int (*info)(void *, int, ...);
+    void (*cleanup)(void *);
+    const char *(*text)(int);
+    bool loaded;
+} curl;
+
+static void load(void) {
+    static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4", "libcurl.4.dylib"};
+    void *lib = NULL;
+    for (size_t i = 0; !lib && i < sizeof names / sizeof *names; i++) lib = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    int (*start)(long) = NULL;
+    const struct { void *place; const char *name; } wanted[] = {
+        {&curl.init, "curl_easy_init"}, {&curl.set, "curl_easy_setopt"}, {&curl.perform, "curl_easy_perform"}, {&curl.info, "curl_easy_getinfo"},
+        {&curl.cleanup, "curl_easy_cleanup"}, {&curl.text, "curl_easy_strerror"}, {&start, "curl_global_init"},
+    };
+    for (size_t i = 0; lib && i < sizeof wanted / sizeof *wanted; i++) {
+        void *f = dlsym(lib, wanted[i].name);
+        if (!f) return;
+        memcpy(wanted[i].place, &f, sizeof f);
+    }
+    curl.loaded = lib && start(3) == 0;      /* 3: everything */
+}
+
+typedef struct {
+    const char *url, *path, *part, *sha256;
+    int64_t limit, size;        /* size: bytes in the part file */
+    int fd;
+    bool failed;                /* aj_error has been called */
+    char reason[256];           /* CURL_ERROR_SIZE */
+} job;
+
+static size_t take(char *data, size_t one, size_t n, void *arg) {
+    job *j = arg;
+    size_t size = one * n;
+    if (j->limit > 0 && (int64_t)size > j->limit - j->size) {
+        j->failed = true;
+        aj_error("download: %s: larger than max_bytes = %" PRId64, j->url, j->limit);
+        return 0;
+    }
+    if (!aj_write_all(j->fd, data, size)) {
+        j->failed = true;
+        aj_error("download: %s: cannot be written: %s", j->part, strerror(errno));
+        return 0;
+    }
+    j->size += (int64_t)size;
+    return size;
+}
+
+static int watch(void *arg, int64_t a, int64_t b, int64_t c, int64_t d) {
+    (void)a, (void)b, (void)c, (void)d;
+    job *j = arg;
+    if (!j->failed && aj_interrupted()) j->failed = true;
+    return j->failed;
+}
+
+static bool explain(const job *j, int code, long status) {
+    const char *reason = j->reason[0] ? j->reason : curl.text(code);
+    if (code == CODE_HTTP) return aj_error("download: %s: the server answered %ld: check the url", j->url, status);
+    if (code == CODE_URL || code == CODE_PROTOCOL) return aj_error("download: %s: %s: url must be http://, https:// or file://", j->url, reason);
+    if (code == CODE_HOST || code == CODE_PROXY || code == CODE_CONNECT || code == CODE_TIMEOUT)
+        return aj_error("download: %s: %s: is this machine offline? Put the file at %s yourself, or pass a url that it can reach", j->url, reason, j->path);
+    return aj_error("download: %s: %s%s", j->url, reason, j->sha256 ? ": try again to go on from here" : "");
+}
+
+/* One transfer from where the part file ends; *again: the server cannot go on from there. */
+static bool transfer(job *j, bool *again) {
+    void *h = curl.init();
+    if (!h) return aj_error("download: %s: libcurl cannot start", j->url);
+    curl.set(h, OPT_URL, j->url);
+    curl.set(h, OPT_USERAGENT, "aijit");
+    curl.set(h, OPT_NOSIGNAL, 1L);
+    curl.set(h, OPT_ERRORBUFFER, j->reason);
+    curl.set(h, OPT_FAILONERROR, 1L);
+    curl.set(h, OPT_FOLLOWLOCATION, 1L);
+    curl.set(h, OPT_MAXREDIRS, 10L);
+    curl.set(h, OPT_PROTOCOLS, (long)(PROTO_HTTP | PROTO_HTTPS | PROTO_FILE));
+    curl.set(h, OPT_REDIR_PROTOCOLS, (long)(PROTO_HTTP | PROTO_HTTPS));
+    curl.set(h, OPT_CONNECTTIMEOUT, 30L);
+    curl.set(h, OPT_LOW_SPEED_LIMIT, 1L);
+    curl.set(h, OPT_LOW_SPEED_TIME, 60L);
+    curl.set(h, OPT_WRITEFUNCTION, take);
+    curl.set(h, OPT_WRITEDATA, (void *)j);
+    curl.set(h, OPT_XFERINFOFUNCTION, watch);
+    curl.set(h, OPT_XFERINFODATA, (void *)j);
+    curl.set(h, OPT_NOPROGRESS, 0L);
+    bool resumes = j->size > 0;
+    if (resumes) curl.set(h, OPT_RESUME_FROM_LARGE, j->size);
+    int code = curl.perform(h);
+    long status = 0;
+    curl.info(h, INFO_RESPONSE_CODE, &status);
+    curl.cleanup(h);
+    if (code == CODE_OK) return true;
+    if (j->failed) return false;
+    /* 416: there is nothing past that place; the checksum will tell whether all is here. */
+    if (resumes && code == CODE_HTTP && status == 416) return true;
+    *again = resumes && (code == CODE_RANGE || code == CODE_RESUME);
+    return *again ? false : explain(j, code, status);
+}
+
+static bool restart(job *j) {
+    j->size = 0;
+    if (ftruncate(j->fd, 0) == 0 && lseek(j->fd, 0, SEEK_SET) == 0) return true;
+    return aj_error("download: %s: %s", j->part, strerror(errno));
+}
+
+/* The whole file, or false. */
+static bool fetch(job *j) {
+    bool again = false;
+    bool resumed = j->size > 0;
+    if (!transfer(j, &again)) {
+        if (!again || !restart(j) || !transfer(j, &again)) return false;
+        resumed = false;
+    }
+    if (!j->sha256) return true;
+    char hex[65];
+    if (!aj_sha256_file(j->part, hex)) return false;
+    if (strcasecmp(hex, j->sha256) == 0) return true;
+    if (!restart(j)) return false;
+    if (resumed) return fetch(j);       /* what lay there was of another file: once more, from the start */
+    return aj_error("download: %s: the SHA-256 of what came is %s, wanted is %s: the file was changed, or the url is wrong", j->url, hex, j->sha256);
+}
+
+static bool run(job *j) {
+    j->fd = open(j->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (j->fd < 0) return aj_error("download: %s: cannot be created: %s", j->part, strerror(errno));
+    struct stat st;
+    if (flock(j->fd, LOCK_EX | LOCK_NB) != 0) {
+        close(j->fd);
+        return aj_error("download: %s: another program is fetching it now", j->part);
+    }
+    bool good = fstat(j->fd, &st) == 0 && lseek(j->fd, 0, SEEK_END) >= 0;
+    if (!good) aj_error("download: %s: %s", j->part, strerror(errno));
+    if (good) {
+        j->size = (int64_t)st.st_size;
+        if (!j->sha256 || (j->limit > 0 && j->size > j->limit)) good = restart(j);
+    }
+    good = good && fetch(j);
+    if (good && fsync(j->fd) != 0) good = aj_error("download: %s: cannot be synced: %s", j->part, strerror(errno));
+    if (good) good = aj_file_replace(j->part, j->path);
+    else if (!j->sha256) unlink(j->part);
+    close(j->fd);
+    return good;
+}
+
+bool aj_download(const char *url, const char *path, const char *sha256, int64_t max_bytes) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, load);
+    if (!curl.loaded)
+        return aj_error("download: %s: libcurl is not installed (apt install libcurl4): or put the file at %s yourself", url, path);
+    if (sha256 && (strlen(sha256) != 64 || strspn(sha256, "0123456789abcdefABCDEF") != 64))
+        return aj_error("download: sha256 must be 64 hexadecimal digits, got \"%s\"", aj_shown(sha256, strlen(sha256)).text);
+    size_t room = strlen(path) + 6;
+    char *part = malloc(room);
+    if (!part) return aj_error("download: out of memory");
+    snprintf(part, room, "%s.part", path);
+    job j = {.url = url, .path = path, .part = part, .sha256 = sha256, .limit = max_bytes};
+    bool good = run(&j);
+    free(part);
+    return good;
+}
