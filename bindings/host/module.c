@@ -262,7 +262,8 @@ static int host_attach(lua_State *L)
     return 1;
 }
 
-// libraries() -> {onednn = "2.6.3", openblas = "OpenBLAS 0.3.21 ..."}, of what the attached library is linked with.
+// libraries() -> {onednn = "2.6.3", openblas = "OpenBLAS 0.3.21 ...", level = "v3"}: what the attached library is linked
+// with, and which of its kernels it chose.
 static int host_libraries(lua_State *L)
 {
     lua_newtable(L);
@@ -278,6 +279,11 @@ static int host_libraries(lua_State *L)
     if (openblas.data) {
         lua_pushstring(L, openblas.code());
         lua_setfield(L, -2, "openblas");
+    }
+    union { void *data; const char *(*code)(void); } level = {dlsym(library, "aj_cpu_level")};
+    if (level.data) {
+        lua_pushstring(L, level.code());
+        lua_setfield(L, -2, "level");
     }
     return 1;
 }

@@ -63,11 +63,10 @@ local function check_library(list, host, paths)
 end
 
 local function check_cpu(list, host, ai)
-  local level = ask(ai, "cpu_level")
-  if level then add(list, {name = "CPU kernels", value = tostring(level), ok = true}) end
+  local libraries = host.libraries()
+  if libraries.level then add(list, {name = "CPU kernels", value = "level " .. libraries.level, ok = true}) end
   local threads = ask(ai, "get_num_threads")
   if threads then add(list, {name = "threads", value = tostring(threads), ok = true}) end
-  local libraries = host.libraries()
   add(list, {name = "oneDNN", value = libraries.onednn or "not linked", ok = libraries.onednn ~= nil, required = true,
     fix = "apt install libdnnl-dev && rocks/bootstrap build"})
   add(list, {name = "OpenBLAS", value = (libraries.openblas or "not linked"):gsub("^OpenBLAS ", ""):gsub("%s+$", ""),
