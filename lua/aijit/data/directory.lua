@@ -1,0 +1,17 @@
+--- Where data sets are kept on this machine.
+
+--- The folder for data sets: $DATA_DIR, else $XDG_DATA_HOME/aijit, else ~/.local/share/aijit. It need not exist.
+---@return string path without a slash at its end
+return function()
+  local given = os.getenv("DATA_DIR")
+  if given and given ~= "" then return (given:gsub("(.)/+$", "%1")) end
+  local shared = os.getenv("XDG_DATA_HOME")
+  if not shared or shared == "" then
+    local home = os.getenv("HOME")
+    if not home or home == "" then
+      error("ai.get_data_dir: set DATA_DIR to a folder for data sets ($HOME and $XDG_DATA_HOME are not set either)", 2)
+    end
+    shared = home .. "/.local/share"
+  end
+  return shared .. "/aijit"
+end

@@ -1,0 +1,116 @@
+--- Loggers of pictures and of TensorBoard's files.
+
+local class = require "aijit.class"
+local event = require "aijit.log.event"
+local jsonl = require "aijit.log.jsonl"
+local Logger = require "aijit.log.logger"
+local system = require "aijit.bindings.system"
+
+local images = {}
+
+local function checked(dir, what)
+  if type(dir) ~= "string" then
+    error(("%s: the folder is %s, not a string; a task has its own in self.exp_dir"):format(what, tostring(dir)), 4)
+  end
+  return dir
+end
+
+local function tiled(image)
+  local picture = require "aijit.log.picture"
+  return picture.tile(image.images, image.captions), picture
+end
+
+--- Images as PNG files: DIR/images/PHASE-NAME-STEP.png, and their captions in DIR/images/index.jsonl.
+---@class aijit.ImagesLogger: aijit.Logger
+local Images = class("Images", Logger)
+
+Images.kinds = {image = true}
+
+---@param dir string folder of the run
+---@param o? {interval?: number} seconds between two pictures of a phase (10)
+function Images:__init(dir, o)
+  self.dir = checked(dir, "ai.log.Images") .. "/images"
+  self.interval = o and o.interval or self.interval
+end
+
+function Images:write(line)
+  for _, image in ipairs(line.images) do
+    system.make_directories(self.dir)
+    local canvas, picture = tiled(image)
+    local name = ("%s-%s-%08d.png"):format(line.phase, image.name:gsub("[^%w_%-]", "_"), line.step)
+    picture.save(self.dir .. "/" .. name, canvas)
+    self._index = self._index or jsonl.open(self.dir .. "/index.jsonl")
+    self._index:write(jsonl.line {
+      {"file", name}, {"name", image.name}, {"phase", line.phase}, {"step", line.step},
+      {"captions", table.concat(image.captions or {}, " | ")},
+    }, "\n")
+    self._index:flush()
+  end
+end
+
+function Images:stop()
+  if self._index then self._index:close() end
+  self._index = nil
+end
+
+--- TensorBoard event files under DIR/tensorboard/train and DIR/tensorboard/valid: `tensorboard --logdir DIR`.
+---@class aijit.TensorBoardLogger: aijit.Logger
+local TensorBoard = class("TensorBoard", Logger)
+
+---@param dir string folder of the run
+---@param o? {interval?: number} seconds between two lines of a phase (10)
+function TensorBoard:__init(dir, o)
+  self.dir = checked(dir, "ai.log.TensorBoard") .. "/tensorboard"
+  self.interval = o and o.interval or self.interval
+  self._files = {}
+  self._config = nil
+end
+
+local opened = 0
+
+local function file_of(self, phase)
+  if self._files[phase] then return self._files[phase] end
+  local dir = system.make_directories(self.dir .. "/" .. phase)
+  opened = opened + 1
+  local now = system.time()
+  local path = ("%s/events.out.tfevents.%d.%s.%d.%d"):format(dir, math.floor(now), system.hostname(), system.pid(), opened)
+  local file, problem = io.open(path, "wb")
+  if not file then error(("cannot write for TensorBoard: %s"):format(problem), 0) end
+  file:write(event.frame(event.message(now, 0, event.version())))
+  if self._config then
+    local text = "    " .. tostring(self._config):gsub("\n", "\n    ")
+    file:write(event.frame(event.message(now, 0, event.summary {event.text("config", text)})))
+  end
+  self._files[phase] = file
+  return file
+end
+
+function TensorBoard:start(run) self._config = run.config end
+
+function TensorBoard:write(line)
+  local values = {}
+  for _, pair in ipairs(line.scalars) do values[#values + 1] = event.scalar(pair[1], pair[2]) end
+  for _, pair in ipairs(line.texts) do values[#values + 1] = event.text(pair[1], pair[2]) end
+  for _, image in ipairs(line.images) do
+    local canvas, picture = tiled(image)
+    values[#values + 1] = event.image(image.name, picture.png(canvas), canvas:size(1), canvas:size(2), canvas:size(3))
+    -- TensorBoard's images have no caption: it goes beside them, as a text.
+    if image.captions then
+      values[#values + 1] = event.text(image.name .. "/captions", table.concat(image.captions, "\n\n"))
+    end
+  end
+  if #values == 0 then return end
+  local file = file_of(self, line.phase)
+  file:write(event.frame(event.message(line.time, line.step, event.summary(values))))
+  file:flush()
+end
+
+function TensorBoard:stop()
+  for _, file in pairs(self._files) do file:close() end
+  self._files = {}
+end
+
+images.Images = Images
+images.TensorBoard = TensorBoard
+
+return images

@@ -1,0 +1,111 @@
+--- What is kept beside a run's results so that it can be told, and done, again: config, code, versions, command.
+
+local jsonl = require "aijit.log.jsonl"
+local system = require "aijit.bindings.system"
+
+local record = {}
+
+-- What is copied of the folder the program was started in.
+local kinds = {lua = true, c = true, h = true, cu = true, def = true, sh = true, json = true, yaml = true, yml = true, md = true}
+local most_files, most_bytes = 2000, 16 * 2 ^ 20
+
+local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+--- The output of a command, or nil when it failed or was empty.
+local function output(command)
+  local pipe = io.popen(command .. " 2>/dev/null", "r")
+  if not pipe then return nil end
+  local text = pipe:read("*a")
+  pipe:close()
+  return text ~= "" and text or nil
+end
+
+local function write(path, text)
+  local file = assert(io.open(path, "wb"))
+  file:write(text)
+  file:close()
+end
+
+local function read(path)
+  local file = io.open(path, "rb")
+  if not file then return nil end
+  local text = file:read("*a")
+  file:close()
+  return text
+end
+
+--- The state of the git repository that a folder is in.
+---@param folder string
+---@return {commit: string, branch: string, dirty: boolean, diff: string?}? git nil where there is none
+function record.git(folder)
+  local git = "git -C " .. quote(folder) .. " "
+  local commit = output(git .. "rev-parse HEAD")
+  if not commit then return nil end
+  return {
+    commit = commit:match("%S+"), branch = (output(git .. "rev-parse --abbrev-ref HEAD") or "?"):match("%S+"),
+    dirty = output(git .. "status --porcelain") ~= nil, diff = output(git .. "diff HEAD"),
+  }
+end
+
+--- The source files under a folder: those git knows or would, or, without git, all; never what is hidden.
+---@param folder string
+---@return string[] paths relative to it
+function record.sources(folder)
+  local listing = output(("cd %s && git ls-files -co --exclude-standard"):format(quote(folder)))
+    or output(("cd %s && find . -name '.?*' -prune -o -type f -size -1024k -print | head -n 20000"):format(quote(folder)))
+    or ""
+  local paths = {}
+  for path in listing:gmatch("[^\n]+") do
+    path = path:gsub("^%./", "")
+    if kinds[path:match("%.(%w+)$") or ""] then paths[#paths + 1] = path end
+  end
+  return paths
+end
+
+--- Copies the source files under `from` to `to`; stops at 2,000 files or 16 MB.
+---@param from string
+---@param to string
+---@return integer files copied
+---@return boolean all false when there were more
+function record.copy_sources(from, to)
+  local bytes, count = 0, 0
+  for _, path in ipairs(record.sources(from)) do
+    local text = read(from .. "/" .. path)
+    if text then
+      if count == most_files or bytes + #text > most_bytes then return count, false end
+      local folder = path:match("^(.*)/[^/]*$")
+      system.make_directories(folder and to .. "/" .. folder or to)
+      write(to .. "/" .. path, text)
+      bytes, count = bytes + #text, count + 1
+    end
+  end
+  return count, true
+end
+
+--- Writes config.yaml, run.json and, where the tree has changes, git.diff.
+---@param dir string folder of the run, which exists
+---@param o {config?: any, name?: string, folder?: string}
+function record.write(dir, o)
+  if o.config ~= nil then
+    local text = require "aijit.config.text"
+    local values = o.config
+    if type(values) == "table" and type(values.to_table) == "function" then values = values:to_table() end
+    write(dir .. "/config.yaml", text.yaml(values))
+  end
+  local arguments, words = rawget(_G, "arg") or {}, {}
+  for i = 0, #arguments do words[#words + 1] = tostring(arguments[i]) end
+  local git = record.git(o.folder or ".")
+  local fields = {
+    {"name", o.name or ""}, {"started", os.date("!%Y-%m-%dT%H:%M:%SZ")}, {"command", table.concat(words, " ")},
+    {"host", system.hostname()}, {"pid", system.pid()}, {"lua", rawget(_G, "jit") and jit.version or _VERSION},
+  }
+  local ok, version = pcall(function() return require("aijit").version end)
+  if ok and version then fields[#fields + 1] = {"aijit", tostring(version)} end
+  if git then
+    for _, name in ipairs {"commit", "branch", "dirty"} do fields[#fields + 1] = {"git_" .. name, git[name]} end
+    if git.diff then write(dir .. "/git.diff", git.diff) end
+  end
+  write(dir .. "/run.json", jsonl.line(fields) .. "\n")
+end
+
+return record
