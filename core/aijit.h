@@ -1,0 +1,148 @@
+/* aijit.h - the public C interface of aijit.
+ *
+ * The text between the two cdef marks is what bindings/lib.lua hands to ffi.cdef, so it holds plain
+ * declarations only. Below it stand the prototypes of the ops, one for each row of ops.def:
+ *     aj_tensor *aj_softmax(aj_tensor *x, aj_dim dim);
+ *
+ * Tensors are opaque. A function that makes one gives it to the innermost open scope, or, with no scope
+ * open, to the caller, who must aj_release() it. On failure it returns NULL (or false), sets
+ * aj_state.attend, and leaves a message for aj_error_take(). Nothing here exits, aborts or calls back.
+ * Dimensions and indices count from 0; a negative dimension counts from the end.
+ */
+#ifndef AIJIT_H
+#define AIJIT_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define AJ_API __attribute__((visibility("default")))
+#pragma GCC visibility push(default)
+
+/* <cdef> */
+enum { AJ_MAX_DIM = 8 };
+
+/* Order is the order of promotion within a kind; numbers are never stored on disk. */
+typedef enum { AJ_BOOL, AJ_U8, AJ_I8, AJ_I16, AJ_I32, AJ_I64, AJ_F16, AJ_BF16, AJ_F32, AJ_F64, AJ_DTYPES } aj_dtype;
+
+/* A tensor: shape, strides and a place in a storage that views share. What a caller holds is a handle:
+ * it carries the generation of its header, so that one used after its scope is an error. */
+typedef struct aj_tensor aj_tensor;
+typedef struct aj_node aj_node;
+
+/* The types of op parameters. Their names tell the bindings how a Lua value becomes one:
+ * aj_dim, aj_dims, aj_base and aj_index count from 1 in Lua. */
+typedef int32_t aj_dim;
+typedef struct { int32_t n; int64_t v[8]; } aj_ints;
+typedef const aj_ints *aj_dims;          /* n < 0: all dimensions */
+typedef const aj_ints *aj_shape;         /* a list of sizes, -1 where it may be inferred */
+typedef const aj_ints *aj_window;        /* n == 1: the same along every spatial dimension */
+typedef int64_t aj_index;                /* a position along a dimension */
+typedef int32_t aj_base;                 /* what the values of an index tensor count from */
+typedef struct { int32_t n; aj_tensor *const *v; } aj_list;
+typedef const aj_list *aj_tensors;
+typedef int32_t aj_dtype_or_none;        /* -1: as the input */
+
+/* Why Lua must look up after a call. */
+enum { AJ_FAILED = 1, AJ_UNSCOPED = 2, AJ_GOVERN = 4, AJ_INTERRUPTED = 8 };
+
+/* One for each thread; attend is 0 on the common path, so that one load tells that all is well. */
+typedef struct { volatile int32_t attend; int32_t scopes, recording, threads; double limit; } aj_state_t;
+aj_state_t *aj_state(void);
+size_t aj_error_take(char *text, size_t size);      /* copies the message, clears AJ_FAILED */
+void aj_interrupt(bool on);                         /* async-signal-safe; every long loop polls it */
+
+/* -- Tensors: values ------------------------------------------------------------------------------- */
+aj_tensor *aj_empty(aj_dtype dtype, aj_shape shape, int32_t device);
+aj_tensor *aj_full(aj_dtype dtype, aj_shape shape, int32_t device, double value);
+aj_tensor *aj_full_int(aj_dtype dtype, aj_shape shape, int32_t device, int64_t value);
+aj_tensor *aj_arange(aj_dtype dtype, int32_t device, double start, double step, int64_t n);
+/* Memory that is not ours; contiguous; done(arg) is called when the last view is gone, if not NULL. */
+aj_tensor *aj_from_memory(aj_dtype dtype, aj_shape shape, void *data, void (*done)(void *), void *arg);
+aj_tensor *aj_retain(aj_tensor *t);
+void aj_release(aj_tensor *t);                      /* NULL and stale handles are left alone */
+bool aj_is_live(aj_tensor *t);
+bool aj_is_same(aj_tensor *a, aj_tensor *b);
+uint64_t aj_id(aj_tensor *t);                       /* one number a tensor, never used again */
+int32_t aj_ndim(aj_tensor *t);
+int64_t aj_numel(aj_tensor *t);
+int64_t aj_size(aj_tensor *t, aj_dim dim);          /* -1 and an error when there is no such dimension */
+int64_t aj_stride(aj_tensor *t, aj_dim dim);
+int64_t aj_offset(aj_tensor *t);                    /* in elements, from the start of its storage */
+aj_dtype aj_dtype_of(aj_tensor *t);
+int32_t aj_device_of(aj_tensor *t);                 /* -1: CPU; n: CUDA device n */
+bool aj_is_contiguous(aj_tensor *t);
+void *aj_data(aj_tensor *t);                        /* first element; NULL and an error when stale or not on the CPU */
+int32_t aj_version(aj_tensor *t);                   /* how often its storage was written in place */
+void aj_touch(aj_tensor *t);                        /* counts as a write in place, for data written through aj_data */
+bool aj_get(aj_tensor *t, const int64_t *index, double *value);
+bool aj_get_int(aj_tensor *t, const int64_t *index, int64_t *value);
+bool aj_set(aj_tensor *t, const int64_t *index, double value);
+bool aj_set_int(aj_tensor *t, const int64_t *index, int64_t value);
+size_t aj_dtype_size(aj_dtype dtype);
+const char *aj_dtype_name(aj_dtype dtype);
+int32_t aj_dtype_named(const char *name);           /* -1: none */
+bool aj_dtype_is_float(aj_dtype dtype);
+aj_dtype aj_promote(aj_dtype a, aj_dtype b);
+
+/* -- Scopes and memory ------------------------------------------------------------------------------ */
+int32_t aj_scope_open(void);                        /* a mark for close and keep */
+void aj_scope_keep(int32_t mark, aj_tensor *t);     /* t outlives that scope and falls to the one around it, or to the caller */
+void aj_scope_close(int32_t mark);
+typedef struct { int64_t live, peak, cached, tensors, limit; } aj_memory_t;
+void aj_memory(int32_t device, aj_memory_t *out);
+void aj_memory_reset_peak(int32_t device);
+void aj_memory_trim(int32_t device);                /* cached blocks go back to the system */
+void aj_memory_limit(int64_t bytes);                /* 0: none; past it an allocation fails as if memory were out */
+void aj_govern(int64_t bytes);                      /* AJ_GOVERN is set once live bytes pass this */
+void aj_fail_allocation(int64_t n);                 /* the n-th allocation from now fails; 0: off (for tests) */
+
+/* -- Gradients --------------------------------------------------------------------------------------- */
+bool aj_requires_grad(aj_tensor *t);
+bool aj_set_requires_grad(aj_tensor *t, bool on);   /* an error for a tensor that an op made, or of integers */
+bool aj_is_leaf(aj_tensor *t);
+bool aj_grad_mode(bool on);                         /* the mode before */
+aj_tensor *aj_grad_of(aj_tensor *t);                /* NULL without an error: none */
+bool aj_set_grad(aj_tensor *t, aj_tensor *g);       /* g NULL: none */
+aj_tensor *aj_detach(aj_tensor *x);                 /* the same data, outside the graph */
+bool aj_retain_grad(aj_tensor *t);                  /* a tensor that an op made keeps its gradient too */
+const char *aj_grad_fn(aj_tensor *t);               /* name of the op that made it, NULL for a leaf */
+
+/* A backward pass that may pause. aj_backward_start() takes outputs with their gradients (an entry or the
+ * list may be NULL: ones, for one-element outputs); inputs NULL: into .grad of every leaf, else
+ * aj_backward_input() gives each one's gradient after AJ_DONE. aj_backward_run() stops at
+ * AJ_CUSTOM (a Lua op: its id, aj_backward_gradient(i), then aj_backward_give()) and at
+ * AJ_HOOK (hooks of a tensor: its id, gradient 0, then aj_backward_give(0, replacement or NULL)). */
+enum { AJ_DONE, AJ_CUSTOM, AJ_HOOK, AJ_BROKEN };
+typedef struct aj_backward aj_backward;
+aj_backward *aj_backward_start(aj_tensors outputs, aj_tensors gradients, aj_tensors inputs, bool retain_graph, bool create_graph);
+int32_t aj_backward_run(aj_backward *b);
+uint64_t aj_backward_id(aj_backward *b);
+aj_tensor *aj_backward_gradient(aj_backward *b, int32_t i);   /* NULL without an error: none */
+bool aj_backward_needs(aj_backward *b, int32_t i);
+bool aj_backward_give(aj_backward *b, int32_t i, aj_tensor *g);
+aj_tensor *aj_backward_input(aj_backward *b, int32_t i);
+void aj_backward_end(aj_backward *b);
+/* Records outputs[0..n) as made from inputs by a Lua op; false: nothing to record. Their ids come back when it is met. */
+bool aj_record_custom(aj_tensors inputs, aj_tensors outputs, uint64_t id);
+uint64_t aj_custom_dropped(void);                   /* id of a Lua op whose node is gone; 0: no more */
+bool aj_set_hook(aj_tensor *t, uint64_t id);        /* id 0: none */
+
+/* -- Random numbers, threads, devices --------------------------------------------------------------- */
+void aj_seed(uint64_t seed);
+void aj_random_state(uint64_t *seed, uint64_t *offset);
+void aj_set_random_state(uint64_t seed, uint64_t offset);
+void aj_set_num_threads(int32_t n);
+const char *aj_cpu_level(void);
+const char *aj_library_versions(void);
+
+/* -- The op table, for those who build upon it ------------------------------------------------------ */
+typedef struct { const char *name, *kind, *domain, *params, *tensors, *defaults, *returns, *saves, *sample, *doc; } aj_op_info;
+int32_t aj_op_count(void);
+const aj_op_info *aj_op_info_at(int32_t op);
+const char *aj_op_cdef(void);
+aj_tensor *aj_result(int32_t i);                    /* output i (from 1) of the op that ran last */
+/* </cdef> */
+
+#include "ops.h"
+#pragma GCC visibility pop
+#endif

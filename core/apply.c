@@ -1,0 +1,253 @@
+/* apply.c - the one path of every op: check, shape, allocate, run, record, hand out. */
+#include "core.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { MANY = 32 };
+
+static bool tracked(const aj_tensor *t) {
+    return t->requires_grad || (t->base && t->view_epoch != t->base->epoch && t->base->requires_grad);
+}
+
+/* Handles to tensors; false after an error. *record: some input is part of a graph. */
+static bool read_inputs(int op, aj_tensor *const *handle, int n, aj_tensor **in, bool *record) {
+    int32_t device = AJ_CPU;
+    bool any = false, seen = false;
+    for (int k = 0; k < n; k++) {
+        aj_tensor *t = in[k] = aj_live(handle[k]);
+        if (AJ_UNLIKELY(!t)) {
+            if (!aj_untag(handle[k])) continue;          /* left out; the op's rule knows whether it may be */
+            return aj_error("%s: input %d was freed when its scope ended; return it from the scope, or ai.keep() it there", aj_ops[op].info->name, k + 1);
+        }
+        any |= tracked(t);
+        if (!seen) { device = t->device; seen = true; }
+        else if (AJ_UNLIKELY(t->device != device))
+            return aj_error("%s: the inputs are on different devices (%s and %s); move one with :to", aj_ops[op].info->name, device < 0 ? "cpu" : "cuda", t->device < 0 ? "cpu" : "cuda");
+    }
+    *record = any && aj_ctx.grad_mode;
+    return true;
+}
+
+static int dtype_of(const aj_op *o, aj_call *c) {
+    int all = -1, ranked = -1;                           /* a rank-0 tensor only decides between kinds */
+    for (int k = 0; k < c->n_in; k++) {
+        const aj_tensor *t = c->in[k];
+        all = all < 0 ? t->dtype : (int)aj_promote((aj_dtype)all, t->dtype);
+        if (t->ndim) ranked = ranked < 0 ? t->dtype : (int)aj_promote((aj_dtype)ranked, t->dtype);
+    }
+    int d = ranked < 0 || aj_is_float(all) > aj_is_float(ranked) || (all != AJ_BOOL) > (ranked != AJ_BOOL) ? all : ranked;
+    if (c->attrs && c->attrs->number) {
+        double v = c->attrs->s;
+        bool whole = v >= -9.3e18 && v <= 9.2e18 && v == (double)(int64_t)v;
+        if (!aj_is_float(d) && !whole) d = AJ_F32;
+        else if (d == AJ_BOOL && v != 0 && v != 1) d = AJ_I64;
+        else if (d == AJ_BOOL && o->domain == AJ_NUM) d = AJ_I64;
+    } else if (o->kind == AJ_UNARY && c->attrs && o->attrs && !aj_is_float(d) && (c->attrs->s != (double)(int64_t)c->attrs->s) && o->domain != AJ_FLOAT) {
+        d = AJ_F32;                                      /* a fraction among the scalars */
+    } else if (o->kind == AJ_BINARY_S && !aj_is_float(d) && c->attrs->s != (double)(int64_t)c->attrs->s) {
+        d = AJ_F32;
+    }
+    if (o->domain == AJ_FLOAT && !aj_is_float(d)) d = AJ_F32;
+    return d;
+}
+
+static bool elementwise_shape(const aj_op *o, aj_call *c) {
+    for (int k = 0; k < c->n_in; k++)
+        if (AJ_UNLIKELY(!c->in[k])) return aj_error("%s: input %d is nil, where a tensor is wanted", o->info->name, k + 1);
+    int d;
+    if (c->n_in == 1 && o->domain <= AJ_FLOAT && aj_is_float(c->in[0]->dtype)) d = c->in[0]->dtype;
+    else if (c->n_in == 2 && c->in[0]->dtype == c->in[1]->dtype && aj_is_float(c->in[0]->dtype) && o->domain != AJ_INT) d = c->in[0]->dtype;
+    else {
+        d = dtype_of(o, c);
+        if (o->domain == AJ_INT && aj_is_float(d)) return aj_refuse(c, "is for integers and bools, not %s", aj_dtype_name((aj_dtype)d));
+        if (o->domain == AJ_NUM && d == AJ_BOOL) return aj_refuse(c, "is not for bools; convert them with :long()");
+    }
+    c->attrs->dtype = (int8_t)d;
+    c->spec[0].dtype = (uint8_t)(o->kind == AJ_COMPARE || o->kind == AJ_TEST ? AJ_BOOL : d);
+    if (c->n_in == 1 || aj_same_shape(c->in[0], c->in[1])) {
+        const aj_tensor *t = c->in[0];
+        c->spec[0].ndim = t->ndim;
+        for (int i = 0; i < t->ndim; i++) c->spec[0].shape[i] = t->shape[i];
+        return true;
+    }
+    return aj_broadcast(c, &c->spec[0]);
+}
+
+static bool reduce_shape(const aj_op *o, aj_call *c) {
+    aj_tensor *x = c->in[0];
+    if (!x) return aj_error("%s: the input is nil, where a tensor is wanted", o->info->name);
+    bool over[AJ_MAX_DIM];
+    if (!aj_dims_of(c, &c->attrs->list, x->ndim, over)) return false;
+    aj_spec *y = &c->spec[0];
+    y->ndim = 0;
+    for (int d = 0; d < x->ndim; d++) {
+        if (over[d] && x->shape[d] == 0 && (c->op == OP_amax || c->op == OP_amin))
+            return aj_refuse(c, "dimension %d has no elements, and an empty set has no largest or smallest", d + 1);
+        if (!over[d]) y->shape[y->ndim++] = x->shape[d];
+        else if (c->attrs->keepdim) y->shape[y->ndim++] = 1;
+    }
+    y->dtype = x->dtype;
+    if (c->op == OP_all || c->op == OP_any) y->dtype = AJ_BOOL;
+    else if ((c->op == OP_sum || c->op == OP_prod) && !aj_is_float(x->dtype)) y->dtype = AJ_I64;
+    return true;
+}
+
+static void hand_out(aj_call *c) {
+    aj_context *x = &aj_ctx;
+    x->n_result = c->n_out;
+    for (int i = 0; i < c->n_out; i++) x->result[i] = c->out[i] = aj_give(c->out[i]);
+}
+aj_tensor *aj_result(int32_t i) { return i >= 1 && i <= aj_ctx.n_result ? aj_ctx.result[i - 1] : NULL; }
+
+/* The results that only the gradient needs are not handed out. */
+static void drop_hidden(const aj_op *o, aj_call *c) {
+    while (c->n_out > o->n_returns) aj_drop(c->out[--c->n_out]);
+}
+
+static bool allocate(aj_call *c, int32_t device) {
+    for (int i = 0; i < c->n_out; i++) {
+        c->out[i] = aj_new((aj_dtype)c->spec[i].dtype, c->spec[i].ndim, c->spec[i].shape, device);
+        if (AJ_UNLIKELY(!c->out[i])) {
+            while (i > 0) aj_drop(c->out[--i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void drop_all(aj_call *c) {
+    for (int i = 0; i < c->n_out; i++) aj_drop(c->out[i]);
+}
+
+static aj_tensor *compose(const aj_op *o, aj_call *c) {
+    int32_t mark = aj_inner_open();
+    if (mark < 0) return NULL;
+    c->n_out = 1;
+    aj_tensor *y = o->compose(c);
+    if (y) {
+        c->out[0] = y;
+        for (int i = 0; i < c->n_out; i++) aj_hold(c->out[i]);
+    }
+    aj_inner_close(mark);
+    if (!y) return NULL;
+    hand_out(c);
+    return c->out[0];
+}
+
+aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *attrs) {
+    const aj_op *o = &aj_ops[op];
+    aj_tensor *few[MANY], **in = few;
+    bool record;
+    if (AJ_UNLIKELY(n > MANY) && !(in = malloc((size_t)n * sizeof *in))) { aj_error("%s: out of memory", o->info->name); return NULL; }
+    aj_attrs own;
+    aj_call c;
+    c.op = op; c.n_in = n; c.n_out = 1; c.in = in;
+    if (attrs) own = *attrs;
+    else own.number = 0;
+    c.attrs = &own;
+    aj_tensor *result = NULL;
+    if (!read_inputs(op, handle, n, in, &record)) goto done;
+
+    if (o->kind <= AJ_TEST) {
+        if (!elementwise_shape(o, &c)) goto done;
+        if (!allocate(&c, in[0]->device)) goto done;
+        if (AJ_UNLIKELY(!aj_backend_of(in[0]->device)->forward[op](&c))) { drop_all(&c); goto done; }
+        if (record && o->kind < AJ_COMPARE && aj_is_float(c.spec[0].dtype)) aj_record(&c, NULL);
+        hand_out(&c);
+        result = c.out[0];
+    } else if (o->kind == AJ_VIEW) {
+        if (AJ_UNLIKELY(!in[0])) { aj_error("%s: input 1 is nil, where a tensor is wanted", o->info->name); goto done; }
+        aj_tensor *y = o->view(&c);
+        if (!y) goto done;
+        c.out[0] = y;
+        if (!y->base && y->storage == in[0]->storage) {
+            y->base = aj_hold(in[0]->base ? in[0]->base : in[0]);
+            y->view_epoch = y->base->epoch;
+        }
+        if (record && aj_is_float(y->dtype)) { aj_spec_like(&c.spec[0], y); aj_record(&c, NULL); }
+        hand_out(&c);
+        result = c.out[0];
+    } else if (o->kind == AJ_COMPOSE) {
+        result = compose(o, &c);
+    } else {
+        /* What the rule casts belongs to a scope of its own. */
+        int32_t mark = aj_inner_open();
+        bool ok = mark >= 0 && (o->kind == AJ_REDUCE ? reduce_shape(o, &c) : o->shape(&c));
+        int32_t device = AJ_CPU;
+        for (int k = 0; k < n; k++) if (in[k]) { device = in[k]->device; break; }
+        if (ok && (ok = allocate(&c, device))) {
+            ok = aj_backend_of(device)->forward[op](&c);
+            if (!ok) drop_all(&c);
+            else {
+                if (record) aj_record(&c, NULL);
+                drop_hidden(o, &c);
+            }
+        }
+        if (mark >= 0) aj_inner_close(mark);
+        if (!ok) goto done;
+        hand_out(&c);
+        result = c.out[0];
+    }
+done:
+    if (in != few) free(in);
+    return result;
+}
+
+aj_tensor *aj_apply_(int op, aj_tensor *const *handle, int n, const aj_attrs *attrs) {
+    const aj_op *o = &aj_ops[op];
+    aj_tensor *in[AJ_MAX_ARGS];
+    bool record;
+    if (!read_inputs(op, handle, n, in, &record)) return NULL;
+    aj_tensor *x = in[0];
+    if (!x) { aj_error("%s_: input 1 is nil, where a tensor is wanted", o->info->name); return NULL; }
+    aj_attrs own;
+    aj_call c = {.op = op, .n_in = n, .n_out = 1, .in = in, .attrs = &own};
+    if (attrs) own = *attrs;
+    else own.number = 0;
+    if (o->kind == AJ_UPDATE) {
+        if (!o->shape(&c)) return NULL;
+        own.dtype = (int8_t)x->dtype;
+    } else {
+        if (!elementwise_shape(o, &c)) return NULL;
+        aj_spec *y = &c.spec[0];
+        bool same = y->ndim == x->ndim;
+        for (int d = 0; same && d < x->ndim; d++) same = y->shape[d] == x->shape[d];
+        if (!same) { aj_refuse(&c, "the result does not fit the first input, which an in-place op keeps the shape of"); return NULL; }
+        if (aj_is_float(y->dtype) && !aj_is_float(x->dtype)) { aj_refuse(&c, "the result is of floats, and cannot be stored in place in %s", aj_dtype_name(x->dtype)); return NULL; }
+    }
+    if (!aj_before_write(x, o->info->name, record)) return NULL;
+    /* An input that overlaps the output differently from it, or whose old values the gradient reads, is copied first. */
+    int32_t mark = aj_inner_open();
+    if (mark < 0) return NULL;
+    bool ok = true;
+    aj_tensor *old = NULL;
+    for (int k = 1; k < n && ok; k++) {
+        if (!in[k] || in[k]->storage != x->storage || (in[k]->data == x->data && aj_same_shape(in[k], x) && !memcmp(in[k]->stride, x->stride, x->ndim * sizeof *x->stride))) continue;
+        ok = (in[k] = aj_live(aj_clone(in[k]))) != NULL;
+    }
+    if (ok && record) {
+        unsigned reads = 0;
+        for (int k = 0; k < n; k++) if (in[k] && tracked(in[k])) reads |= o->saves_in[k];
+        if (reads & 1) {
+            bool mode = aj_grad_mode(false);
+            ok = (old = aj_live(aj_clone(x))) != NULL;
+            aj_grad_mode(mode);
+        }
+    }
+    c.out[0] = x;
+    if (ok) ok = aj_backend_of(x->device)->forward[op](&c);
+    if (ok) {
+        x->storage->version++;
+        if (record) {
+            aj_spec_like(&c.spec[0], x);
+            if (old) {                                   /* the copy stands for x in the graph */
+                aj_node *before = aj_node_of(x);
+                if (before) { old->node = before; before->refs++; old->requires_grad = true; old->out_index = x->out_index; }
+                in[0] = old;
+            }
+            aj_after_write(&c, x);
+        }
+    }
+    aj_inner_close(mark);
+    return ok ? handle[0] : NULL;
+}

@@ -1,0 +1,60 @@
+/* backend.c - the devices there are, and the instruction level of this processor. */
+#include "core.h"
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef AJ_LEVELS_v2
+extern const aj_backend backend_cpu_v2;
+#endif
+#ifdef AJ_LEVELS_v3
+extern const aj_backend backend_cpu_v3;
+#endif
+#ifdef AJ_LEVELS_v4
+extern const aj_backend backend_cpu_v4;
+#endif
+#ifdef AJ_LEVELS_base
+extern const aj_backend backend_cpu_base;
+#endif
+
+const aj_backend *aj_cpu;
+static const char *level = "none";
+
+/* AIJIT_CPU names a level to compare with another; one that the processor lacks is passed over. */
+__attribute__((constructor)) static void pick(void) {
+    const char *only = getenv("AIJIT_CPU");
+    (void)only;
+#if defined __x86_64__
+    __builtin_cpu_init();
+    bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd");
+    (void)v3; (void)v4;
+#define LEVEL(name, ok) if ((ok) && (!only || !*only || !aj_cpu || !strcmp(only, #name))) { aj_cpu = &backend_cpu_##name; level = #name; }
+#ifdef AJ_LEVELS_v2
+    LEVEL(v2, true)
+#endif
+#ifdef AJ_LEVELS_v3
+    LEVEL(v3, v3)
+#endif
+#ifdef AJ_LEVELS_v4
+    LEVEL(v4, v4)
+#endif
+#endif
+#ifdef AJ_LEVELS_base
+    aj_cpu = &backend_cpu_base; level = "base";
+#endif
+}
+
+const aj_backend *aj_backend_of(int32_t device) { return AJ_LIKELY(device == AJ_CPU) ? aj_cpu : NULL; }
+const char *aj_cpu_level(void) { return level; }
+
+#ifndef AJ_NO_LIBRARIES
+#include <dnnl.h>
+#include <stdio.h>
+extern char *openblas_get_config(void);
+const char *aj_library_versions(void) {
+    static char text[256];
+    const dnnl_version_t *v = dnnl_version();
+    snprintf(text, sizeof text, "oneDNN %d.%d.%d; %s", v->major, v->minor, v->patch, openblas_get_config());
+    return text;
+}
+#endif

@@ -1,0 +1,240 @@
+/* core.h - what the parts of the core share: tensors, calls, rules, nodes, and the context of a thread. */
+#ifndef AJ_CORE_H
+#define AJ_CORE_H
+#include "aijit.h"
+#include "iter.h"
+
+#define AJ_LIKELY(x) __builtin_expect(!!(x), 1)
+#define AJ_UNLIKELY(x) __builtin_expect(!!(x), 0)
+enum { AJ_CPU = -1, AJ_MAX_OUT = 4, AJ_MAX_ARGS = 8 };
+
+enum {
+#define ROW(name, ...) OP_##name,
+#include "ops.def"
+    OP_COUNT,
+    OP_LEAF = OP_COUNT, OP_CUSTOM, OP_INPLACE_VIEW    /* nodes that no row made */
+};
+
+/* -- Tensors ------------------------------------------------------------------------------------------- */
+
+/* Bytes that views share. On the CPU our own data follow the header in one block. */
+typedef struct aj_storage {
+    void *data;
+    int64_t bytes;              /* of the block that the allocator counts */
+    int32_t refs;               /* atomic where more than one */
+    int32_t version;            /* writes in place */
+    int32_t device;
+    int32_t size_class;         /* -1: a block of its own; -2: not our memory */
+    void (*done)(void *);
+    void *arg;
+} aj_storage;
+
+struct aj_tensor {
+    aj_storage *storage;
+    char *data;                 /* storage->data + offset */
+    int32_t refs;               /* 0: the header is free, and every handle to it is stale */
+    uint16_t generation;        /* the upper 16 bits of its handles */
+    uint8_t dtype, ndim;
+    int32_t device;
+    bool requires_grad, retains_grad, contiguous;
+    uint8_t out_index;          /* which result of node this is */
+    aj_node *node;              /* the op that made it, or a leaf's place in the graph; NULL: outside any graph */
+    aj_tensor *grad;
+    aj_tensor *base;            /* of a view that a graph may see: whose storage this is */
+    int32_t view_epoch;         /* base's epoch when node was made */
+    int32_t epoch;              /* recorded writes in place to this storage's root */
+    int64_t numel;
+    uint64_t id, hook;
+    int64_t shape[AJ_MAX_DIM];
+    int64_t stride[AJ_MAX_DIM]; /* in elements */
+};
+
+static inline aj_tensor *aj_untag(aj_tensor *h) { return (aj_tensor *)((uintptr_t)h << 16 >> 16); }
+
+/* The tensor behind a handle; NULL if it is nil or stale. A plain pointer is its own handle within the core. */
+static inline aj_tensor *aj_live(aj_tensor *h) {
+    aj_tensor *t = aj_untag(h);
+    if (AJ_UNLIKELY(!t)) return NULL;
+    uint16_t tag = (uint16_t)((uintptr_t)h >> 48);
+    if (AJ_UNLIKELY(t->refs <= 0 || (tag && tag != t->generation))) return NULL;
+    return t;
+}
+aj_tensor *aj_need(aj_tensor *h, const char *who);      /* the same, with an error that says why not */
+
+aj_tensor *aj_new(aj_dtype dtype, int ndim, const int64_t *shape, int32_t device);    /* one reference, contiguous; NULL: out of memory */
+aj_tensor *aj_new_view(aj_tensor *x, int ndim, const int64_t *shape, const int64_t *stride, int64_t offset);
+aj_tensor *aj_alias(aj_tensor *x);                       /* the same data under a header outside the graph; one reference */
+void aj_drop(aj_tensor *t);                              /* gives one reference back */
+static inline aj_tensor *aj_hold(aj_tensor *t) { if (t) t->refs++; return t; }
+aj_tensor *aj_give(aj_tensor *t);                        /* takes the caller's reference: into the scope, as a handle */
+void aj_set_contiguous(aj_tensor *t);                    /* recomputes numel and contiguous */
+bool aj_same_shape(const aj_tensor *a, const aj_tensor *b);
+
+/* -- Attributes ------------------------------------------------------------------------------------------ */
+
+typedef struct { int32_t v[3]; } aj_triple;
+
+/* Every argument that is not a tensor, of every op. An op reads the fields that its row fills. */
+typedef struct {
+    double s, t, u;             /* an elementwise row's scalars; eps, p, momentum and the like elsewhere */
+    int8_t number;              /* which operand of a binary row is the number s: 1 the first, 2 the second, 0 neither */
+    int8_t dtype;
+    int8_t reduction, mode;
+    bool keepdim, flag, flag2;
+    int32_t dim, dim2, base, groups;
+    int64_t i, j, k;
+    aj_triple kernel, stride, padding, dilation, output_padding;
+    aj_ints list, list2;
+} aj_attrs;
+
+aj_ints aj_ints_of(const aj_ints *list);                 /* NULL: none */
+aj_triple aj_triple_of(const aj_ints *window, int32_t fallback);      /* NULL or none: the fallback in each place */
+
+/* -- Calls and rules ------------------------------------------------------------------------------------- */
+
+typedef struct { uint8_t dtype, ndim; int64_t shape[AJ_MAX_DIM]; } aj_spec;
+
+/* One run of an op. Its rule reads in and attrs, checks them, and says in spec what is to be allocated. */
+typedef struct {
+    int op, n_in, n_out;
+    aj_tensor **in;             /* NULL where an optional input was left out */
+    aj_attrs *attrs;
+    aj_spec spec[AJ_MAX_OUT];
+    aj_tensor *out[AJ_MAX_OUT];
+} aj_call;
+
+typedef bool aj_shape_rule(aj_call *c);                  /* false after aj_error */
+typedef aj_tensor *aj_view_rule(aj_call *c);             /* a view with one reference, or NULL */
+typedef aj_tensor *aj_compose_rule(aj_call *c);          /* made of other ops, inside a scope of its own; c->out[1..] for more */
+/* Gradients: gy[i] of result i (NULL: none); write gx[k], made of aj_ ops, for each k with aj_wants(n, k).
+ * What a rule makes is freed when it returns, but for gx. */
+typedef bool aj_vjp_rule(aj_node *n, aj_tensor *const *gy, aj_tensor **gx);
+typedef bool aj_kernel(const aj_call *c);                /* fills c->out; false after aj_error: out of memory, a bad index value */
+
+aj_tensor *aj_apply(int op, aj_tensor *const *in, int n_in, const aj_attrs *attrs);
+aj_tensor *aj_apply_(int op, aj_tensor *const *in, int n_in, const aj_attrs *attrs);    /* the result goes into in[0] */
+
+enum { AJ_UNARY, AJ_BINARY, AJ_BINARY_S, AJ_COMPARE, AJ_TEST, AJ_REDUCE, AJ_VIEW, AJ_OP, AJ_COMPOSE, AJ_UPDATE };
+enum { AJ_ANY, AJ_NUM, AJ_FLOAT, AJ_INT };
+typedef struct {
+    const aj_op_info *info;
+    union { aj_shape_rule *shape; aj_view_rule *view; aj_compose_rule *compose; };
+    aj_vjp_rule *vjp;
+    uint8_t kind, domain, n_returns;      /* results that a caller sees */
+    bool attrs;                           /* a node must keep the attributes */
+    uint16_t saves_in[AJ_MAX_ARGS];       /* bit j: input j is read by the gradient of input k */
+    uint8_t saves_out[AJ_MAX_ARGS];
+    bool never[AJ_MAX_ARGS];              /* input k has no gradient */
+} aj_op;
+extern aj_op aj_ops[OP_COUNT];
+
+static inline bool aj_is_float(int dtype) { return dtype >= AJ_F16; }
+static inline void aj_spec_like(aj_spec *s, const aj_tensor *t) {
+    s->dtype = t->dtype; s->ndim = t->ndim;
+    for (int d = 0; d < t->ndim; d++) s->shape[d] = t->shape[d];
+}
+/* Helpers of rules; each reports its error under the op's name, with shapes. */
+bool aj_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));                 /* always false */
+bool aj_refuse(const aj_call *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));   /* "op: fmt: (2, 3) and (4): ..." */
+int aj_dim_of(const aj_call *c, int dim, int ndim);      /* 0..ndim-1, or -1 after an error */
+bool aj_dims_of(const aj_call *c, const aj_ints *dims, int ndim, bool *is_in);             /* n < 0: all */
+bool aj_broadcast(const aj_call *c, aj_spec *out);       /* of all inputs */
+bool aj_cast_inputs(aj_call *c, int first, int n, int dtype);    /* recorded casts, owned by the scope of the call */
+bool aj_same_dtype(const aj_call *c);                    /* all inputs that are there */
+bool aj_index_dtype(const aj_call *c, int k);            /* input k holds integers (not bool) */
+
+/* -- Nodes ------------------------------------------------------------------------------------------------ */
+
+typedef struct { aj_node *node; int32_t out; } aj_edge;  /* node NULL: no gradient is wanted here */
+typedef struct { aj_tensor *t; int32_t version; } aj_saved;
+
+struct aj_node {
+    int16_t op;
+    int16_t n_in;
+    uint8_t n_out;
+    uint8_t freed, mark, hooked;
+    int32_t refs;
+    int32_t deps;               /* scratch of a backward pass: consumers still to come */
+    aj_backward *busy;          /* scratch: the pass this node is part of */
+    uint64_t custom;
+    aj_tensor *leaf;            /* OP_LEAF: the tensor, not owned; OP_CUSTOM: none */
+    aj_node *next;              /* scratch: lists */
+    aj_tensor *pending[AJ_MAX_OUT];      /* scratch: gradients of results, as far as summed */
+    uint64_t hook[AJ_MAX_OUT];
+    aj_tensor *watcher[AJ_MAX_OUT];      /* not owned: a result that retains its gradient */
+    int16_t want[AJ_MAX_OUT];            /* scratch: 1 + the place among the inputs asked for */
+    aj_spec spec[AJ_MAX_OUT];
+    int32_t device;
+    aj_saved out[AJ_MAX_OUT];            /* saved results; outside the graph */
+    aj_attrs *attrs;
+    aj_edge *edge;                       /* n_in */
+    aj_saved *in;                        /* n_in saved inputs */
+    uint32_t bytes;
+};
+
+static inline bool aj_wants(const aj_node *n, int k) { return n->edge[k].node != NULL; }
+aj_tensor *aj_saved_in(aj_node *n, int k);               /* input k as it was; checked against later writes; NULL after an error or if it was absent */
+aj_tensor *aj_saved_out(aj_node *n, int i);              /* result i, tied to the graph when this backward is recorded */
+bool aj_check_saved(aj_node *n);                         /* all that was saved is unchanged */
+bool aj_recording(void);                                 /* gradients of gradients are wanted, or a forward pass records */
+/* gy through a function of the inputs written in differentiable ops: for a rule that has a quick kernel for its first
+ * gradient but leaves higher ones to the definition. */
+typedef aj_tensor *aj_definition(aj_tensor *const *in, int n_in, const aj_attrs *attrs);
+bool aj_vjp_by_definition(aj_node *n, aj_definition *f, aj_tensor *gy, aj_tensor **gx);
+aj_tensor *aj_sum_to(aj_tensor *g, int ndim, const int64_t *shape);      /* sums what broadcasting repeated; a handle */
+aj_tensor *aj_derivative(int op, int k, aj_tensor *const *in, aj_tensor *y, const aj_attrs *attrs);   /* d result / d input k, of a row's text, in ops */
+void aj_record(const aj_call *c, const uint8_t *overwritten);
+void aj_record_view(aj_call *c, aj_tensor *y);
+aj_node *aj_node_of(aj_tensor *t);                       /* brings a view's node up to date */
+void aj_node_release(aj_node *n);
+bool aj_before_write(aj_tensor *x, const char *who, bool recording);
+void aj_after_write(aj_call *c, aj_tensor *x);
+
+/* -- The context of a thread --------------------------------------------------------------------------------- */
+
+typedef struct {
+    aj_state_t state;
+    aj_tensor **scope;          /* what open scopes own */
+    int64_t n_scope, scope_cap;
+    int32_t inner;              /* within a rule: handles are plain, and errors name no argument */
+    int32_t mark_cap;
+    int64_t *mark;              /* where each open scope begins */
+    aj_tensor *result[AJ_MAX_OUT];
+    int n_result;
+    bool grad_mode;
+    uint64_t seed, offset;      /* of the Philox generator */
+} aj_context;
+extern _Thread_local aj_context aj_ctx __attribute__((tls_model("initial-exec")));
+
+int32_t aj_inner_open(void);                             /* a scope for what a rule makes */
+void aj_inner_close(int32_t mark);
+void aj_scope_add(aj_tensor *t);                         /* takes the caller's reference */
+
+/* -- Memory ----------------------------------------------------------------------------------------------------- */
+aj_storage *aj_storage_new(int64_t bytes, int32_t device);      /* NULL after an error */
+void aj_storage_drop(aj_storage *s);
+void *aj_scratch(int64_t bytes);                         /* uninitialised, 64-byte aligned; NULL after an error */
+void aj_scratch_free(void *p);
+
+/* -- Threads ------------------------------------------------------------------------------------------------------ */
+/* f over [0, n) in ranges, on the pool when there is enough work; grain: the least a thread should get. */
+void aj_parallel(int64_t n, int64_t grain, void (*f)(void *arg, int64_t lo, int64_t hi), void *arg);
+int aj_threads(void);
+bool aj_interrupted(void);                               /* true, with the error set, when the user asked to stop */
+
+/* -- Random numbers ------------------------------------------------------------------------------------------------ */
+uint64_t aj_random_take(int64_t n);                      /* reserves n numbers of this thread's stream: the first one's position */
+
+/* -- Backends ------------------------------------------------------------------------------------------------------- */
+/* An elementwise gradient: gx = gy * d(result)/d(input k). */
+typedef struct { aj_tensor *gx, *gy, *y, *in[2]; const aj_attrs *attrs; } aj_grad_call;
+typedef bool aj_grad_kernel(const aj_grad_call *g);
+typedef struct {
+    const char *name;
+    aj_kernel *forward[OP_COUNT];
+    aj_grad_kernel *grad[OP_COUNT][2];
+} aj_backend;
+extern const aj_backend *aj_cpu;                         /* picked for this processor when the library is loaded */
+const aj_backend *aj_backend_of(int32_t device);
+
+#endif

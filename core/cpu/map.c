@@ -1,0 +1,170 @@
+/* map.c - elementwise rows: one loop each over dense numbers, and one driver that brings the numbers.
+ *
+ * An operand whose elements are dense and of the type computed in is used where it lies; any other goes through a
+ * chunk that stays in the first cache, which does for strides, broadcasting, dtypes and the number operand alike.
+ */
+#include "cpu.h"
+#include "vmath.h"
+
+typedef void loop_fn(void *y, const void *a, const void *b, int64_t n, const aj_attrs *attrs);
+typedef void grad_fn(void *gx, const void *gy, const void *y, const void *a, const void *b, int64_t n, const aj_attrs *attrs);
+
+#define real float
+#define REAL(name) name##_f32
+#define FLOATS 1
+#include "map.inc"
+#undef real
+#undef REAL
+#undef FLOATS
+#define real double
+#define REAL(name) name##_f64
+#define FLOATS 1
+#include "map.inc"
+#undef real
+#undef REAL
+#undef FLOATS
+#define real int64_t
+#define REAL(name) name##_i64
+#define FLOATS 0
+#include "map.inc"
+#undef real
+#undef REAL
+#undef FLOATS
+
+/* -- The driver ----------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    aj_iter it;
+    int class, bytes;           /* what is computed in */
+    int n_in;
+    char *base[AJ_MAX_OPERANDS];
+    uint8_t dtype[AJ_MAX_OPERANDS];
+    bool direct[AJ_MAX_OPERANDS];
+    bool all_direct;
+    loop_fn *loop;
+    grad_fn *grad;
+    const aj_attrs *attrs;
+} mapping;
+
+static ALWAYS_INLINE void run(const mapping *m, char *const *p, int64_t n) {
+    if (m->loop) m->loop(p[0], p[1], p[2], n, m->attrs);
+    else m->grad(p[0], p[1], p[2], p[3], p[4], n, m->attrs);
+}
+
+static void map_range(void *arg, int64_t lo, int64_t hi) {
+    const mapping *m = arg;
+    const aj_iter *it = &m->it;
+    char *p[AJ_MAX_OPERANDS] = {0};
+    while (lo < hi) {
+        int64_t at[AJ_MAX_OPERANDS] = {0}, n = it->shape[0] - (it->ndim > 1 ? lo % it->shape[0] : lo);
+        if (n > hi - lo) n = hi - lo;
+        aj_iter_at(it, lo, at);
+        lo += n;
+        if (m->all_direct) {
+            for (int k = 0; k < it->n; k++) p[k] = m->base[k] + at[k] * dtype_bytes[m->dtype[k]];
+            run(m, p, n);
+            continue;
+        }
+        double chunk[AJ_MAX_OPERANDS][CHUNK];
+        for (int64_t i = 0; i < n; i += CHUNK) {
+            int64_t len = n - i < CHUNK ? n - i : CHUNK;
+            for (int k = 0; k < it->n; k++) {
+                char *from = m->base[k] + (at[k] + i * it->stride[k][0]) * dtype_bytes[m->dtype[k]];
+                if (m->direct[k]) { p[k] = from; continue; }
+                p[k] = (char *)chunk[k];
+                if (k && (i == 0 || it->stride[k][0])) aj_load(m->class, m->dtype[k])(chunk[k], from, it->stride[k][0], i == 0 && !it->stride[k][0] ? (n < CHUNK ? n : CHUNK) : len);
+            }
+            run(m, p, len);
+            if (!m->direct[0]) {
+                char *to = m->base[0] + (at[0] + i * it->stride[0][0]) * dtype_bytes[m->dtype[0]];
+                /* A comparison's loop has written bytes. */
+                if (m->dtype[0] == AJ_BOOL && m->bytes == 1) for (int64_t j = 0; j < len; j++) ((uint8_t *)to)[j * it->stride[0][0]] = ((uint8_t *)p[0])[j];
+                else aj_store(m->class, m->dtype[0])(to, it->stride[0][0], chunk[0], len);
+            }
+        }
+    }
+}
+
+static bool drive(mapping *m, const aj_tensor *const *operand, int n, int64_t grain) {
+    aj_iter_init(&m->it, operand, n);
+    int natural = dtype_of_class[m->class];
+    m->all_direct = true;
+    for (int k = 0; k < n; k++) {
+        m->base[k] = operand[k]->data;
+        m->dtype[k] = operand[k]->dtype;
+        m->direct[k] = m->it.stride[k][0] == 1 && (operand[k]->dtype == natural || (k == 0 && m->bytes == 1));
+        if (m->it.shape[0] == 1 && operand[k]->dtype == natural) m->direct[k] = true;
+        m->all_direct &= m->direct[k];
+    }
+    if (m->it.count < 2 * grain) map_range(m, 0, m->it.count);
+    else aj_parallel(m->it.count, grain, map_range, m);
+    return true;
+}
+
+static bool forward(const aj_call *c, loop_fn *const loops[3], bool to_bool, int64_t grain) {
+    mapping m;
+    m.class = class_of_dtype(c->attrs->dtype);
+    m.bytes = to_bool ? 1 : 0;
+    m.loop = loops[m.class];
+    m.attrs = c->attrs;
+    aj_tensor number;
+    const aj_tensor *operand[3] = {c->out[0], c->in[0]};
+    int n = 2;
+    double d = c->attrs->s;
+    float f = (float)d;
+    int64_t i = (int64_t)d;
+    if (c->n_in == 2) operand[n++] = c->in[1];
+    else if (c->attrs->number && c->op != -1 && aj_ops[c->op].kind != AJ_UNARY && aj_ops[c->op].kind != AJ_TEST) {
+        number.data = m.class == CLASS_F32 ? (char *)&f : m.class == CLASS_F64 ? (char *)&d : (char *)&i;
+        number.dtype = (uint8_t)dtype_of_class[m.class];
+        number.ndim = 0; number.numel = 1; number.contiguous = true;
+        operand[n++] = &number;
+        if (c->attrs->number == 1) { operand[2] = operand[1]; operand[1] = &number; }
+    }
+    return drive(&m, operand, n, grain);
+}
+
+static bool backward(const aj_grad_call *g, grad_fn *const grads[2], int64_t grain) {
+    mapping m;
+    m.class = g->gx->dtype == AJ_F64 ? CLASS_F64 : CLASS_F32;
+    m.bytes = 0;
+    m.loop = NULL;
+    m.grad = grads[m.class];
+    m.attrs = g->attrs;
+    aj_tensor number;
+    double d = g->attrs->s;
+    float f = (float)d;
+    number.data = m.class == CLASS_F32 ? (char *)&f : (char *)&d;
+    number.dtype = (uint8_t)dtype_of_class[m.class];
+    number.ndim = 0; number.numel = 1; number.contiguous = true;
+    /* What was not saved is not read: gy stands in its place. */
+    const aj_tensor *operand[5] = {g->gx, g->gy, g->y ? g->y : g->gy, g->in[0] ? g->in[0] : g->gy, g->in[1] ? g->in[1] : g->gy};
+    if (g->attrs->number == 1) operand[3] = &number;
+    if (g->attrs->number == 2) operand[4] = &number;
+    return drive(&m, operand, 5, grain);
+}
+
+/* -- Rows ------------------------------------------------------------------------------------------------------- */
+
+/* A thread should get about 50 microseconds of work: so many elements of cheap arithmetic, or of a function. */
+enum { GRAIN_ANY = 1 << 16, GRAIN_NUM = 1 << 16, GRAIN_INT = 1 << 16, GRAIN_FLOAT = 1 << 14 };
+#define LOOPS_ANY(name) {name##_f32, name##_f64, name##_i64}
+#define LOOPS_NUM(name) {name##_f32, name##_f64, name##_i64}
+#define LOOPS_FLOAT(name) {name##_f32, name##_f64, NULL}
+#define LOOPS_INT(name) {NULL, NULL, name##_i64}
+#define GRAD_ANY(name, k) (grad_fn *const[2]){name##_grad##k##_f32, name##_grad##k##_f64}
+#define GRAD_NUM GRAD_ANY
+#define GRAD_FLOAT GRAD_ANY
+#define GRAD_INT(name, k) (grad_fn *const[2]){NULL, NULL}
+#define FORWARD(name, domain) \
+    bool KERNEL(name)(const aj_call *c) { static loop_fn *const loops[3] = LOOPS_##domain(name); return forward(c, loops, false, GRAIN_##domain); }
+#define BACKWARD(name, domain, k) \
+    bool KERNEL(name##_grad##k)(const aj_grad_call *g) { return backward(g, GRAD_##domain(name, k), GRAIN_##domain); }
+#define UNARY(name, domain, ...) FORWARD(name, domain) BACKWARD(name, domain, 0)
+#define UNARY_S UNARY
+#define BINARY(name, domain, ...) FORWARD(name, domain) BACKWARD(name, domain, 0) BACKWARD(name, domain, 1)
+#define BINARY_S BINARY
+#define COMPARE(name, ...) \
+    bool KERNEL(name)(const aj_call *c) { static loop_fn *const loops[3] = LOOPS_ANY(name); return forward(c, loops, true, GRAIN_ANY); }
+#define TEST COMPARE
+#include "../ops.def"

@@ -1,0 +1,63 @@
+/* vmath.h - the functions that expressions in ops.def call, for the types that kernels compute in.
+ *
+ * A row's text is written for float, double and int64 alike, so a name here picks by the type of its argument. The
+ * compiler takes several numbers at a time where libmvec has a function for it.
+ */
+#ifndef AJ_VMATH_H
+#define AJ_VMATH_H
+#include <math.h>
+
+#if defined __x86_64__ && defined __GLIBC__ && defined AJ_LIBMVEC
+#define SIMD __attribute__((simd("notinbranch")))
+SIMD float expf(float); SIMD double exp(double);
+SIMD float logf(float); SIMD double log(double);
+SIMD float sinf(float); SIMD double sin(double);
+SIMD float cosf(float); SIMD double cos(double);
+SIMD float powf(float, float); SIMD double pow(double, double);
+#if __GLIBC__ > 2 || __GLIBC_MINOR__ >= 35
+SIMD float tanhf(float); SIMD double tanh(double);
+SIMD float erff(float); SIMD double erf(double);
+SIMD float erfcf(float); SIMD double erfc(double);
+SIMD float expm1f(float); SIMD double expm1(double);
+SIMD float log1pf(float); SIMD double log1p(double);
+SIMD float log2f(float); SIMD double log2(double);
+SIMD float log10f(float); SIMD double log10(double);
+SIMD float exp2f(float); SIMD double exp2(double);
+SIMD float atanf(float); SIMD double atan(double);
+SIMD float asinf(float); SIMD double asin(double);
+SIMD float acosf(float); SIMD double acos(double);
+SIMD float sinhf(float); SIMD double sinh(double);
+SIMD float coshf(float); SIMD double cosh(double);
+SIMD float tanf(float); SIMD double tan(double);
+SIMD float atan2f(float, float); SIMD double atan2(double, double);
+#endif
+#endif
+#include <tgmath.h>
+#undef I                                                 /* complex.h's, which tgmath.h brings */
+
+static inline int64_t power_i64(int64_t a, int64_t b) {
+    if (b < 0) return a == 1 ? 1 : a == -1 ? (b & 1 ? -1 : 1) : 0;
+    uint64_t y = 1, x = (uint64_t)a;
+    for (; b; b >>= 1, x *= x) if (b & 1) y *= x;
+    return (int64_t)y;
+}
+static inline int64_t floordiv_i64(int64_t a, int64_t b) {
+    if (b == 0) return 0;
+    if (b == -1) return (int64_t)(0 - (uint64_t)a);
+    return a / b - (a % b && (a < 0) != (b < 0));
+}
+static inline int64_t modulo_i64(int64_t a, int64_t b) {
+    if (b == 0 || b == -1) return 0;
+    int64_t r = a % b;
+    return r && (r < 0) != (b < 0) ? r + b : r;
+}
+static inline int64_t truncmod_i64(int64_t a, int64_t b) { return b == 0 || b == -1 ? 0 : a % b; }
+static inline float power_f32(float a, float b) { return b == 2 ? a * a : powf(a, b); }
+static inline double power_f64(double a, double b) { return b == 2 ? a * a : pow(a, b); }
+static inline float floordiv_f32(float a, float b) { return floorf(a / b); }
+static inline double floordiv_f64(double a, double b) { return floor(a / b); }
+static inline float modulo_f32(float a, float b) { float r = fmodf(a, b); return r != 0 && (r < 0) != (b < 0) ? r + b : r; }
+static inline double modulo_f64(double a, double b) { double r = fmod(a, b); return r != 0 && (r < 0) != (b < 0) ? r + b : r; }
+static inline float truncmod_f32(float a, float b) { return fmodf(a, b); }
+static inline double truncmod_f64(double a, double b) { return fmod(a, b); }
+#endif

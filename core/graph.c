@@ -1,0 +1,345 @@
+/* graph.c - nodes: what an op leaves behind so that gradients can flow back through it.
+ *
+ * A tensor holds the node that made it; a node holds the nodes of its inputs and the tensors its gradient reads.
+ * So a graph lives as long as some output of it does. A leaf's node points back to its tensor without owning it.
+ */
+#include "core.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* -- Making and freeing ---------------------------------------------------------------------------------------- */
+
+/* A node, its edges, saved inputs and attributes are one block; blocks of the usual sizes are kept for reuse. */
+enum { UNIT = 128, KEPT = 16 };
+static _Thread_local aj_node *free_node[KEPT];
+static _Thread_local struct { aj_node *dead; bool draining; } grave;
+
+extern void aj_custom_drop(uint64_t id);
+
+static aj_node *node_new(int op, int n_in, int n_out, bool attrs) {
+    size_t edges = (size_t)n_in * sizeof(aj_edge), saved = (size_t)n_in * sizeof(aj_saved);
+    size_t bytes = sizeof(aj_node) + edges + saved + (attrs ? sizeof(aj_attrs) : 0);
+    size_t units = (bytes + UNIT - 1) / UNIT;
+    aj_node *n = NULL;
+    if (units < KEPT && free_node[units]) { n = free_node[units]; free_node[units] = n->next; }
+    else n = malloc(units * UNIT);
+    if (!n) { aj_error("out of memory: no room to record an op"); return NULL; }
+    memset(n, 0, offsetof(aj_node, spec));
+    n->op = (int16_t)op; n->n_in = (int16_t)n_in; n->n_out = (uint8_t)n_out;
+    n->refs = 1;
+    n->bytes = (uint32_t)units;
+    memset(n->out, 0, sizeof n->out);
+    n->edge = (aj_edge *)(n + 1);
+    n->in = (aj_saved *)((char *)n->edge + edges);
+    n->attrs = attrs ? (aj_attrs *)((char *)n->in + saved) : NULL;
+    memset(n->edge, 0, edges + saved);
+    return n;
+}
+
+static void forget(aj_saved *s) {
+    if (s->t) { aj_tensor *t = s->t; s->t = NULL; aj_drop(t); }
+}
+
+void aj_node_forget(aj_node *n) {
+    for (int k = 0; k < n->n_in; k++) forget(&n->in[k]);
+    for (int i = 0; i < n->n_out; i++) forget(&n->out[i]);
+}
+
+/* Long chains are freed by a loop, not by recursion. */
+void aj_node_release(aj_node *n) {
+    if (--n->refs > 0) return;
+    n->next = grave.dead;
+    grave.dead = n;
+    if (grave.draining) return;
+    grave.draining = true;
+    while ((n = grave.dead)) {
+        grave.dead = n->next;
+        aj_node_forget(n);
+        for (int i = 0; i < n->n_out; i++) if (n->pending[i]) aj_drop(n->pending[i]);
+        for (int k = 0; k < n->n_in; k++) if (n->edge[k].node) aj_node_release(n->edge[k].node);
+        if (n->op == OP_CUSTOM) aj_custom_drop(n->custom);
+        if (n->bytes < KEPT) { n->next = free_node[n->bytes]; free_node[n->bytes] = n; }
+        else free(n);
+    }
+    grave.draining = false;
+}
+
+/* -- A tensor's place in the graph --------------------------------------------------------------------------------- */
+
+static void set_node(aj_tensor *t, aj_node *n, int out) {
+    if (t->retains_grad && t->node && t->node->watcher[t->out_index] == t) t->node->watcher[t->out_index] = NULL;
+    if (t->node) aj_node_release(t->node);
+    t->node = n;
+    t->out_index = (uint8_t)out;
+    t->requires_grad = true;
+    if (t->retains_grad) n->watcher[out] = t;
+}
+
+static aj_edge edge_to(aj_tensor *t) {
+    aj_node *n = aj_node_of(t);
+    if (n) n->refs++;
+    return (aj_edge){n, t->out_index};
+}
+
+static void spec_of(aj_spec *s, const aj_tensor *t) { aj_spec_like(s, t); }
+
+aj_node *aj_node_of(aj_tensor *t) {
+    if (AJ_UNLIKELY(t->base && t->view_epoch != t->base->epoch)) {       /* its storage was written in a graph since */
+        aj_tensor *b = t->base;
+        t->view_epoch = b->epoch;
+        if (b->requires_grad) {
+            aj_node *n = node_new(OP_as_strided, 1, 1, true);
+            if (!n) return NULL;
+            spec_of(&n->spec[0], t);
+            n->device = t->device;
+            memset(n->attrs, 0, sizeof *n->attrs);
+            n->attrs->list.n = n->attrs->list2.n = t->ndim;
+            for (int d = 0; d < t->ndim; d++) { n->attrs->list.v[d] = t->shape[d]; n->attrs->list2.v[d] = t->stride[d]; }
+            n->attrs->i = (t->data - b->data) / (int64_t)aj_dtype_size(t->dtype);
+            n->edge[0] = edge_to(b);
+            set_node(t, n, 0);
+        }
+    }
+    if (!t->requires_grad) return NULL;
+    if (!t->node) {
+        aj_node *n = node_new(OP_LEAF, 0, 1, false);
+        if (!n) return NULL;
+        n->leaf = t;
+        n->device = t->device;
+        spec_of(&n->spec[0], t);
+        t->node = n;
+        t->out_index = 0;
+    }
+    return t->node;
+}
+
+bool aj_is_leaf(aj_tensor *h) {
+    aj_tensor *t = aj_need(h, "is_leaf");
+    if (!t) return false;
+    aj_node *n = aj_node_of(t);
+    return !n || n->op == OP_LEAF;
+}
+const char *aj_grad_fn(aj_tensor *h) {
+    aj_tensor *t = aj_need(h, "grad_fn");
+    aj_node *n = t ? aj_node_of(t) : NULL;
+    if (!n || n->op == OP_LEAF) return NULL;
+    return n->op == OP_CUSTOM ? "custom" : n->op == OP_INPLACE_VIEW ? "write into a view" : aj_ops[n->op].info->name;
+}
+bool aj_requires_grad(aj_tensor *h) {
+    aj_tensor *t = aj_need(h, "requires_grad");
+    if (t) aj_node_of(t);
+    return t && t->requires_grad;
+}
+bool aj_set_requires_grad(aj_tensor *h, bool on) {
+    aj_tensor *t = aj_need(h, "requires_grad_");
+    if (!t) return false;
+    if (on && !aj_is_float(t->dtype)) return aj_error("requires_grad_: only tensors of floats can require gradients, and this one is of %s", aj_dtype_name(t->dtype));
+    aj_node *n = aj_node_of(t);
+    if (n && n->op != OP_LEAF) {
+        if (on) return true;
+        return aj_error("requires_grad_: this tensor was made by %s from others that require gradients; use :detach() for one that does not", aj_grad_fn(h));
+    }
+    if (!on && n) { n->leaf = NULL; t->node = NULL; aj_node_release(n); }
+    t->requires_grad = on;
+    return true;
+}
+
+aj_tensor *aj_detach(aj_tensor *h) {
+    aj_tensor *t = aj_need(h, "detach");
+    return t ? aj_give(aj_alias(t)) : NULL;
+}
+
+aj_tensor *aj_grad_of(aj_tensor *h) {
+    aj_tensor *t = aj_need(h, "grad");
+    return t && t->grad ? aj_give(aj_hold(t->grad)) : NULL;
+}
+bool aj_set_grad(aj_tensor *h, aj_tensor *gh) {
+    aj_tensor *t = aj_need(h, "grad"), *g = aj_untag(gh) ? aj_need(gh, "grad") : NULL;
+    if (!t || (aj_untag(gh) && !g)) return false;
+    if (g && (!aj_same_shape(t, g) || t->dtype != g->dtype || t->device != g->device))
+        return aj_error("grad: the gradient of a tensor has its shape, dtype and device");
+    aj_tensor *old = t->grad;
+    t->grad = aj_hold(g);
+    if (old) aj_drop(old);
+    return true;
+}
+bool aj_retain_grad(aj_tensor *h) {
+    aj_tensor *t = aj_need(h, "retain_grad");
+    aj_node *n = t ? aj_node_of(t) : NULL;
+    if (!t) return false;
+    if (!n) return aj_error("retain_grad: this tensor requires no gradient");
+    t->retains_grad = true;
+    if (n->op != OP_LEAF) n->watcher[t->out_index] = t;
+    return true;
+}
+bool aj_set_hook(aj_tensor *h, uint64_t id) {
+    aj_tensor *t = aj_need(h, "register_hook");
+    aj_node *n = t ? aj_node_of(t) : NULL;
+    if (!t) return false;
+    if (!n) return aj_error("register_hook: this tensor requires no gradient, so that a hook would never run");
+    n->hook[t->out_index] = id;
+    n->hooked = true;
+    return true;
+}
+
+bool aj_grad_mode(bool on) {
+    bool was = aj_ctx.grad_mode;
+    aj_ctx.grad_mode = on;
+    aj_ctx.state.recording = on;
+    return was;
+}
+bool aj_recording(void) { return aj_ctx.grad_mode; }
+
+/* -- Recording ----------------------------------------------------------------------------------------------------- */
+
+static aj_node *record(const aj_call *c, int n_results) {
+    const aj_op *o = &aj_ops[c->op];
+    unsigned saves_in = 0, saves_out = 0;
+    bool any = false;
+    for (int k = 0; k < c->n_in; k++) {
+        aj_tensor *t = c->in[k];
+        int j = k < AJ_MAX_ARGS ? k : AJ_MAX_ARGS - 1;
+        if (!t || o->never[j] || !aj_is_float(t->dtype)) continue;
+        if (!t->requires_grad && !aj_node_of(t)) continue;
+        any = true;
+        /* A number in the first place of a binary row shifts the tensor to the second column. */
+        int column = c->attrs->number == 1 ? 1 : j;
+        saves_in |= o->saves_in[column];
+        saves_out |= o->saves_out[column];
+    }
+    if (!any) return NULL;
+    bool keep = o->attrs || c->attrs->number;
+    aj_node *n = node_new(c->op, c->n_in, n_results, keep);
+    if (!n) return NULL;
+    if (keep) *n->attrs = *c->attrs;
+    n->device = c->out[0]->device;
+    if (c->attrs->number) saves_in = saves_in ? 1 : 0;
+    for (int k = 0; k < c->n_in; k++) {
+        aj_tensor *t = c->in[k];
+        if (!t) continue;
+        int j = k < AJ_MAX_ARGS ? k : AJ_MAX_ARGS - 1;
+        if (!o->never[j] && aj_is_float(t->dtype) && t->requires_grad) n->edge[k] = edge_to(t);
+        if (saves_in >> (k < 15 ? k : 15) & 1) n->in[k] = (aj_saved){aj_hold(t), t->storage->version};
+    }
+    for (int i = 0; i < n_results; i++) {
+        spec_of(&n->spec[i], c->out[i]);
+        if (saves_out >> i & 1) n->out[i] = (aj_saved){aj_alias(c->out[i]), c->out[i]->storage->version};
+    }
+    return n;
+}
+
+void aj_record(const aj_call *c, const uint8_t *overwritten) {
+    (void)overwritten;
+    aj_node *n = record(c, c->n_out);
+    if (!n) return;
+    bool first = true;
+    for (int i = 0; i < c->n_out; i++) {
+        if (!aj_is_float(c->out[i]->dtype) || i >= aj_ops[c->op].n_returns) continue;
+        if (!first) n->refs++;
+        first = false;
+        set_node(c->out[i], n, i);
+    }
+    if (first) aj_node_release(n);
+}
+
+bool aj_record_custom(aj_tensors inputs, aj_tensors outputs, uint64_t id) {
+    if (outputs->n > AJ_MAX_OUT) return aj_error("function: an op written in Lua has at most %d results, not %d", AJ_MAX_OUT, outputs->n);
+    bool any = false;
+    for (int k = 0; k < inputs->n; k++) {
+        aj_tensor *t = aj_need(inputs->v[k], "function");
+        if (!t) return false;
+        any |= aj_node_of(t) != NULL;
+    }
+    if (!any || !aj_ctx.grad_mode) return false;
+    aj_node *n = node_new(OP_CUSTOM, inputs->n, outputs->n, false);
+    if (!n) return false;
+    n->custom = id;
+    for (int k = 0; k < inputs->n; k++) {
+        aj_tensor *t = aj_live(inputs->v[k]);
+        if (aj_node_of(t)) n->edge[k] = edge_to(t);
+    }
+    bool used = false;
+    for (int i = 0; i < outputs->n; i++) {
+        aj_tensor *t = aj_need(outputs->v[i], "function");
+        if (!t) { if (!used) { n->op = OP_LEAF; aj_node_release(n); } return false; }
+        n->device = t->device;
+        spec_of(&n->spec[i], t);
+        if (!aj_is_float(t->dtype)) continue;
+        if (used) n->refs++;
+        used = true;
+        set_node(t, n, i);
+    }
+    if (!used) { n->op = OP_LEAF; aj_node_release(n); }
+    return used;
+}
+
+/* -- Writes in place ------------------------------------------------------------------------------------------------- */
+
+bool aj_before_write(aj_tensor *x, const char *who, bool recording) {
+    aj_tensor *root = x->base ? x->base : x;
+    if (aj_ctx.grad_mode && ((x->requires_grad && !x->base && (!x->node || x->node->op == OP_LEAF)) ||
+                             (x->base && root->requires_grad && (!root->node || root->node->op == OP_LEAF))))
+        return aj_error("%s: a leaf that requires gradients cannot be written in place while gradients are recorded; do it in ai.no_grad(function() ... end)", who);
+    for (int d = 0; d < x->ndim; d++)
+        if (x->stride[d] == 0 && x->shape[d] > 1)
+            return aj_error("%s: several elements of this expanded tensor are one in memory; write into a :clone() of it", who);
+    if (recording) aj_node_of(x);
+    return true;
+}
+
+/* x (which is c->out[0]) was written by an op that the graph must know. */
+void aj_after_write(aj_call *c, aj_tensor *x) {
+    aj_node *n = record(c, 1);
+    bool was = x->requires_grad;
+    if (!n && !was) return;
+    if (!n) {                                            /* nothing flows in: the old value is gone, and the new is a constant */
+        n = node_new(c->op, c->n_in, 1, true);
+        if (!n) return;
+        *n->attrs = *c->attrs;
+        spec_of(&n->spec[0], x);
+        n->device = x->device;
+    }
+    if (x->base) {
+        aj_tensor *b = x->base;
+        aj_node *w = node_new(OP_INPLACE_VIEW, 2, 1, true);
+        if (!w) { aj_node_release(n); return; }
+        spec_of(&w->spec[0], b);
+        w->device = b->device;
+        memset(w->attrs, 0, sizeof *w->attrs);
+        w->attrs->list.n = w->attrs->list2.n = x->ndim;
+        for (int d = 0; d < x->ndim; d++) { w->attrs->list.v[d] = x->shape[d]; w->attrs->list2.v[d] = x->stride[d]; }
+        w->attrs->i = (x->data - b->data) / (int64_t)aj_dtype_size(x->dtype);
+        if (b->requires_grad) w->edge[0] = edge_to(b);
+        w->edge[1] = (aj_edge){n, 0};
+        set_node(b, w, 0);
+        b->epoch++;
+    } else {
+        set_node(x, n, 0);
+        x->epoch++;
+    }
+}
+
+/* -- What a rule reads ------------------------------------------------------------------------------------------------- */
+
+static bool unchanged(const aj_node *n, const aj_saved *s, const char *what, int i) {
+    if (!s->t || s->t->storage->version == s->version) return true;
+    return aj_error("backward: %s %d of %s, which its gradient needs, was changed in place since (version %d, now %d); change a :clone() instead",
+                    what, i + 1, aj_ops[n->op].info->name, s->version, s->t->storage->version);
+}
+bool aj_check_saved(aj_node *n) {
+    for (int k = 0; k < n->n_in; k++) if (!unchanged(n, &n->in[k], "input", k)) return false;
+    for (int i = 0; i < n->n_out; i++) if (!unchanged(n, &n->out[i], "result", i)) return false;
+    return true;
+}
+
+aj_tensor *aj_saved_in(aj_node *n, int k) { return n->in[k].t; }
+
+aj_tensor *aj_saved_out(aj_node *n, int i) {
+    aj_tensor *t = n->out[i].t;
+    if (!t || !aj_ctx.grad_mode || !aj_is_float(t->dtype)) return t;
+    t = aj_alias(t);                                     /* owned by the rule's scope, so that the node does not own itself */
+    if (!t) return NULL;
+    n->refs++;
+    set_node(t, n, i);
+    return aj_untag(aj_give(t));
+}

@@ -1,0 +1,164 @@
+/* memory.c - storages, and the caching allocator of the CPU.
+ *
+ * A storage and its bytes are one block, from a free list of its size class; blocks go back to the list, not to the
+ * system, until aj_memory_trim() or a failed allocation. Small blocks are carved from slabs; those of a megabyte and
+ * more are maps of their own that ask for huge pages.
+ */
+#include "core.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { UNIT = 64, CLASSES = 160, SLAB = 1 << 18, CARVED = 1 << 14, MAPPED = 1 << 20 };
+typedef struct block { struct block *next; } block;
+
+/* One cache for a thread; the counts are of the whole process. */
+static _Thread_local struct { block *free[CLASSES]; char *slab; int64_t left; } cache;
+static struct { int64_t live, peak, cached, limit, govern; } count;
+static int64_t fail_at;                 /* for tests: counts down to the allocation that fails */
+
+static int class_of(int64_t bytes) {
+    uint64_t n = ((uint64_t)bytes + UNIT - 1) / UNIT;
+    if (n <= 16) return n ? (int)n - 1 : 0;
+    int e = 63 - __builtin_clzll(n - 1);
+    return 16 + (e - 4) * 4 + (int)(((n - 1) >> (e - 2)) & 3);
+}
+static int64_t class_bytes(int c) {
+    if (c < 16) return (int64_t)(c + 1) * UNIT;
+    int e = (c - 16) / 4 + 4, sub = (c - 16) % 4;
+    return (int64_t)(5 + sub) << (e - 2) << 6;
+}
+
+static void *system_block(int64_t bytes) {
+    if (bytes >= MAPPED) {
+        void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED) return NULL;
+        if (bytes >= 2 * MAPPED) madvise(p, (size_t)bytes, MADV_HUGEPAGE);
+        return p;
+    }
+    if (bytes > CARVED) return aligned_alloc(UNIT, (size_t)bytes);
+    if (cache.left < bytes) {
+        char *slab = aligned_alloc(UNIT, SLAB);
+        if (!slab) return NULL;
+        cache.slab = slab; cache.left = SLAB;            /* what was left of the last slab is given up */
+    }
+    void *p = cache.slab;
+    cache.slab += bytes; cache.left -= bytes;
+    return p;
+}
+
+static void system_free(void *p, int64_t bytes) {
+    if (bytes >= MAPPED) munmap(p, (size_t)bytes);
+    else free(p);
+}
+
+void aj_memory_trim(int32_t device) {
+    (void)device;
+    for (int c = class_of(CARVED) + 1; c < CLASSES; c++) {
+        while (cache.free[c]) {
+            block *b = cache.free[c];
+            cache.free[c] = b->next;
+            system_free(b, class_bytes(c));
+            __atomic_fetch_sub(&count.cached, class_bytes(c), __ATOMIC_RELAXED);
+        }
+    }
+}
+
+static void put_bytes(char *to, size_t size, int64_t bytes) {
+    static const char *unit[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    double v = (double)bytes;
+    int u = 0;
+    while (v >= 1024 && u < 6) { v /= 1024; u++; }
+    snprintf(to, size, u ? "%.1f %s" : "%.0f %s", v, unit[u]);
+}
+
+static bool out_of_memory(int64_t bytes) {
+    char asked[32], live[32], cached[32], limit[48] = "";
+    put_bytes(asked, sizeof asked, bytes);
+    put_bytes(live, sizeof live, count.live);
+    put_bytes(cached, sizeof cached, count.cached);
+    if (count.limit) {
+        char l[32];
+        put_bytes(l, sizeof l, count.limit);
+        snprintf(limit, sizeof limit, ", limit %s", l);
+    }
+    return aj_error("out of memory: asked for %s on the cpu; live %s, cached %s%s", asked, live, cached, limit);
+}
+
+static bool refused(int64_t bytes) {
+    if (AJ_UNLIKELY(fail_at > 0) && --fail_at == 0) return true;
+    return count.limit && __atomic_load_n(&count.live, __ATOMIC_RELAXED) + bytes > count.limit;
+}
+
+static void *take(int64_t bytes, int c) {
+    if (AJ_UNLIKELY(refused(bytes))) return NULL;
+    block *b = cache.free[c];
+    if (AJ_LIKELY(b != NULL)) {
+        cache.free[c] = b->next;
+        __atomic_fetch_sub(&count.cached, bytes, __ATOMIC_RELAXED);
+    } else {
+        b = system_block(bytes);
+        if (!b) {
+            aj_memory_trim(AJ_CPU);
+            b = system_block(bytes);
+            if (!b) return NULL;
+        }
+    }
+    int64_t live = __atomic_add_fetch(&count.live, bytes, __ATOMIC_RELAXED);
+    if (AJ_UNLIKELY(live > count.peak)) count.peak = live;
+    if (AJ_UNLIKELY(live > count.govern && count.govern)) aj_ctx.state.attend |= AJ_GOVERN;
+    return b;
+}
+
+static void give_back(void *p, int64_t bytes, int c) {
+    block *b = p;
+    b->next = cache.free[c];
+    cache.free[c] = b;
+    __atomic_fetch_add(&count.cached, bytes, __ATOMIC_RELAXED);
+    __atomic_fetch_sub(&count.live, bytes, __ATOMIC_RELAXED);
+}
+
+aj_storage *aj_storage_new(int64_t bytes, int32_t device) {
+    if (bytes < 0 || bytes > INT64_MAX / 4) { out_of_memory(bytes < 0 ? INT64_MAX : bytes); return NULL; }
+    int c = class_of(bytes + UNIT);
+    aj_storage *s = take(class_bytes(c), c);
+    if (AJ_UNLIKELY(!s)) { out_of_memory(bytes); return NULL; }
+    s->data = (char *)s + UNIT;
+    s->bytes = class_bytes(c);
+    s->refs = 1; s->version = 0; s->device = device; s->size_class = c; s->done = NULL;
+    return s;
+}
+_Static_assert(sizeof(aj_storage) <= UNIT, "a storage's header fits the room before its data");
+
+void aj_storage_drop(aj_storage *s) {
+    if (__atomic_load_n(&s->refs, __ATOMIC_ACQUIRE) != 1 && __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) != 0) return;
+    if (s->size_class == -2) {
+        if (s->done) s->done(s->arg);
+        free(s);
+        return;
+    }
+    give_back(s, s->bytes, s->size_class);
+}
+
+/* Scratch remembers its class in front of itself. */
+void *aj_scratch(int64_t bytes) {
+    aj_storage *s = aj_storage_new(bytes, AJ_CPU);
+    return s ? s->data : NULL;
+}
+void aj_scratch_free(void *p) {
+    if (p) aj_storage_drop((aj_storage *)((char *)p - UNIT));
+}
+
+void aj_memory(int32_t device, aj_memory_t *out) {
+    extern int64_t aj_tensors_alive(void);
+    if (device != AJ_CPU) { memset(out, 0, sizeof *out); return; }
+    *out = (aj_memory_t){count.live, count.peak, count.cached, aj_tensors_alive(), count.limit};
+}
+void aj_memory_reset_peak(int32_t device) { if (device == AJ_CPU) count.peak = count.live; }
+void aj_memory_limit(int64_t bytes) { count.limit = bytes; }
+void aj_govern(int64_t bytes) {
+    count.govern = bytes;
+    if (!bytes || count.live <= bytes) aj_ctx.state.attend &= ~AJ_GOVERN;
+}
+void aj_fail_allocation(int64_t n) { fail_at = n; }

@@ -1,0 +1,63 @@
+/* reduce.c - gradients of reductions over dimensions. */
+#include "rule.h"
+
+/* A reduced tensor with its dimensions of size 1 back in their places, so that it broadcasts against the input. */
+static aj_tensor *put_back(aj_node *n, aj_tensor *t) {
+    const aj_spec *x = &n->edge[0].node->spec[n->edge[0].out];
+    aj_call c = {.op = n->op, .n_in = 0};
+    bool over[AJ_MAX_DIM];
+    if (!aj_dims_of(&c, &n->attrs->list, x->ndim, over)) return NULL;
+    aj_ints shape = {x->ndim, {0}};
+    for (int d = 0; d < x->ndim; d++) shape.v[d] = over[d] ? 1 : x->shape[d];
+    return aj_reshape(t, &shape);
+}
+static aj_tensor *spread(aj_node *n, aj_tensor *t) {
+    const aj_spec *x = &n->edge[0].node->spec[n->edge[0].out];
+    aj_ints shape = {x->ndim, {0}};
+    for (int d = 0; d < x->ndim; d++) shape.v[d] = x->shape[d];
+    t = put_back(n, t);
+    return t ? aj_expand(t, &shape) : NULL;
+}
+
+bool sum_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return (gx[0] = spread(n, gy[0])) != NULL; }
+
+/* The product of all others: y / x where no factor is 0; a row with zeros goes the long way, through cumulative products. */
+bool prod_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
+    aj_tensor *x = aj_saved_in(n, 0), *y = put_back(n, aj_saved_out(n, 0)), *g = put_back(n, gy[0]);
+    if (!y || !g) return false;
+    aj_tensor *zero = aj_eq_number(x, 0, false);
+    aj_ints all = {-1, {0}}, none = {0};
+    aj_tensor *any = zero ? aj_any(zero, &all, false) : NULL;
+    double has;
+    if (!any || !aj_get(any, (int64_t[1]){0}, &has)) return false;
+    if (!has) { aj_tensor *q = aj_div(y, x); return q && (gx[0] = aj_mul(g, q)); }
+    /* With z zeros in a group: none: y / x; one: the product of the rest, at that zero; more: 0. */
+    aj_tensor *one = aj_full((aj_dtype)x->dtype, &none, x->device, 1), *nil = aj_full((aj_dtype)x->dtype, &none, x->device, 0);
+    aj_tensor *filled = one && nil ? aj_where(zero, one, x) : NULL;
+    aj_tensor *rest = filled ? aj_prod(filled, &n->attrs->list, true) : NULL;
+    aj_tensor *zeros = rest ? aj_sum(zero, &n->attrs->list, true) : NULL;
+    aj_tensor *single = zeros ? aj_eq_number(zeros, 1, false) : NULL, *nowhere = zeros ? aj_eq_number(zeros, 0, false) : NULL;
+    if (!single || !nowhere) return false;
+    aj_tensor *at_zero = aj_logical_and(zero, single), *without = aj_where(nowhere, aj_div(rest, filled), nil);
+    if (!at_zero || !without) return false;
+    aj_tensor *others = aj_where(at_zero, rest, without);
+    return others && (gx[0] = aj_mul(g, others));
+}
+
+/* Shared evenly among equal extremes. */
+static bool extreme_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
+    aj_tensor *x = aj_saved_in(n, 0), *y = put_back(n, n->out[0].t), *g = put_back(n, gy[0]);
+    if (!y || !g) return false;
+    bool mode = aj_grad_mode(false);
+    aj_tensor *at = aj_eq(x, y);
+    at = at ? aj_cast(at, (aj_dtype)gy[0]->dtype) : NULL;
+    aj_tensor *count = at ? aj_sum(at, &n->attrs->list, true) : NULL;
+    aj_tensor *share = count ? aj_div(at, count) : NULL;
+    aj_grad_mode(mode);
+    return share && (gx[0] = aj_mul(g, share));
+}
+bool amax_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return extreme_vjp(n, gy, gx); }
+bool amin_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return extreme_vjp(n, gy, gx); }
+
+bool all_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { (void)n; (void)gy; (void)gx; return true; }
+bool any_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { (void)n; (void)gy; (void)gx; return true; }
