@@ -8,7 +8,7 @@ package.path = root .. "lua/?.lua;" .. root .. "lua/?/init.lua;" .. root .. "spe
 local paths = require "aijit.tree"
 if paths.lib or os.getenv("AIJIT_LIB") then
   local ok, message = pcall(require, "aijit")
-  if not ok then io.stderr:write("spec/helper.lua: aijit does not load: ", tostring(message), "\n") end
+  if not ok then io.stderr:write("spec/helper.lua: aijit does not load: ", tostring(message):match("[^\n]*"), "\n") end
 else
   io.stderr:write("spec/helper.lua: there is no libaijit.so; rocks/bootstrap build makes it\n")
 end

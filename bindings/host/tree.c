@@ -77,6 +77,9 @@ void tree_set_paths(lua_State *L, const struct tree *tree)
     prepend(L, "path", lua_pushfstring(L, "%s/?.lua;%s/?/init.lua", tree->lua, tree->lua));
     lua_pop(L, 1);
     if (!tree->prefix[0]) return;
-    prepend(L, "cpath", lua_pushfstring(L, "%s/lib/lua/5.1/?.so;%s/%s/lua/5.1/?.so", tree->prefix, tree->prefix, AIJIT_LIBDIR));
-    lua_pop(L, 1);
+    static const char *const folders[] = {AIJIT_LIBDIR, "lib"};         // of an install on Debian's /usr; of all else
+    for (int i = strcmp(folders[0], folders[1]) == 0; i < 2; i++) {
+        prepend(L, "cpath", lua_pushfstring(L, "%s/%s/lua/5.1/?.so", tree->prefix, folders[i]));
+        lua_pop(L, 1);
+    }
 }

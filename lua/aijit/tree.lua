@@ -60,7 +60,7 @@ local function installed()
     lua = here,
     lib = package.searchpath("aijit.libaijit", package.cpath) or first(root .. "/lib/lua/5.1/aijit/libaijit.so"),
     exe = host and host.exe or first(root .. "/bin/aijit"),
-    header = first(here .. "/aijit/aijit.h", root .. "/include/aijit.h"),
+    header = first(here .. "/aijit/aijit.h", root .. "/include/aijit/aijit.h"),
     examples = first(here .. "/aijit/examples", root .. "/share/aijit/examples"),
     source = false,
   }
