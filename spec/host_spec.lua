@@ -176,8 +176,51 @@ describe("aijit", function()
     assert.equal("nil\n", run("-e 'print(package.loaded.aijit)'").out)
   end)
 
+  it("lets a new Lua state take over the paths", function()
+    local code = [[
+      local paths = require "aijit.tree"
+      package.loaded["aijit.tree"] = nil
+      local loaders = #package.loaders
+      print(require "aijit.tree" == paths, #package.loaders == loaders)]]
+    assert.equal("true\ttrue\n", run("-e " .. quote(code)).out)
+  end)
+
+  it("reports errors even where the stack is full or the file is a folder", function()
+    local overflow = run("-e 'local function f() return 1 + f() end f()'")
+    assert.equal(1, overflow.status)
+    assert.matches("stack overflow", overflow.err, 1, true)
+    assert.equal(1, run("/").status)
+    assert.equal(1, run("''").status)
+  end)
+
+  it("ends quietly when nobody reads its output any more", function()
+    local result = process.run(exe .. " -e 'for i = 1, 1e6 do print(i) end' | head -n 1")
+    assert.equal("1\n", result.out)
+    assert.equal("", result.err)
+  end)
+
   it("turns the compiler off with -joff", function()
     assert.equal("false\n", run("-joff -e 'print((jit.status()))'").out)
+  end)
+end)
+
+describe("aijit doctor", function()
+  it("tells what is there, and exits with 0 only if all that is required is", function()
+    local result = run("doctor")
+    assert.matches("LuaJIT", result.out, 1, true)
+    assert.matches("GC64", result.out, 1, true)
+    assert.equal(result.out:find("MISSING", 1, true) and 1 or 0, result.status)
+  end)
+
+  it("names the command that helps when the library does not load", function()
+    local result = process.run("AIJIT_LIB=/nowhere/libaijit.so " .. exe .. " doctor")
+    assert.equal(1, result.status)
+    assert.matches("MISSING  libaijit.so", result.out, 1, true)
+    assert.matches("rocks/bootstrap", result.out, 1, true)
+  end)
+
+  it("takes no arguments", function()
+    assert.equal(1, run("doctor now").status)
   end)
 end)
 

@@ -278,6 +278,11 @@ describe("through a pipe", function()
     assert.equal(1, result.status)
   end)
 
+  it("ends with status 130 at Ctrl-C", function()
+    local command = "(echo 'while true do end'; sleep 5) | timeout --foreground --preserve-status -s INT 0.5 " .. exe
+    assert.equal(130, process.run(command).status)
+  end)
+
   it("starts after -e and -i with what they set", function()
     assert.equal("5\n", process.run(exe .. " -i -e 'y = 5'", {input = "y\n"}).out)
   end)

@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <glob.h>
+#include <langinfo.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdint.h>
@@ -99,7 +100,9 @@ static unsigned char complete(EditLine *line, int key)
 
 static void open_editor(void)
 {
-    setlocale(LC_CTYPE, "");                            // widths of characters; numbers keep their decimal point
+    // For characters of several bytes, also where no locale is set; numbers keep their decimal point.
+    setlocale(LC_CTYPE, "");
+    if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0) setlocale(LC_CTYPE, "C.UTF-8");
     HistEvent event;
     editor.history = history_init();
     editor.line = el_init("aijit", stdin, stdout, stderr);

@@ -3,9 +3,9 @@
 --
 -- Installed, every module lies where its name says. In the source tree bindings/ stands beside lua/, so there
 -- aijit.bindings.NAME is found by one more package loader.
-
-local paths = package.loaded["aijit.paths"]
-if paths then return paths end
+--
+-- A new Lua state, such as a loader's thread, gets package.path, package.cpath and the table of paths from the state that
+-- starts it, sets package.loaded["aijit.paths"], and requires this module: it then uses the same files.
 
 ---@class aijit.Paths
 ---@field root string       the source tree, or the install prefix
@@ -67,6 +67,9 @@ local function installed()
 end
 
 local function add_bindings_loader(root)
+  local registry = debug.getregistry()
+  if registry["aijit.tree"] then return end       -- a spec runner may load this module again
+  registry["aijit.tree"] = true
   table.insert(package.loaders, 2, function(name)
     local part = name:match("^aijit%.bindings%.(.+)$")
     if not part then return nil end
@@ -76,12 +79,12 @@ local function add_bindings_loader(root)
   end)
 end
 
-local root = here:match("^(.*)/lua$")
-if root and exists(root .. "/CMakeLists.txt") then
-  paths = source_tree(root)
-  add_bindings_loader(root)
-else
-  paths = installed()
+---@type aijit.Paths
+local paths = package.loaded["aijit.paths"]
+if not paths then
+  local root = here:match("^(.*)/lua$")
+  paths = root and exists(root .. "/CMakeLists.txt") and source_tree(root) or installed()
+  package.loaded["aijit.paths"] = paths
 end
-package.loaded["aijit.paths"] = paths
+if paths.source then add_bindings_loader(paths.root) end
 return paths

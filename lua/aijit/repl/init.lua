@@ -48,6 +48,7 @@ function M.new(opts)
     buffer = nil,       -- the lines of a chunk that is not whole yet
     failed = false,     -- whether any line so far failed
     done = false,
+    batch = false,      -- input from a pipe
   }, Session)
 end
 
@@ -74,7 +75,11 @@ function Session:evaluate(compiled)
   chunk.enter(self, compiled)
   attach_core()
   local results = pack(protect(compiled.run, report.describe))
-  if not results[1] then return self:fail(results[2]) end
+  if not results[1] then
+    -- Ctrl-C ends a session that nobody sits at.
+    if self.batch and results[2]:find("^interrupted") then error("interrupted", 0) end
+    return self:fail(results[2])
+  end
   local values = {n = results.n - 1}
   for i = 1, values.n do values[i] = results[i + 1] end
   -- Not if the user has a `_` of his own: `local a, _ = f()` is common.
@@ -146,6 +151,7 @@ function Session:tab(line)
 end
 
 local function read_plain(session)
+  session.batch = true
   for line in io.lines() do
     session:feed(line)
     if session.done then break end
