@@ -133,6 +133,7 @@ describe("a session", function()
     assert.equal("repl:1: boom\n", feed("error('boom')"))
     assert.is_true(s.failed)
     assert.equal("1\n", feed("1"))
+    assert.matches("^repl:1: attempt to index global", feed("repl_spec_nothing.x -- comment"))
   end)
 
   it("shows the user's frames of an error, and none of its own", function()

@@ -98,8 +98,8 @@ function M.compile(source, name)
 
   if loadstring("return " .. source, name) then
     -- Not as `return f(x)`: in a tail call an error has no place that it could name.
-    local expression = silent and source:sub(1, last.first - 1) or source
-    local code = loadstring("return (...)(" .. expression .. "\n)", name)
+    local expression = source:sub(1, silent and last.first - 1 or last.last)
+    local code = loadstring("return (...)(" .. expression .. ")", name)
     if code then return {run = function() return code(pass) end, code = code, silent = silent, names = {}} end
   end
   local shared, names = M.share_locals(source)
