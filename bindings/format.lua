@@ -1,0 +1,98 @@
+--- Tensors in files: safetensors, npy, idx, PNG. Binds core/io.h; a reader takes a blob of bindings/file.lua, and a
+-- writer a path, or nil for the bytes.
+
+local lib = require "aijit.bindings.lib"
+local file = require "aijit.bindings.file"
+local C, ffi = lib.C, lib.ffi
+
+local format = {}
+
+format.is_tensor = lib.is_tensor
+
+--- Files are written from the CPU.
+local function on_cpu(tensor)
+  if C.aj_device_of(tensor) >= 0 then return tensor:to "cpu" end
+  return tensor
+end
+
+--- The tensors of a safetensors file by name, and its metadata.
+---@param blob ffi.cdata*
+---@param wanted? fun(name: string): boolean
+---@return table<string, aijit.Tensor> tensors
+---@return table<string, string> metadata
+function format.safetensors_read(blob, wanted)
+  local s = C.aj_safetensors_read(blob)
+  lib.ok(s ~= nil)
+  s = ffi.gc(s, C.aj_safetensors_drop)
+  local tensors, metadata = {}, {}
+  for i = 0, tonumber(C.aj_safetensors_count(s)) - 1 do
+    local name = ffi.string(C.aj_safetensors_name(s, i))
+    if not wanted or wanted(name) then tensors[name] = lib.check(C.aj_safetensors_tensor(s, i)) end
+  end
+  for i = 0, tonumber(C.aj_safetensors_metadata_count(s)) - 1 do
+    metadata[ffi.string(C.aj_safetensors_metadata(s, i, false))] = ffi.string(C.aj_safetensors_metadata(s, i, true))
+  end
+  C.aj_safetensors_drop(ffi.gc(s, nil))
+  return tensors, metadata
+end
+
+--- Lua strings as C's; the Lua table must outlive the array.
+local function strings(list)
+  local array = ffi.new("const char *[?]", #list + 1)
+  for i = 1, #list do array[i - 1] = list[i] end
+  return array
+end
+
+local function put_safetensors(writer, n, names, tensors, n_metadata, keys, values)
+  return C.aj_safetensors_write(writer, n, names, tensors, n_metadata, keys, values)
+end
+
+---@param path string?
+---@param names string[]
+---@param tensors aijit.Tensor[]
+---@param keys string[]
+---@param values string[]
+---@return string? bytes
+function format.safetensors_write(path, names, tensors, keys, values)
+  local n, held = #names, {}
+  local array = ffi.new("aj_tensor *[?]", n + 1)
+  for i = 1, n do
+    held[i] = on_cpu(tensors[i])
+    array[i - 1] = held[i]
+  end
+  local bytes = file.write_with(path, put_safetensors, n, strings(names), array, #keys, strings(keys), strings(values))
+  held[1] = nil     -- alive until here
+  return bytes
+end
+
+---@param blob ffi.cdata*
+---@return aijit.Tensor
+function format.npy_read(blob) return (lib.check(C.aj_npy_read(blob))) end
+
+local function put_npy(writer, tensor) return C.aj_npy_write(writer, tensor) end
+
+---@param path string?
+---@param tensor aijit.Tensor
+---@return string? bytes
+function format.npy_write(path, tensor) return file.write_with(path, put_npy, on_cpu(tensor)) end
+
+---@param blob ffi.cdata*
+---@return aijit.Tensor
+function format.idx_read(blob) return (lib.check(C.aj_idx_read(blob))) end
+
+---@param blob ffi.cdata*
+---@param channels integer    0: as many as the picture has
+---@param chw boolean
+---@param background integer  0xRRGGBB
+---@return aijit.Tensor
+function format.png_read(blob, channels, chw, background) return (lib.check(C.aj_png_read(blob, channels, chw, background))) end
+
+local function put_png(writer, tensor, chw) return C.aj_png_write(writer, tensor, chw) end
+
+---@param path string?
+---@param tensor aijit.Tensor
+---@param chw boolean
+---@return string? bytes
+function format.png_write(path, tensor, chw) return file.write_with(path, put_png, on_cpu(tensor), chw) end
+
+return format
