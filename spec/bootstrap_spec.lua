@@ -35,16 +35,59 @@ describe("rocks/bootstrap", function()
     assert.equal("", again.out .. again.err)
   end)
 
-  it("names the packages where there is no apt", function()
-    -- A path with the shell's tools alone: no compiler, no cmake, no apt.
-    local folder = process.folder()
-    for _, tool in ipairs{"sh", "dirname", "grep", "sed", "id"} do
-      os.execute(("ln -s $(command -v %s) %s/%s"):format(tool, folder, tool))
+  describe("on a bare machine", function()
+    -- A path with the shell's tools alone: no compiler, no cmake.
+    local folder
+
+    local function tool(name, script)
+      local file = assert(io.open(folder .. "/" .. name, "w"))
+      file:write("#!/bin/sh\n", script, "\n")
+      file:close()
+      os.execute("chmod +x " .. folder .. "/" .. name)
     end
-    local result = process.run(("PATH=%s %s deps"):format(folder, bootstrap))
-    assert.equal(1, result.status)
-    assert.matches("on Debian and Ubuntu they are called: .*cmake", result.err)
-    os.execute("rm -r " .. folder)
+
+    local function deps() return process.run(("PATH=%s %s deps"):format(folder, bootstrap)) end
+
+    before_each(function()
+      folder = process.folder()
+      for _, name in ipairs{"sh", "dirname", "env", "grep", "sed"} do
+        os.execute(("ln -s $(command -v %s) %s/%s"):format(name, folder, name))
+      end
+      tool("id", "echo 0")
+    end)
+
+    after_each(function() os.execute("rm -r " .. folder) end)
+
+    it("names the packages where there is no apt", function()
+      local result = deps()
+      assert.equal(1, result.status)
+      assert.matches("on Debian and Ubuntu they are called: .*cmake", result.err)
+    end)
+
+    it("says what it installs, and installs it", function()
+      tool("apt-get", "echo apt-get \"$@\"")
+      local result = deps()
+      assert.equal(0, result.status)
+      assert.matches("installing: .*cmake.*lua%-busted", result.err)
+      assert.matches("apt%-get install .*cmake.*lua%-busted", result.err)
+      assert.is_nil(result.err:find("apt-get update", 1, true))
+    end)
+
+    it("fetches the list of packages when they are not found, and tells when that did not help", function()
+      tool("apt-get", "echo apt-get $1; [ $1 = update ]")
+      local result = deps()
+      assert.equal(1, result.status)
+      assert.matches("apt%-get install\napt%-get update\napt%-get install\n", result.err)
+      assert.matches("could not be installed: .*cmake", result.err)
+    end)
+
+    it("asks for sudo only when it is not root", function()
+      tool("id", "echo 1000")
+      tool("apt-get", "echo apt-get")
+      assert.matches("as root, please: apt-get install", deps().err, 1, true)
+      tool("sudo", "echo sudo \"$@\"")
+      assert.matches("sudo .*apt%-get install", deps().err)
+    end)
   end)
 
   it("is clean under shellcheck", function()
