@@ -89,32 +89,28 @@ PHILOX double philox_normal_f64(uint64_t seed, uint64_t position) {
 enum { PHILOX_WIDE = 16, PHILOX_RUN = 4 * PHILOX_WIDE };
 
 /* The 4 * PHILOX_WIDE words of blocks block to block + PHILOX_WIDE - 1, in order. */
-static inline void philox_run(uint64_t seed, uint64_t block, uint32_t sequence, uint32_t *words) {
-    uint32_t a[PHILOX_WIDE], b[PHILOX_WIDE], c[PHILOX_WIDE], d[PHILOX_WIDE];
-    uint32_t k = (uint32_t)seed, l = (uint32_t)(seed >> 32);
-    for (int i = 0; i < PHILOX_WIDE; i++) {
-        a[i] = (uint32_t)(block + (uint64_t)i);
-        b[i] = (uint32_t)((block + (uint64_t)i) >> 32);
-        c[i] = sequence;
-        d[i] = 0;
+static inline void philox_run(uint64_t seed, uint64_t block, uint32_t sequence, uint32_t *restrict words) {
+    uint32_t k[10], l[10];
+    for (uint32_t r = 0; r < 10; r++) {
+        k[r] = (uint32_t)seed + r * 0x9E3779B9u;
+        l[r] = (uint32_t)(seed >> 32) + r * 0xBB67AE85u;
     }
-    for (int round = 0; round < 10; round++) {
-        for (int i = 0; i < PHILOX_WIDE; i++) {
-            uint64_t p = (uint64_t)0xD2511F53u * a[i], q = (uint64_t)0xCD9E8D57u * c[i];
-            uint32_t next_a = (uint32_t)(q >> 32) ^ b[i] ^ k, next_c = (uint32_t)(p >> 32) ^ d[i] ^ l;
-            b[i] = (uint32_t)q;
-            d[i] = (uint32_t)p;
-            a[i] = next_a;
-            c[i] = next_c;
+    for (int i = 0; i < PHILOX_WIDE; i++) {
+        uint64_t at = block + (uint64_t)i;
+        uint32_t a = (uint32_t)at, b = (uint32_t)(at >> 32), c = sequence, d = 0;
+#pragma GCC unroll 10
+        for (int r = 0; r < 10; r++) {
+            uint64_t p = (uint64_t)0xD2511F53u * a, q = (uint64_t)0xCD9E8D57u * c;
+            uint32_t next_a = (uint32_t)(q >> 32) ^ b ^ k[r], next_c = (uint32_t)(p >> 32) ^ d ^ l[r];
+            b = (uint32_t)q;
+            d = (uint32_t)p;
+            a = next_a;
+            c = next_c;
         }
-        k += 0x9E3779B9u;
-        l += 0xBB67AE85u;
-    }
-    for (int i = 0; i < PHILOX_WIDE; i++) {
-        words[4 * i] = a[i];
-        words[4 * i + 1] = b[i];
-        words[4 * i + 2] = c[i];
-        words[4 * i + 3] = d[i];
+        words[4 * i] = a;
+        words[4 * i + 1] = b;
+        words[4 * i + 2] = c;
+        words[4 * i + 3] = d;
     }
 }
 
