@@ -5,6 +5,7 @@
  */
 #include "cpu.h"
 #include "vmath.h"
+#include <string.h>
 
 typedef void loop_fn(void *y, const void *a, const void *b, int64_t n, const aj_attrs *attrs);
 typedef void grad_fn(void *gx, const void *gy, const void *y, const void *a, const void *b, int64_t n, const aj_attrs *attrs);
@@ -41,14 +42,43 @@ typedef struct {
     uint8_t dtype[AJ_MAX_OPERANDS];
     bool direct[AJ_MAX_OPERANDS];
     bool all_direct;
+    bool whole;                 /* only whole vectors are computed */
     loop_fn *loop;
     grad_fn *grad;
     const aj_attrs *attrs;
 } mapping;
 
-static ALWAYS_INLINE void run(const mapping *m, char *const *p, int64_t n) {
+static ALWAYS_INLINE void compute(const mapping *m, char *const *p, int64_t n) {
     if (m->loop) m->loop(p[0], p[1], p[2], n, m->attrs);
     else m->grad(p[0], p[1], p[2], p[3], p[4], n, m->attrs);
+}
+
+/* A function of a vector and that of a single number may differ in the last bit. So that a result depends on neither
+ * its place nor the number of threads, what is left over at the end of a run is filled up to a vector as well. */
+enum { VECTOR = 16 };
+static __attribute__((noinline)) void compute_rest(const mapping *m, char *const *p, int64_t n) {
+    size_t size = m->class == CLASS_F32 ? 4 : 8, bytes = (size_t)n * size;
+    double rest[AJ_MAX_OPERANDS][VECTOR];
+    char *q[AJ_MAX_OPERANDS] = {(char *)rest[0]};
+    for (int k = 1; k < m->it.n; k++) {
+        q[k] = (char *)rest[k];
+        memcpy(q[k], p[k], bytes);
+        if (size == 4) for (int64_t i = n; i < VECTOR; i++) ((float *)q[k])[i] = ((float *)q[k])[n - 1];
+        else for (int64_t i = n; i < VECTOR; i++) rest[k][i] = rest[k][n - 1];
+    }
+    compute(m, q, VECTOR);
+    memcpy(p[0], q[0], bytes);
+}
+
+static ALWAYS_INLINE void run(const mapping *m, char *const *p, int64_t n) {
+    int64_t rest = m->whole ? n % VECTOR : 0;
+    if (n > rest) compute(m, p, n - rest);
+    if (!rest) return;
+    if (n == rest) { compute_rest(m, p, n); return; }
+    int64_t at = (n - rest) * (m->class == CLASS_F32 ? 4 : 8);
+    char *q[AJ_MAX_OPERANDS] = {0};
+    for (int k = 0; k < m->it.n; k++) q[k] = p[k] + at;
+    compute_rest(m, q, rest);
 }
 
 static void map_range(void *arg, int64_t lo, int64_t hi) {
@@ -101,8 +131,9 @@ static bool drive(mapping *m, const aj_tensor *const *operand, int n, int64_t gr
     return true;
 }
 
-static bool forward(const aj_call *c, loop_fn *const loops[3], bool to_bool, int64_t grain) {
+static bool forward(const aj_call *c, loop_fn *const loops[3], bool to_bool, bool whole, int64_t grain) {
     mapping m;
+    m.whole = whole;
     m.class = class_of_dtype(c->attrs->dtype);
     m.bytes = to_bool ? 1 : 0;
     m.loop = loops[m.class];
@@ -124,8 +155,9 @@ static bool forward(const aj_call *c, loop_fn *const loops[3], bool to_bool, int
     return drive(&m, operand, n, grain);
 }
 
-static bool backward(const aj_grad_call *g, grad_fn *const grads[2], int64_t grain) {
+static bool backward(const aj_grad_call *g, grad_fn *const grads[2], bool whole, int64_t grain) {
     mapping m;
+    m.whole = whole;
     m.class = g->gx->dtype == AJ_F64 ? CLASS_F64 : CLASS_F32;
     m.bytes = 0;
     m.loop = NULL;
@@ -148,6 +180,10 @@ static bool backward(const aj_grad_call *g, grad_fn *const grads[2], int64_t gra
 
 /* A thread should get about 50 microseconds of work: so many elements of cheap arithmetic, or of a function. */
 enum { GRAIN_ANY = 1 << 16, GRAIN_NUM = 1 << 16, GRAIN_INT = 1 << 16, GRAIN_FLOAT = 1 << 14 };
+#define WHOLE_ANY(name) false
+#define WHOLE_NUM(name) (OP_##name == OP_pow)
+#define WHOLE_FLOAT(name) true
+#define WHOLE_INT(name) false
 #define LOOPS_ANY(name) {name##_f32, name##_f64, name##_i64}
 #define LOOPS_NUM(name) {name##_f32, name##_f64, name##_i64}
 #define LOOPS_FLOAT(name) {name##_f32, name##_f64, NULL}
@@ -157,14 +193,14 @@ enum { GRAIN_ANY = 1 << 16, GRAIN_NUM = 1 << 16, GRAIN_INT = 1 << 16, GRAIN_FLOA
 #define GRAD_FLOAT GRAD_ANY
 #define GRAD_INT(name, k) (grad_fn *const[2]){NULL, NULL}
 #define FORWARD(name, domain) \
-    bool KERNEL(name)(const aj_call *c) { static loop_fn *const loops[3] = LOOPS_##domain(name); return forward(c, loops, false, GRAIN_##domain); }
+    bool KERNEL(name)(const aj_call *c) { static loop_fn *const loops[3] = LOOPS_##domain(name); return forward(c, loops, false, WHOLE_##domain(name), GRAIN_##domain); }
 #define BACKWARD(name, domain, k) \
-    bool KERNEL(name##_grad##k)(const aj_grad_call *g) { return backward(g, GRAD_##domain(name, k), GRAIN_##domain); }
+    bool KERNEL(name##_grad##k)(const aj_grad_call *g) { return backward(g, GRAD_##domain(name, k), WHOLE_##domain(name), GRAIN_##domain); }
 #define UNARY(name, domain, ...) FORWARD(name, domain) BACKWARD(name, domain, 0)
 #define UNARY_S UNARY
 #define BINARY(name, domain, ...) FORWARD(name, domain) BACKWARD(name, domain, 0) BACKWARD(name, domain, 1)
 #define BINARY_S BINARY
 #define COMPARE(name, ...) \
-    bool KERNEL(name)(const aj_call *c) { static loop_fn *const loops[3] = LOOPS_ANY(name); return forward(c, loops, true, GRAIN_ANY); }
+    bool KERNEL(name)(const aj_call *c) { static loop_fn *const loops[3] = LOOPS_ANY(name); return forward(c, loops, true, false, GRAIN_ANY); }
 #define TEST COMPARE
 #include "../ops.def"

@@ -29,6 +29,9 @@ SIMD float acosf(float); SIMD double acos(double);
 SIMD float sinhf(float); SIMD double sinh(double);
 SIMD float coshf(float); SIMD double cosh(double);
 SIMD float tanf(float); SIMD double tan(double);
+SIMD float asinhf(float); SIMD double asinh(double);
+SIMD float acoshf(float); SIMD double acosh(double);
+SIMD float atanhf(float); SIMD double atanh(double);
 SIMD float atan2f(float, float); SIMD double atan2(double, double);
 #endif
 #endif
