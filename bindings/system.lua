@@ -1,4 +1,4 @@
---- What a program asks of the operating system: clocks, the terminal, folders, the environment.
+--- What a program asks of the operating system: clocks, the terminal, folders.
 -- The C names are bound under private ones (`__asm__`), so that no other module's declaration can clash with them.
 
 local ffi = require "ffi"
@@ -12,10 +12,6 @@ int ajs_gethostname(char *name, size_t size) __asm__("gethostname");
 int ajs_ioctl(int fd, unsigned long request, ...) __asm__("ioctl");
 void *ajs_opendir(const char *path) __asm__("opendir");
 int ajs_closedir(void *dir) __asm__("closedir");
-int ajs_open(const char *path, int flags, ...) __asm__("open");
-int ajs_close(int fd) __asm__("close");
-int ajs_fsync(int fd) __asm__("fsync");
-extern char **ajs_environ __asm__("environ");
 ]]
 
 local C = ffi.C
@@ -102,29 +98,6 @@ function system.make_directories(path)
     upto = upto .. "/"
   end
   return path
-end
-
---- Waits until what was written to the file (or the entries of a folder) is on the disk.
----@param path string
----@return boolean
-function system.sync(path)
-  local fd = C.ajs_open(path, 0)
-  if fd < 0 then return false end
-  local ok = C.ajs_fsync(fd) == 0
-  C.ajs_close(fd)
-  return ok
-end
-
---- The environment's variables.
----@return table<string, string>
-function system.environment()
-  local variables, i = {}, 0
-  while C.ajs_environ[i] ~= nil do
-    local name, value = ffi.string(C.ajs_environ[i]):match("^([^=]*)=(.*)$")
-    if name then variables[name] = value end
-    i = i + 1
-  end
-  return variables
 end
 
 return system

@@ -75,9 +75,9 @@ local function define(_, name, ...)
   local parents = {...}
   for i = 1, select("#", ...) do
     if not class.is_class(parents[i]) then
-      error(("ai.class: parent %d of %s is %s, not a class%s"):format(i, name,
-        parents[i] == nil and "nil" or "a " .. type(parents[i]),
-        parents[i] == nil and ": is its name spelt right, and its module required?" or " made by ai.class"), 2)
+      local what = parents[i] == nil and "nil: is its name spelt right, and its module required?"
+        or ("a %s, not a class made by ai.class"):format(type(parents[i]))
+      error(("ai.class: parent %d of %s is %s"):format(i, name, what), 2)
     end
   end
 

@@ -14,7 +14,8 @@ function readers.lua(content, path)
 end
 
 function readers.json(content)
-  return require("aijit").json.decode(content)
+  local json = require("aijit").json
+  return json.decode(content), json.null
 end
 
 function readers.yaml(content)
@@ -26,12 +27,13 @@ function readers.yaml(content)
 end
 readers.yml = readers.yaml
 
--- Every library has its own null; here it becomes ours.
-local function with_our_null(value, null)
+-- Every library has its own null and its own marks on tables; here they become ours, and none.
+local function plain(value, null)
   if value ~= nil and (value == null or type(value) == "userdata" or type(value) == "cdata") then return grammar.null end
   if type(value) ~= "table" then return value end
-  for key, inner in pairs(value) do value[key] = with_our_null(inner, null) end
-  return value
+  local result = {}
+  for key, inner in pairs(value) do result[key] = plain(inner, null) end
+  return result
 end
 
 --- Whether a word of a command line names a config file.
@@ -67,7 +69,7 @@ function file.read(path)
   if type(values) ~= "table" then
     error(("config file '%s' holds %s, not a table of fields"):format(found, values == nil and "nothing" or type(values)), 0)
   end
-  return with_our_null(values, null)
+  return plain(values, null)
 end
 
 return file

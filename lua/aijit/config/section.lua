@@ -103,9 +103,9 @@ local function find(self, path)
 end
 
 local function guarded(f, ...)
-  local ok, result = pcall(f, ...)
-  if not ok then error(result, 3) end
-  return result
+  local ok, first, second = pcall(f, ...)
+  if not ok then error(first, 3) end
+  return first, second
 end
 
 function Section.__index(self, key)

@@ -40,7 +40,7 @@ local function yaml_flow(value)
   local names = {}
   for name in pairs(value) do names[#names + 1] = tostring(name) end
   table.sort(names)
-  for i, name in ipairs(names) do parts[i] = name .. ": " .. yaml_flow(value[name]) end
+  for i, name in ipairs(names) do parts[i] = yaml_string(name) .. ": " .. yaml_flow(value[name]) end
   return "{" .. table.concat(parts, ", ") .. "}"
 end
 
@@ -58,9 +58,9 @@ function text.yaml(value, indent)
   end
   table.sort(plain)
   table.sort(sections)
-  for _, name in ipairs(plain) do lines[#lines + 1] = ("%s%s: %s\n"):format(indent, name, yaml_flow(value[name])) end
+  for _, name in ipairs(plain) do lines[#lines + 1] = ("%s%s: %s\n"):format(indent, yaml_string(name), yaml_flow(value[name])) end
   for _, name in ipairs(sections) do
-    lines[#lines + 1] = ("%s%s:\n%s"):format(indent, name, text.yaml(value[name], indent .. "  "))
+    lines[#lines + 1] = ("%s%s:\n%s"):format(indent, yaml_string(name), text.yaml(value[name], indent .. "  "))
   end
   return table.concat(lines)
 end

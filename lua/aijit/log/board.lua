@@ -29,11 +29,12 @@ end
 
 --- Begins a line. Until `finish`, values are taken for those loggers that are due.
 ---@param about table the line's step, samples, epoch, phase, elapsed, progress, total
----@param force? boolean every logger is due
-function Board:begin(about, force)
-  local now, due, wants = system.monotonic(), {}, {}
+---@param o? {force?: boolean, collect?: boolean} force: every logger is due; collect: scalars are taken even for nobody
+function Board:begin(about, o)
+  local now, due, wants = system.monotonic(), {}, {scalar = o and o.collect or nil}
+  local force = o and o.force or false
   for _, logger in ipairs(self.loggers) do
-    if logger:due(about.phase, now, force or false, about) then
+    if logger:due(about.phase, now, force, about) then
       due[#due + 1] = logger
       for kind in pairs(logger.kinds) do wants[kind] = true end
     end
@@ -41,6 +42,17 @@ function Board:begin(about, force)
   about.scalars, about.texts, about.images = {}, {}, {}
   self._due, self._wants, self._line = due, wants, about
   self._place, self._count = {}, {}
+end
+
+--- Whether a line is open that someone waits for.
+---@return boolean
+function Board:is_open() return self._line ~= nil and next(self._wants) ~= nil end
+
+--- Changes what the open line says of itself: step, samples, elapsed.
+---@param about table
+function Board:update(about)
+  if not self._line then return end
+  for name, value in pairs(about) do self._line[name] = value end
 end
 
 --- Whether a value of this kind would reach a logger now.
@@ -104,16 +116,24 @@ end
 function Board:image(name, value, captions)
   if not first_of(self, "image", name) then return end
   if type(value) == "function" then value, captions = value() end
+  -- A validation's line outlives the scopes of its batches.
+  if type(value) == "cdata" then
+    require("aijit").keep(value)
+  else
+    for _, image in ipairs(value) do require("aijit").keep(image) end
+  end
   table.insert(self._line.images, {name = name, images = value, captions = captions})
 end
 
 --- Ends the line and hands it to the loggers that were due.
+---@return aijit.LogLine? line
 function Board:finish()
   local line = self._line
-  if not line then return end
+  if not line then return nil end
   self._line = nil
   line.time = system.time()
   for _, logger in ipairs(self._due) do logger:write(line) end
+  return line
 end
 
 --- Starts every logger.

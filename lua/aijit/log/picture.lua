@@ -175,7 +175,7 @@ end
 --- Writes a picture as PNG.
 ---@param path string
 ---@param t any u8 (H, W, C)
-function picture.save(path, t) ai.image.save(t, path) end
+function picture.save(path, t) ai.image.write(t, path) end
 
 --- A picture as the bytes of a PNG file.
 ---@param t any u8 (H, W, C)

@@ -1,0 +1,42 @@
+--- The folders of runs: RUN_DIR/<task>/run_1, run_2, ...
+
+local system = require "aijit.bindings.system"
+
+local folder = {}
+
+--- MnistClassification as mnist_classification.
+---@param name string
+---@return string
+function folder.snake(name)
+  name = name:gsub("(%l)(%u)", "%1_%2"):gsub("(%u)(%u%l)", "%1_%2"):gsub("[^%w]+", "_")
+  return name:lower()
+end
+
+--- Makes the next numbered folder. Two programs that start at once never get the same one.
+---@param parent string
+---@param name string of the task
+---@return string path
+function folder.numbered(parent, name)
+  local runs = system.make_directories(parent .. "/" .. folder.snake(name))
+  local n = 1
+  while true do
+    local path = ("%s/run_%d"):format(runs, n)
+    local made, why = system.make_directory(path)
+    if made then return path end
+    if why ~= "exists" then error(("cannot make folder '%s': %s"):format(path, why), 2) end
+    n = n + 1
+  end
+end
+
+--- The folder of a run by its config: exp_dir as it is, else a new numbered one.
+---@param config table exp_dir, run_dir
+---@param name string of the task
+---@return string path
+function folder.of(config, name)
+  if config.exp_dir then return system.make_directories(config.exp_dir) end
+  local parent = config.run_dir or os.getenv("RUN_DIR")
+  if not parent or parent == "" then parent = "runs" end
+  return folder.numbered(parent, name)
+end
+
+return folder
