@@ -193,61 +193,62 @@ done:
     return result;
 }
 
+static bool write_in_place(const aj_op *o, aj_call *c, bool record) {
+    aj_tensor **in = c->in, *x = in[0];
+    if (o->kind == AJ_UPDATE) {
+        if (!o->shape(c)) return false;
+        c->attrs->dtype = (int8_t)x->dtype;
+    } else {
+        if (!elementwise_shape(o, c)) return false;
+        aj_spec *y = &c->spec[0];
+        bool same = y->ndim == x->ndim;
+        for (int d = 0; same && d < x->ndim; d++) same = y->shape[d] == x->shape[d];
+        if (!same) return aj_refuse(c, "the result does not fit the first input, which an in-place op keeps the shape of");
+        if (aj_is_float(y->dtype) && !aj_is_float(x->dtype)) return aj_refuse(c, "the result is of floats, and cannot be stored in place in %s", aj_dtype_name((aj_dtype)x->dtype));
+    }
+    if (!aj_before_write(x, o->info->name, record)) return false;
+    /* An input that overlaps the output differently from it, or whose old values the gradient reads, is copied first. */
+    for (int k = 1; k < c->n_in; k++) {
+        if (!in[k] || in[k]->storage != x->storage || (in[k]->data == x->data && aj_same_shape(in[k], x) && !memcmp(in[k]->stride, x->stride, x->ndim * sizeof *x->stride))) continue;
+        if (!(in[k] = aj_live(aj_clone(in[k])))) return false;
+    }
+    aj_tensor *old = NULL;
+    if (record) {
+        unsigned reads = 0;
+        for (int k = 0; k < c->n_in; k++) if (in[k] && tracked(in[k])) reads |= o->saves_in[k];
+        if (reads & 1) {
+            bool mode = aj_grad_mode(false);
+            old = aj_live(aj_clone(x));
+            aj_grad_mode(mode);
+            if (!old) return false;
+        }
+    }
+    c->out[0] = x;
+    if (!aj_backend_of(x->device)->forward[c->op](c)) return false;
+    x->storage->version++;
+    if (!record) return true;
+    aj_spec_like(&c->spec[0], x);
+    if (old) {                                           /* the copy stands for x in the graph */
+        aj_node *before = aj_node_of(x);
+        if (before) { old->node = before; before->refs++; old->requires_grad = true; old->out_index = x->out_index; }
+        in[0] = old;
+    }
+    aj_after_write(c, x);
+    return true;
+}
+
 aj_tensor *aj_apply_(int op, aj_tensor *const *handle, int n, const aj_attrs *attrs) {
-    const aj_op *o = &aj_ops[op];
     aj_tensor *in[AJ_MAX_ARGS];
     bool record;
     if (!read_inputs(op, handle, n, in, &record)) return NULL;
-    aj_tensor *x = in[0];
-    if (!x) { aj_error("%s_: input 1 is nil, where a tensor is wanted", o->info->name); return NULL; }
+    if (!in[0]) { aj_error("%s_: input 1 is nil, where a tensor is wanted", aj_ops[op].info->name); return NULL; }
     aj_attrs own;
     aj_call c = {.op = op, .n_in = n, .n_out = 1, .in = in, .attrs = &own};
     if (attrs) own = *attrs;
     else own.number = 0;
-    if (o->kind == AJ_UPDATE) {
-        if (!o->shape(&c)) return NULL;
-        own.dtype = (int8_t)x->dtype;
-    } else {
-        if (!elementwise_shape(o, &c)) return NULL;
-        aj_spec *y = &c.spec[0];
-        bool same = y->ndim == x->ndim;
-        for (int d = 0; same && d < x->ndim; d++) same = y->shape[d] == x->shape[d];
-        if (!same) { aj_refuse(&c, "the result does not fit the first input, which an in-place op keeps the shape of"); return NULL; }
-        if (aj_is_float(y->dtype) && !aj_is_float(x->dtype)) { aj_refuse(&c, "the result is of floats, and cannot be stored in place in %s", aj_dtype_name(x->dtype)); return NULL; }
-    }
-    if (!aj_before_write(x, o->info->name, record)) return NULL;
-    /* An input that overlaps the output differently from it, or whose old values the gradient reads, is copied first. */
-    int32_t mark = aj_inner_open();
+    int32_t mark = aj_inner_open();                      /* what the rule casts, and copies of inputs, belong to it */
     if (mark < 0) return NULL;
-    bool ok = true;
-    aj_tensor *old = NULL;
-    for (int k = 1; k < n && ok; k++) {
-        if (!in[k] || in[k]->storage != x->storage || (in[k]->data == x->data && aj_same_shape(in[k], x) && !memcmp(in[k]->stride, x->stride, x->ndim * sizeof *x->stride))) continue;
-        ok = (in[k] = aj_live(aj_clone(in[k]))) != NULL;
-    }
-    if (ok && record) {
-        unsigned reads = 0;
-        for (int k = 0; k < n; k++) if (in[k] && tracked(in[k])) reads |= o->saves_in[k];
-        if (reads & 1) {
-            bool mode = aj_grad_mode(false);
-            ok = (old = aj_live(aj_clone(x))) != NULL;
-            aj_grad_mode(mode);
-        }
-    }
-    c.out[0] = x;
-    if (ok) ok = aj_backend_of(x->device)->forward[op](&c);
-    if (ok) {
-        x->storage->version++;
-        if (record) {
-            aj_spec_like(&c.spec[0], x);
-            if (old) {                                   /* the copy stands for x in the graph */
-                aj_node *before = aj_node_of(x);
-                if (before) { old->node = before; before->refs++; old->requires_grad = true; old->out_index = x->out_index; }
-                in[0] = old;
-            }
-            aj_after_write(&c, x);
-        }
-    }
+    bool ok = write_in_place(&aj_ops[op], &c, record);
     aj_inner_close(mark);
     return ok ? handle[0] : NULL;
 }

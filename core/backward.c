@@ -90,10 +90,7 @@ static bool run_vjp(aj_node *n, aj_tensor **gx) {
     if (n->op == OP_INPLACE_VIEW) return inplace_view_vjp(n, n->pending[0], gx);
     const aj_op *o = &aj_ops[n->op];
     if (o->kind <= AJ_BINARY_S) return elementwise_vjp(n, n->pending[0], gx);
-    if (o->kind == AJ_UPDATE) {                          /* the old value is gone; a copy's source gets all */
-        if (n->op == OP_copy_) gx[1] = n->pending[0];
-        return true;
-    }
+    if (o->kind == AJ_UPDATE && !o->vjp) return true;    /* the old value is gone, and nothing flows in */
     return o->vjp(n, n->pending, gx);
 }
 

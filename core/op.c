@@ -45,6 +45,7 @@
 #define OP_N(name, params, list, attrs, ...) LISTED(name, params, list, attrs)
 #define COMPOSE_N(name, params, list, attrs, ...) LISTED(name, params, list, attrs)
 #define UPDATE(name, params, tensors, attrs, ...) STRUCTURED(name, params, tensors, attrs, aj_apply_)
+#define UPDATE_GRAD(name, params, tensors, attrs, ...) STRUCTURED(name, params, tensors, attrs, aj_apply_)
 #include "ops.def"
 
 /* -- The table ---------------------------------------------------------------------------------------------- */
@@ -68,6 +69,7 @@ static void link_rules(void) {
 #define COMPOSE(name, ...) aj_ops[OP_##name].compose = name##_compose;
 #define COMPOSE_N(name, ...) aj_ops[OP_##name].compose = name##_compose;
 #define UPDATE(name, ...) aj_ops[OP_##name].shape = name##_check;
+#define UPDATE_GRAD(name, ...) aj_ops[OP_##name].shape = name##_check; aj_ops[OP_##name].vjp = name##_vjp;
 #include "ops.def"
 }
 

@@ -14,6 +14,7 @@ const aj_backend KERNEL(backend) = {
 #define OP UNARY
 #define OP_N UNARY
 #define UPDATE UNARY
+#define UPDATE_GRAD UNARY
 #include "../ops.def"
     },
     .grad = {

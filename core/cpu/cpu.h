@@ -78,5 +78,6 @@ static inline uint16_t f16_of_f32(float v) {
 #define OP(name, ...) aj_kernel KERNEL(name);
 #define OP_N(name, ...) aj_kernel KERNEL(name);
 #define UPDATE(name, ...) aj_kernel KERNEL(name);
+#define UPDATE_GRAD(name, ...) aj_kernel KERNEL(name);
 #include "../ops.def"
 #endif

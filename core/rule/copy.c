@@ -32,6 +32,12 @@ bool copy__check(aj_call *c) {
         if (c->spec[0].ndim != x->ndim || c->spec[0].shape[d] != x->shape[d]) return aj_refuse(c, "the source does not broadcast to the first tensor");
     return true;
 }
+/* The old value is gone; the source gets all. */
+bool copy__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
+    (void)n;
+    gx[1] = gy[0];
+    return true;
+}
 bool fill__check(aj_call *c) { (void)c; return true; }
 
 bool where_shape(aj_call *c) {

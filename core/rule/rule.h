@@ -10,5 +10,6 @@
 #define COMPOSE(name, ...) aj_compose_rule name##_compose;
 #define COMPOSE_N(name, ...) aj_compose_rule name##_compose;
 #define UPDATE(name, ...) aj_shape_rule name##_check;
+#define UPDATE_GRAD(name, ...) aj_shape_rule name##_check; aj_vjp_rule name##_vjp;
 #include "../ops.def"
 #endif
