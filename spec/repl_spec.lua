@@ -290,13 +290,14 @@ describe("through a pipe", function()
 end)
 
 describe("in a terminal #slow", function()
-  if not aijit or not process.has("tmux") then
-    pending("no executable, or no tmux")
+  local server = "aijit-spec-" .. tostring({}):match("%x+$")
+  local function tmux(arguments) return process.run("LC_ALL=C.UTF-8 tmux -u -L " .. server .. " " .. arguments) end
+  if not aijit or tmux("new-session -d 'sleep 1'").status ~= 0 then
+    pending("no executable, or no tmux that can open a terminal")
     return
   end
+  tmux("kill-server")
 
-  local server = "aijit-spec-" .. tostring({}):match("%x+$")
-  local function tmux(arguments) return process.run("tmux -L " .. server .. " " .. arguments) end
   local function type_in(...)
     for _, text in ipairs{...} do tmux("send-keys -t 0 -l " .. process.quote(text)) end
     tmux("send-keys -t 0 Enter")
