@@ -86,7 +86,7 @@ aj_dtype aj_promote(aj_dtype a, aj_dtype b);
 
 /* -- Scopes and memory ------------------------------------------------------------------------------ */
 int32_t aj_scope_open(void);                        /* a mark for close and keep */
-void aj_scope_keep(int32_t mark, aj_tensor *t);     /* t outlives that scope and falls to the one around it, or to the caller */
+bool aj_scope_keep(int32_t mark, aj_tensor *t);     /* t outlives that scope (mark < 0: any) and falls to the one around it, or to the caller; false: not its */
 void aj_scope_close(int32_t mark);
 typedef struct { int64_t live, peak, cached, tensors, limit; } aj_memory_t;
 void aj_memory(int32_t device, aj_memory_t *out);

@@ -2,11 +2,14 @@
 #include "core.h"
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 _Thread_local aj_context aj_ctx __attribute__((tls_model("initial-exec")));
 
-static _Thread_local char message[1024];
+/* Thread-local memory of a library that is loaded late is scarce: what is large stands behind a pointer. */
+enum { MESSAGE = 1024 };
+static _Thread_local char *message;
 static _Thread_local bool registered;
 
 /* States that a signal handler may reach. A thread that is gone leaves its place empty. */
@@ -47,9 +50,10 @@ bool aj_interrupted(void) {
 }
 
 bool aj_error(const char *fmt, ...) {
+    if (!message) message = malloc(MESSAGE);
     va_list args;
     va_start(args, fmt);
-    vsnprintf(message, sizeof message, fmt, args);
+    if (message) vsnprintf(message, MESSAGE, fmt, args);
     va_end(args);
     __atomic_fetch_or(&aj_ctx.state.attend, AJ_FAILED, __ATOMIC_RELAXED);
     return false;
@@ -82,10 +86,11 @@ bool aj_refuse(const aj_call *c, const char *fmt, ...) {
 }
 
 size_t aj_error_take(char *text, size_t size) {
-    size_t n = strlen(message);
+    const char *from = message ? message : "out of memory";
+    size_t n = strlen(from);
     if (size) {
         if (n >= size) n = size - 1;
-        memcpy(text, message, n);
+        memcpy(text, from, n);
         text[n] = 0;
     }
     __atomic_fetch_and(&aj_ctx.state.attend, ~AJ_FAILED, __ATOMIC_RELAXED);

@@ -14,7 +14,8 @@ enum { UNIT = 64, CLASSES = 160, SLAB = 1 << 18, CARVED = 1 << 14, MAPPED = 1 <<
 typedef struct block { struct block *next; } block;
 
 /* One cache for a thread; the counts are of the whole process. */
-static _Thread_local struct { block *free[CLASSES]; char *slab; int64_t left; } cache;
+typedef struct { block *free[CLASSES]; char *slab; int64_t left; } blocks;
+static _Thread_local blocks *own;
 static struct { int64_t live, peak, cached, limit, govern; } count;
 static int64_t fail_at;                 /* for tests: counts down to the allocation that fails */
 
@@ -30,6 +31,8 @@ static int64_t class_bytes(int c) {
     return (int64_t)(5 + sub) << (e - 2) << 6;
 }
 
+static blocks *cache_new(void) { return own = calloc(1, sizeof *own); }
+
 static void *system_block(int64_t bytes) {
     if (bytes >= MAPPED) {
         void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -38,13 +41,13 @@ static void *system_block(int64_t bytes) {
         return p;
     }
     if (bytes > CARVED) return aligned_alloc(UNIT, (size_t)bytes);
-    if (cache.left < bytes) {
+    if (own->left < bytes) {
         char *slab = aligned_alloc(UNIT, SLAB);
         if (!slab) return NULL;
-        cache.slab = slab; cache.left = SLAB;            /* what was left of the last slab is given up */
+        own->slab = slab; own->left = SLAB;            /* what was left of the last slab is given up */
     }
-    void *p = cache.slab;
-    cache.slab += bytes; cache.left -= bytes;
+    void *p = own->slab;
+    own->slab += bytes; own->left -= bytes;
     return p;
 }
 
@@ -55,10 +58,11 @@ static void system_free(void *p, int64_t bytes) {
 
 void aj_memory_trim(int32_t device) {
     (void)device;
+    if (!own) return;
     for (int c = class_of(CARVED) + 1; c < CLASSES; c++) {
-        while (cache.free[c]) {
-            block *b = cache.free[c];
-            cache.free[c] = b->next;
+        while (own->free[c]) {
+            block *b = own->free[c];
+            own->free[c] = b->next;
             system_free(b, class_bytes(c));
             __atomic_fetch_sub(&count.cached, class_bytes(c), __ATOMIC_RELAXED);
         }
@@ -92,10 +96,11 @@ static bool refused(int64_t bytes) {
 }
 
 static void *take(int64_t bytes, int c) {
+    if (AJ_UNLIKELY(!own && !cache_new())) return NULL;
     if (AJ_UNLIKELY(refused(bytes))) return NULL;
-    block *b = cache.free[c];
+    block *b = own->free[c];
     if (AJ_LIKELY(b != NULL)) {
-        cache.free[c] = b->next;
+        own->free[c] = b->next;
         __atomic_fetch_sub(&count.cached, bytes, __ATOMIC_RELAXED);
     } else {
         b = system_block(bytes);
@@ -112,9 +117,10 @@ static void *take(int64_t bytes, int c) {
 }
 
 static void give_back(void *p, int64_t bytes, int c) {
+    if (AJ_UNLIKELY(!own && !cache_new())) return;       /* lost, in a thread that never made a tensor */
     block *b = p;
-    b->next = cache.free[c];
-    cache.free[c] = b;
+    b->next = own->free[c];
+    own->free[c] = b;
     __atomic_fetch_add(&count.cached, bytes, __ATOMIC_RELAXED);
     __atomic_fetch_sub(&count.live, bytes, __ATOMIC_RELAXED);
 }

@@ -65,19 +65,29 @@ void aj_scope_close(int32_t mark) {
     if (aj_ctx.state.scopes == 0) aj_ctx.state.attend |= AJ_UNSCOPED;
 }
 
-void aj_scope_keep(int32_t mark, aj_tensor *h) {
+/* Takes t from the scope that owns it. With a mark: from that one, to the scope around it or, at the outermost, the
+ * caller; else from any, to the caller. False: it belongs elsewhere, and needs no keeping. */
+bool aj_scope_keep(int32_t mark, aj_tensor *h) {
     aj_tensor *t = aj_need(h, "keep");
-    if (!t) return;
-    if (keep.n == keep.cap) {
-        int cap = keep.cap ? 2 * keep.cap : 64;
-        kept *v = realloc(keep.v, (size_t)cap * sizeof *v);
-        if (!v) { aj_error("out of memory: no room to keep another tensor"); return; }
-        keep.v = v; keep.cap = cap;
+    aj_context *x = &aj_ctx;
+    if (!t) return false;
+    int64_t first = mark >= 0 && mark < x->state.scopes ? x->mark[mark] : 0, i = x->n_scope - 1;
+    while (i >= first && x->scope[i] != t) i--;
+    if (i < first) return false;
+    if (mark > 0) {
+        if (keep.n == keep.cap) {
+            int cap = keep.cap ? 2 * keep.cap : 64;
+            kept *v = realloc(keep.v, (size_t)cap * sizeof *v);
+            if (!v) return aj_error("out of memory: no room to keep another tensor");
+            keep.v = v; keep.cap = cap;
+        }
+        /* Entries stand in the order of their marks, so that closing takes them from the end. */
+        int j = keep.n++;
+        while (j > 0 && keep.v[j - 1].mark > mark) { keep.v[j] = keep.v[j - 1]; j--; }
+        keep.v[j] = (kept){t, mark};
     }
-    /* Entries stand in the order of their marks, so that closing takes them from the end. */
-    int i = keep.n++;
-    while (i > 0 && keep.v[i - 1].mark > mark) { keep.v[i] = keep.v[i - 1]; i--; }
-    keep.v[i] = (kept){aj_hold(t), mark};
+    x->scope[i] = NULL;
+    return true;
 }
 
 int32_t aj_inner_open(void) {

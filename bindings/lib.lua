@@ -1,0 +1,237 @@
+--- Loads libaijit, and turns what its functions return into what a Lua program expects: tensors that free themselves
+-- where no scope does, and errors at the line of the program that made them.
+
+local ffi = require "ffi"
+local paths = require "aijit.tree"
+
+local lib = {ffi = ffi}
+
+-- -- Loading --------------------------------------------------------------------------------------------------------
+
+local function find_library()
+  local tried = {}
+  local function try(path, why)
+    if not path then return nil end
+    tried[#tried + 1] = ("  %s (%s)"):format(path, why)
+    local file = io.open(path)
+    if file then file:close() return path end
+  end
+  local path = try(os.getenv "AIJIT_LIB", "AIJIT_LIB") or try(paths.lib, "this tree's")
+    or try(package.searchpath("aijit.libaijit", package.cpath), "package.cpath")
+  if path then return path end
+  error("aijit: libaijit.so was not found:\n" .. table.concat(tried, "\n")
+    .. "\nBuild it with `rocks/bootstrap build`, or name it in AIJIT_LIB.", 0)
+end
+
+if not ffi.abi "gc64" then
+  error("aijit needs a LuaJIT built with GC64 (2.1 of 2020 or later); this one is " .. jit.version, 0)
+end
+
+ffi.cdef [[
+int aj_setenv_(const char *name, const char *value, int overwrite) __asm__("setenv");
+long aj_sysconf_(int name) __asm__("sysconf");
+const char *aj_header(int i);
+]]
+-- A thread that waits at a barrier sleeps instead of spinning; the pool reads this when it is loaded.
+ffi.C.aj_setenv_("OMP_WAIT_POLICY", "passive", 0)
+ffi.C.aj_setenv_("GOMP_SPINCOUNT", "2000", 0)
+
+local C = ffi.load(find_library())
+lib.C = C
+
+-- In Lua a tensor is a reference to an opaque struct, which an index may follow (a pointer's would be arithmetic).
+local function declare(text) ffi.cdef((text:gsub("aj_tensor %*(aj_[%w_]+%()", "aj_tensor &%1"))) end
+for i = 0, 15 do
+  local header = C.aj_header(i)
+  if header == nil then break end
+  for part in ffi.string(header):gmatch "/%* <cdef> %*/(.-)/%* </cdef> %*/" do declare(part) end
+end
+declare(ffi.string(C.aj_op_cdef()))
+
+local S = C.aj_state()
+lib.state = S
+
+-- -- Errors -----------------------------------------------------------------------------------------------------------
+
+local own = {debug.getinfo(1, "S").source:match "^(@.*/)[^/]*$" or "@bindings/", "@" .. paths.lua .. "/aijit/"}
+
+--- Whether a source (as of debug.getinfo) is part of aijit rather than of a program.
+---@param source string
+---@return boolean
+function lib.is_own(source)
+  if source:sub(1, 7) == "=aijit." or source == "=[C]" then return true end
+  return source:sub(1, #own[1]) == own[1] or source:sub(1, #own[2]) == own[2]
+end
+
+local bit_and = bit.band
+local text = ffi.new "char[1024]"
+
+--- Raises an error at the line of the program that called into aijit, with the path of the module that was running.
+---@param message string
+function lib.raise(message)
+  local path = package.loaded["aijit.nn.path"]
+  local where = path and path.describe()
+  if where then message = message .. "\n  in " .. where end
+  for level = 2, 100 do
+    local info = debug.getinfo(level, "Sl")
+    if not info then break end
+    if info.currentline > 0 and not lib.is_own(info.source) then
+      error(("%s:%d: %s"):format(info.short_src, info.currentline, message), 0)
+    end
+  end
+  error(message, 0)
+end
+local raise = lib.raise
+
+local function take_error()
+  C.aj_error_take(text, 1024)
+  return ffi.string(text)
+end
+
+-- -- The governor: collects handles before the bytes behind them are too many ------------------------------------------
+
+local memory = ffi.new "aj_memory_t"
+local PAGES, PAGE_SIZE = 85, 30
+local system_bytes = tonumber(ffi.C.aj_sysconf_(PAGES)) * tonumber(ffi.C.aj_sysconf_(PAGE_SIZE))
+local floor_bytes = math.min(math.max(system_bytes / 4, 2 ^ 28), 2 ^ 34)
+C.aj_govern(floor_bytes)
+
+local function govern()
+  collectgarbage()
+  C.aj_memory(-1, memory)
+  C.aj_govern(math.max(floor_bytes, 2 * tonumber(memory.live)))
+end
+
+--- Sets the number of live bytes from which the collector is run; it then follows the live set.
+---@param bytes number
+function lib.set_governor(bytes)
+  floor_bytes = bytes
+  C.aj_govern(bytes)
+end
+
+-- -- Looking up after a call -----------------------------------------------------------------------------------------
+
+local FAILED, UNSCOPED, GOVERN, INTERRUPTED = 1, 2, 4, 8
+local retrying = false
+
+--- What a generated function does when aj_state.attend is not 0: raises, retries once after a collection when memory
+-- was out, gives the tensor a finalizer when no scope owns it.
+local function attend(p, f, ...)
+  local a = S.attend
+  if bit_and(a, FAILED) ~= 0 then
+    local message = take_error()
+    if f and not retrying and message:find("out of memory", 1, true) then
+      collectgarbage() collectgarbage()
+      C.aj_memory_trim(-1)
+      retrying = true
+      local ok, result = pcall(f, ...)
+      retrying = false
+      if ok then return result end
+      raise(tostring(result):gsub("^[^\n]-:%d+: ", "", 1))
+    end
+    raise(message)
+  end
+  if bit_and(a, INTERRUPTED) ~= 0 then
+    C.aj_interrupt(false)
+    if p ~= nil and bit_and(a, UNSCOPED) ~= 0 then ffi.gc(p, C.aj_release) end
+    error("interrupted", 0)
+  end
+  if bit_and(a, UNSCOPED) ~= 0 then p = ffi.gc(p, C.aj_release) end
+  if bit_and(a, GOVERN) ~= 0 then govern() end
+  return p
+end
+lib.attend = attend
+
+--- A new tensor as a program may hold it. Raises the pending error, if there is one.
+---@param p aijit.Tensor
+---@return aijit.Tensor
+function lib.check(p)
+  local a = S.attend
+  if a == 0 then return p end
+  if a == UNSCOPED then return ffi.gc(p, C.aj_release) end
+  return attend(p)
+end
+
+--- The same for a function whose result may be absent: nil then.
+function lib.maybe(p)
+  if bit_and(S.attend, FAILED) ~= 0 then attend() end
+  if ffi.cast("void *", p) == nil then return nil end
+  return lib.check(p)
+end
+
+--- For a call that makes no tensor: raises the pending error, else returns `value`.
+function lib.ok(value)
+  if bit_and(S.attend, FAILED + INTERRUPTED) ~= 0 then
+    if bit_and(S.attend, FAILED) ~= 0 then raise(take_error()) end
+    C.aj_interrupt(false)
+    error("interrupted", 0)
+  end
+  return value
+end
+
+-- -- Arguments -----------------------------------------------------------------------------------------------------------
+
+local is_type = ffi.istype
+
+---@param value any
+---@return boolean
+function lib.is_tensor(value) return type(value) == "cdata" and (is_type("aj_tensor", value) or is_type("aj_tensor *", value)) end
+
+local lists = {}
+
+--- An `aj_tensors` argument in scratch memory that is good until the slot is used again.
+---@param tensors table  of tensors; nil entries allowed when n is given
+---@param slot integer?  1 to 8, for several lists in one call
+---@param n integer?
+function lib.list(tensors, slot, n)
+  slot, n = slot or 1, n or #tensors
+  local l = lists[slot]
+  if not l or l.cap < n then
+    l = {cap = math.max(64, 2 * n)}
+    l.v = ffi.new("aj_tensor *[?]", l.cap)
+    l.list = ffi.new "aj_list"
+    l.list.v = l.v
+    lists[slot] = l
+  end
+  for i = 1, n do
+    local t = tensors[i]
+    if t ~= nil and not lib.is_tensor(t) then raise(("entry %d of the list is a %s, where a tensor is wanted"):format(i, type(t))) end
+    l.v[i - 1] = t
+  end
+  l.list.n = n
+  return l.list
+end
+
+--- What a value is, for messages: "a table", "the string \"a\"".
+function lib.describe(v)
+  local kind = type(v)
+  if kind == "string" then return ("the string %q"):format(#v > 40 and v:sub(1, 40) .. "..." or v) end
+  if kind == "number" or kind == "boolean" or v == nil then return tostring(v) end
+  if lib.is_tensor(v) then return "a tensor" end
+  return "a " .. kind
+end
+
+-- -- dtypes and devices ---------------------------------------------------------------------------------------------------
+
+lib.dtypes, lib.dtype_names = {}, {}
+for i = 0, C.AJ_DTYPES - 1 do
+  local name = ffi.string(C.aj_dtype_name(i))
+  lib.dtypes[name], lib.dtype_names[i] = i, name
+end
+
+--- The number of a dtype named by a string.
+---@param name string
+---@return integer
+function lib.dtype(name)
+  local d = lib.dtypes[name]
+  if d then return d end
+  if type(name) == "string" then
+    d = C.aj_dtype_named(name)
+    if d >= 0 then return d end
+  end
+  local all = {}
+  for i = 0, C.AJ_DTYPES - 1 do all[#all + 1] = lib.dtype_names[i] end
+  raise(("%s is not a dtype; there are %s"):format(lib.describe(name), table.concat(all, ", ")))
+end
+
+return lib

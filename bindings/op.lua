@@ -1,0 +1,304 @@
+--- One Lua function for each row of the op table, written as source, so that each has a name in stack traces and is
+-- compiled on its own. Dimensions, indices and positions count from 1 here and from 0 in C; the types of the
+-- parameters say which are which.
+
+local lib = require "aijit.bindings.lib"
+local C, S, ffi = lib.C, lib.state, lib.ffi
+
+local op = {}
+
+---@class aijit.OpParameter
+---@field name string
+---@field type string       C type, as in aijit.h
+---@field default string?   text of the default; nil when required
+
+---@class aijit.Op
+---@field name string
+---@field kind string       UNARY, BINARY, REDUCE, VIEW, OP, ...
+---@field domain string     ANY, NUM, FLOAT, INT: which dtypes
+---@field params aijit.OpParameter[]  without those that Lua never sees
+---@field returns string[]  names of the visible results
+---@field sample string     what specs feed it
+---@field doc string
+---@field index integer     its number in C
+
+-- -- Converters: what a Lua value becomes, by the parameter's type ------------------------------------------------------
+
+local helper = {}
+
+function helper.bad(name, i, param, want, value)
+  lib.raise(("%s: argument %d (%s) is %s, where %s is wanted"):format(name, i, param, lib.describe(value), want))
+end
+
+function helper.unknown(name, key, known)
+  local near = require("aijit.nearest").find(tostring(key), known)
+  local hint = #near > 0 and ("; did you mean %s?"):format(table.concat(near, " or ")) or ("; it takes " .. table.concat(known, ", "))
+  lib.raise(("%s: unknown option %s%s"):format(name, tostring(key), hint))
+end
+
+function helper.read_options(name, options, known, names)
+  for key in pairs(options) do
+    if not known[key] then helper.unknown(name, key, names) end
+  end
+end
+
+--- 0-based from 1-based; negative from the end.
+function helper.from_one(name, i, param, v)
+  if type(v) ~= "number" then helper.bad(name, i, param, "a number", v) end
+  if v > 0 then return v - 1 end
+  if v == 0 then lib.raise(("%s: %s is 0; they count from 1, or from -1 at the end"):format(name, param)) end
+  return v
+end
+
+local function fill(name, i, param, list, v, from_one)
+  if type(v) == "number" then
+    list.n = 1
+    list.v[0] = from_one and helper.from_one(name, i, param, v) or v
+    return list
+  end
+  if type(v) ~= "table" then helper.bad(name, i, param, "a number or a table of numbers", v) end
+  local n = #v
+  if n > 8 then lib.raise(("%s: %s has %d entries; a tensor has at most 8 dimensions"):format(name, param, n)) end
+  list.n = n
+  for k = 1, n do
+    local x = v[k]
+    if type(x) ~= "number" then helper.bad(name, i, param, "a table of numbers", x) end
+    list.v[k - 1] = from_one and helper.from_one(name, i, param, x) or x
+  end
+  return list
+end
+
+function helper.dims(name, i, param, list, v)
+  if v == nil then list.n = -1 return list end
+  return fill(name, i, param, list, v, true)
+end
+function helper.ints(name, i, param, list, v) return fill(name, i, param, list, v, false) end
+
+-- Sizes given one after another.
+function helper.sizes(name, list, from_one, a, b, c, d, e, f, g, h)
+  local n = a == nil and 0 or b == nil and 1 or c == nil and 2 or d == nil and 3 or e == nil and 4 or f == nil and 5 or g == nil and 6 or h == nil and 7 or 8
+  list.n = n
+  local v = list.v
+  v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7] = a or 0, b or 0, c or 0, d or 0, e or 0, f or 0, g or 0, h or 0
+  if from_one then for i = 0, n - 1 do v[i] = helper.from_one(name, i + 2, "dims", tonumber(v[i])) end end
+  return list
+end
+
+local NUMBER = {double = true, int64_t = true, int32_t = true}
+local LIST = {aj_dims = true, aj_shape = true, aj_window = true}
+
+--- Lines that make `p` ready, and the expression that is handed to C.
+local function convert(name, i, p)
+  local t, v = p.type, p.name
+  if t == "aj_tensor *" then
+    local test = p.default and ("%s ~= nil and type(%s) ~= 'cdata'"):format(v, v) or ("type(%s) ~= 'cdata'"):format(v)
+    return ("if %s then H.bad(%q, %d, %q, 'a tensor', %s) end"):format(test, name, i, v, v), v
+  elseif NUMBER[t] then
+    return ("if type(%s) ~= 'number' then H.bad(%q, %d, %q, 'a number', %s) end"):format(v, name, i, v, v), v
+  elseif t == "bool" then
+    return ("if type(%s) ~= 'boolean' then H.bad(%q, %d, %q, 'true or false', %s) end"):format(v, name, i, v, v), v
+  elseif t == "const char *" then
+    return ("if %s ~= nil and type(%s) ~= 'string' then H.bad(%q, %d, %q, 'a string', %s) end"):format(v, v, name, i, v, v), v
+  elseif t == "aj_dim" or t == "aj_index" then
+    local none = p.default == "nil" and ("if %s == nil then %s = NONE else %s = H.from_one(%q, %d, %q, %s) end"):format(v, v, v, name, i, v, v)
+    return none or ("%s = H.from_one(%q, %d, %q, %s)"):format(v, name, i, v, v), v
+  elseif t == "aj_dims" then
+    return ("%s = H.dims(%q, %d, %q, L%d, %s)"):format(v, name, i, v, i, v), v
+  elseif t == "aj_shape" or t == "aj_window" then
+    local guard = p.default == "nil" and ("if %s ~= nil then "):format(v) or ""
+    return ("%s%s = H.ints(%q, %d, %q, L%d, %s)%s"):format(guard, v, name, i, v, i, v, guard ~= "" and " end" or ""), v
+  elseif t == "aj_dtype" then
+    return ("%s = lib.dtype(%s)"):format(v, v), v
+  elseif t == "aj_dtype_or_none" then
+    return ("if %s == nil then %s = -1 else %s = lib.dtype(%s) end"):format(v, v, v, v), v
+  elseif t == "aj_tensors" then
+    return ("if type(%s) ~= 'table' then H.bad(%q, %d, %q, 'a table of tensors', %s) end %s = lib.list(%s, 8)"):format(v, name, i, v, v, v, v), v
+  end
+  error("ops.def: row " .. name .. " has a parameter of unknown type " .. t)
+end
+
+local function default_text(p)
+  local d = p.default
+  if d == "all" or d == "nil" then return "nil" end
+  if d == "true" or d == "false" or tonumber(d) or d:sub(1, 1) == "{" then return d end
+  return ("%q"):format(d)
+end
+
+-- -- Sources ------------------------------------------------------------------------------------------------------------
+
+local ATTEND = [[
+  local a_ = S.attend
+  if a_ ~= 0 then
+    if a_ == 2 then p_ = gc(p_, C.aj_release) else p_ = attend(p_, self%s) end
+  end
+]]
+
+local function attend_with(args) return ATTEND:format(args ~= "" and ", " .. args or "") end
+
+local BINARY = [[
+local C, S, H, lib, gc, attend = ...
+local self
+function self(a, b)
+  local p_
+  if type(a) == "cdata" then
+    if type(b) == "cdata" then p_ = C.aj_NAME(a, b)
+    elseif type(b) == "number" then p_ = C.aj_NAME_number(a, b, false)
+    else H.bad("NAME", 2, "b", "a tensor or a number", b) end
+  elseif type(a) == "number" and type(b) == "cdata" then p_ = C.aj_NAME_number(b, a, true)
+  else H.bad("NAME", 1, "a", "a tensor or a number", a) end
+ATTEND
+  return p_
+end
+return self
+]]
+
+local IN_PLACE_BINARY = [[
+local C, S, H, lib = ...
+return function(a, b)
+  if type(a) ~= "cdata" then H.bad("NAME_", 1, "a", "a tensor", a) end
+  if type(b) == "cdata" then C.aj_NAME_(a, b)
+  elseif type(b) == "number" then C.aj_NAME_number_(a, b)
+  else H.bad("NAME_", 2, "b", "a tensor or a number", b) end
+  if S.attend ~= 0 then lib.ok() end
+  return a
+end
+]]
+
+local function compile(source, name, lists)
+  local chunk = assert(loadstring(source, "=aijit." .. name))
+  return chunk(C, S, helper, lib, ffi.gc, lib.attend, unpack(lists or {}))
+end
+
+--- The function of a row with named parameters. in_place: it returns its first argument.
+local function general(info, name, in_place)
+  local lists, list_names, names, lines, args, options, known, order = {}, {}, {}, {}, {}, {}, {}, {}
+  local has_default, rest = false, nil
+  for i, p in ipairs(info.params) do
+    names[i] = p.name
+    if LIST[p.type] then
+      lists[#lists + 1], list_names[#list_names + 1] = ffi.new "aj_ints", "L" .. i
+    end
+    if p.default then
+      has_default = true
+      local plain = not (LIST[p.type] or p.type == "aj_tensors")
+      options[#options + 1] = ("if type(%s) == 'table'%s then o_, %s = %s, nil end"):format(p.name,
+        plain and "" or (" and %s[1] == nil and next(%s) ~= nil"):format(p.name, p.name), p.name, p.name)
+      known[p.name], order[#order + 1] = true, p.name
+    end
+  end
+  -- One list of sizes may also be given as numbers in a row.
+  local last = info.params[#info.params]
+  if #info.params >= 2 and (last.type == "aj_shape" or last.type == "aj_dims") and not last.default then
+    local others = 0
+    for i = 2, #info.params - 1 do if info.params[i].type ~= "aj_base" then others = others + 1 end end
+    if others == 0 then rest = ", b_, c_, d_, e_, f_, g_, h_" end
+  end
+  local fills = {}
+  for i, p in ipairs(info.params) do
+    if p.default then
+      fills[#fills + 1] = ("if %s == nil then %s = o_.%s end"):format(p.name, p.name, p.name)
+      local d = default_text(p)
+      if d ~= "nil" then lines[#lines + 1] = ("if %s == nil then %s = %s end"):format(p.name, p.name, d) end
+    end
+    local line, expression
+    if p.type == "aj_base" then line, expression = "", "1"
+    else line, expression = convert(name, i, p) end
+    if rest and i == #info.params then
+      line = ("if type(%s) == 'number' then %s = H.sizes(%q, L%d, %s, %s%s) else %s end"):format(p.name, p.name, name, i,
+        tostring(p.type == "aj_dims"), p.name, rest, line)
+    end
+    lines[#lines + 1] = line
+    args[i] = expression
+  end
+  local formal = {}
+  for i, p in ipairs(info.params) do if p.type ~= "aj_base" then formal[#formal + 1] = names[i] end end
+  local given = table.concat(formal, ", ")
+  local source = {"local C, S, H, lib, gc, attend", #list_names > 0 and ", " .. table.concat(list_names, ", ") or "", " = ...\n"}
+  local function put(s) source[#source + 1] = s end
+  put(("local NONE = %d\nlocal known, order = %s\nlocal self\n"):format(-2 ^ 31, "H.known_, H.order_"))
+  put(("function self(%s%s)\n"):format(given, rest or ""))
+  if has_default then
+    put("  local o_\n  " .. table.concat(options, "\n  ") .. "\n")
+    put(("  if o_ then\n    H.read_options(%q, o_, known, order)\n    %s\n  end\n"):format(name, table.concat(fills, "\n    ")))
+  end
+  -- The arguments as given, for a second try after memory was out.
+  local keep = {}
+  for i, n in ipairs(formal) do keep[i] = n .. "_given" end
+  if #formal > 0 then put(("  local %s = %s\n"):format(table.concat(keep, ", "), given)) end
+  put("  " .. table.concat(lines, "\n  ") .. "\n")
+  put(("  local p_ = C.aj_%s(%s)\n"):format(name, table.concat(args, ", ")))
+  if in_place then
+    put(("  if S.attend ~= 0 then lib.ok() end\n  return %s\nend\nreturn self\n"):format(names[1]))
+  else
+    local results = {"p_"}
+    put(attend_with(table.concat(keep, ", ") .. (rest and rest or "")))
+    for i = 2, #info.returns do
+      put(("  local r%d_ = C.aj_result(%d)\n  if a_ == 2 then r%d_ = gc(r%d_, C.aj_release) end\n"):format(i, i, i, i))
+      results[i] = ("r%d_"):format(i)
+    end
+    put("  return " .. table.concat(results, ", ") .. "\nend\nreturn self\n")
+  end
+  helper.known_, helper.order_ = known, order
+  return compile(table.concat(source), name, lists)
+end
+
+-- -- Reading the table -----------------------------------------------------------------------------------------------------
+
+local function parameters(params, defaults)
+  local default, list = {}, {}
+  for name, value in defaults:gmatch "([%w_]+)=(%S+)" do default[name] = value end
+  for piece in params:gsub("^%(", ""):gsub("%)$", ""):gmatch "[^,]+" do
+    local t, name = piece:match "^%s*(.-%s?%*?)%s*([%w_]+)%s*$"
+    t = t:gsub("%s+$", ""):gsub("%s*%*$", " *")
+    list[#list + 1] = {name = name, type = t, default = default[name]}
+  end
+  return list
+end
+
+local function read(i)
+  local row = C.aj_op_info_at(i)
+  local info = {index = i}
+  for _, field in ipairs {"name", "kind", "domain", "sample", "doc"} do info[field] = ffi.string(row[field]) end
+  info.params = parameters(ffi.string(row.params), ffi.string(row.defaults))
+  info.returns = {}
+  for name in ffi.string(row.returns):gsub(";.*", ""):gmatch "[%w_]+" do info.returns[#info.returns + 1] = name end
+  return info
+end
+
+---@type aijit.Op[]
+op.rows = {}
+---@type table<string, aijit.Op>
+op.named = {}
+---@type table<string, function>
+op.functions = {}
+
+for i = 0, C.aj_op_count() - 1 do
+  local info = read(i)
+  local name, kind = info.name, info.kind
+  op.rows[#op.rows + 1] = info
+  op.named[name] = info
+  if kind == "BINARY" or kind == "COMPARE" then
+    op.functions[name] = compile(BINARY:gsub("ATTEND", attend_with "a, b"):gsub("NAME", name), name)
+    if kind == "BINARY" then op.functions[name .. "_"] = compile(IN_PLACE_BINARY:gsub("NAME", name), name .. "_") end
+  elseif kind == "UPDATE" then
+    op.functions[name] = general(info, name, true)
+  else
+    op.functions[name] = general(info, name)
+    if kind == "UNARY" or kind == "BINARY_S" then op.functions[name .. "_"] = general(info, name .. "_", true) end
+  end
+end
+helper.known_, helper.order_ = nil, nil
+
+--- How a row is called from Lua: `softmax(x, dim=-1)`.
+---@param info aijit.Op
+---@return string
+function op.signature(info)
+  local list = {}
+  for _, p in ipairs(info.params) do
+    if p.type ~= "aj_base" then list[#list + 1] = p.name .. (p.default and "=" .. p.default or "") end
+  end
+  return ("%s(%s)"):format(info.name, table.concat(list, ", "))
+end
+
+op.helper = helper
+return op

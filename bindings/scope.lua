@@ -1,0 +1,97 @@
+--- Who owns what is made: inside a scope, the scope; what leaves it falls to the one around it, or to the collector.
+
+local lib = require "aijit.bindings.lib"
+local C, S, ffi = lib.C, lib.state, lib.ffi
+
+local scope = {}
+
+-- Tensors in what a scope returns: by themselves, or in plain tables (a class's objects keep what they hold by themselves).
+local function each(v, visit, seen)
+  if type(v) == "cdata" then
+    if ffi.istype("aj_tensor", v) then visit(v) end
+  elseif type(v) == "table" and getmetatable(v) == nil then
+    seen = seen or {}
+    if seen[v] then return end
+    seen[v] = true
+    for _, x in pairs(v) do each(x, visit, seen) end
+  end
+end
+
+local function finish(mark, ok, ...)
+  local owned
+  if ok then
+    for i = 1, select("#", ...) do
+      each((select(i, ...)), function(t)
+        if C.aj_is_live(t) and C.aj_scope_keep(mark, t) and mark == 0 then
+          owned = owned or {}
+          owned[#owned + 1] = t
+        end
+      end)
+    end
+  end
+  C.aj_scope_close(mark)
+  if owned then for i = 1, #owned do ffi.gc(owned[i], C.aj_release) end end
+  if not ok then error((...), 0) end
+  lib.ok()
+  return ...
+end
+
+--- Runs f(...); every tensor made inside is freed when it returns, but for those that it returns (also in plain tables)
+-- and those given to ai.keep. An error frees all and goes on.
+---@generic T
+---@param f fun(...): T
+---@return T
+function scope.scope(f, ...)
+  local mark = C.aj_scope_open()
+  if mark < 0 then lib.ok() end
+  return finish(mark, pcall(f, ...))
+end
+
+--- Lets a tensor outlive the scope it was made in; outside any scope there is nothing to do.
+---@param t aijit.Tensor
+---@return aijit.Tensor
+function scope.keep(t)
+  if not lib.is_tensor(t) then lib.raise("keep: " .. lib.describe(t) .. " is not a tensor") end
+  if S.scopes > 0 then
+    local mine = C.aj_scope_keep(-1, t)
+    lib.ok()
+    if mine then ffi.gc(t, C.aj_release) end
+  end
+  return t
+end
+
+local memory = ffi.new "aj_memory_t"
+
+--- Bytes by device: live, peak, cached, and the number of tensors. `reset_peak` starts the peak anew afterwards.
+---@param o {reset_peak: boolean}?
+---@return table<string, {live: integer, peak: integer, cached: integer, tensors: integer}>
+function scope.memory(o)
+  C.aj_memory(-1, memory)
+  if o and o.reset_peak then C.aj_memory_reset_peak(-1) end
+  local report = {cpu = {live = tonumber(memory.live), peak = tonumber(memory.peak), cached = tonumber(memory.cached), tensors = tonumber(memory.tensors)}}
+  return setmetatable(report, {__tostring = function(r)
+    local function put(b)
+      local unit = {"bytes", "KiB", "MiB", "GiB", "TiB"}
+      local u = 1
+      while b >= 1024 and u < #unit do b, u = b / 1024, u + 1 end
+      return (u == 1 and "%d %s" or "%.1f %s"):format(b, unit[u])
+    end
+    local lines = {}
+    for name, m in pairs(r) do
+      lines[#lines + 1] = ("%s: live %s in %d tensors, peak %s, cached %s"):format(name, put(m.live), m.tensors, put(m.peak), put(m.cached))
+    end
+    return table.concat(lines, "\n")
+  end})
+end
+
+--- A limit to live bytes; past it an allocation is an error, as if memory were out. 0: none.
+---@param bytes number
+function scope.set_memory_limit(bytes) C.aj_memory_limit(bytes) end
+
+--- Gives cached memory back to the system.
+function scope.empty_cache()
+  collectgarbage() collectgarbage()
+  C.aj_memory_trim(-1)
+end
+
+return scope

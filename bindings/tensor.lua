@@ -1,0 +1,366 @@
+--- The Tensor: methods, properties, operators. Values come from construct.lua, views by index from index.lua, text from
+-- print.lua.
+
+local lib = require "aijit.bindings.lib"
+local op = require "aijit.bindings.op"
+local C, S, ffi = lib.C, lib.state, lib.ffi
+local f = op.functions
+
+---@class aijit.Tensor
+---@field grad aijit.Tensor?   the gradient that backward left; nil if there is none
+---@field dtype string         "f32", "i64", ...
+---@field device string        "cpu" or "cuda:0"
+---@field shape integer[]      a new table each time
+---@field requires_grad boolean
+---@field is_leaf boolean
+---@field grad_fn string?      the op that made it
+---@operator add(aijit.Tensor|number): aijit.Tensor
+---@operator sub(aijit.Tensor|number): aijit.Tensor
+---@operator mul(aijit.Tensor|number): aijit.Tensor
+---@operator div(aijit.Tensor|number): aijit.Tensor
+---@operator mod(aijit.Tensor|number): aijit.Tensor
+---@operator pow(aijit.Tensor|number): aijit.Tensor
+---@operator unm: aijit.Tensor
+---@operator len: integer
+local Tensor = {}
+
+-- Every row whose first argument is a tensor is a method.
+for name, fn in pairs(f) do Tensor[name] = fn end
+
+-- -- Rows with a richer face in Lua ----------------------------------------------------------------------------------
+
+local function option(o, name, key)
+  if type(o) ~= "table" then op.helper.bad(name, 3, "options", "a table", o) end
+  for k in pairs(o) do
+    if k ~= key then op.helper.unknown(name, k, {key}) end
+  end
+  return o[key]
+end
+
+local add, add_, sub, sub_ = f.add, f.add_, f.sub, f.sub_
+
+--- a + alpha * b, broadcast.
+---@param a aijit.Tensor|number
+---@param b aijit.Tensor|number
+---@param o {alpha: number}?
+---@return aijit.Tensor
+function Tensor.add(a, b, o)
+  if o == nil then return add(a, b) end
+  local alpha = option(o, "add", "alpha") or 1
+  if type(b) == "number" then return add(a, alpha * b) end
+  return f.add_scaled(a, b, alpha)
+end
+function Tensor.add_(a, b, o)
+  if o == nil then return add_(a, b) end
+  local alpha = option(o, "add_", "alpha") or 1
+  if type(b) == "number" then return add_(a, alpha * b) end
+  return f.add_scaled_(a, b, alpha)
+end
+--- a - alpha * b, broadcast.
+---@param a aijit.Tensor|number
+---@param b aijit.Tensor|number
+---@param o {alpha: number}?
+---@return aijit.Tensor
+function Tensor.sub(a, b, o)
+  if o == nil then return sub(a, b) end
+  local alpha = option(o, "sub", "alpha") or 1
+  if type(b) == "number" then return sub(a, alpha * b) end
+  return f.add_scaled(a, b, -alpha)
+end
+function Tensor.sub_(a, b, o)
+  if o == nil then return sub_(a, b) end
+  local alpha = option(o, "sub_", "alpha") or 1
+  if type(b) == "number" then return sub_(a, alpha * b) end
+  return f.add_scaled_(a, b, -alpha)
+end
+
+-- `x:max()` is one number, `x:max(dim)` values and indices, `x:max(y)` the larger of two.
+local function extreme(name, all, along, pair)
+  return function(x, dim, keepdim)
+    if dim == nil then return f[all](x) end
+    if type(dim) == "cdata" then return f[pair](x, dim) end
+    if type(dim) == "table" and dim.keepdim ~= nil and dim[1] == nil then return f[all](x, nil, dim) end
+    if not f[along] then lib.raise(name .. ": along a dimension needs the op " .. along) end
+    return f[along](x, dim, keepdim)
+  end
+end
+---@type fun(x: aijit.Tensor, dim: integer|aijit.Tensor?, options: {keepdim: boolean}?): aijit.Tensor, aijit.Tensor?
+Tensor.max = extreme("max", "amax", "max_dim", "maximum")
+---@type fun(x: aijit.Tensor, dim: integer|aijit.Tensor?, options: {keepdim: boolean}?): aijit.Tensor, aijit.Tensor?
+Tensor.min = extreme("min", "amin", "min_dim", "minimum")
+
+--- x between min and max, numbers or tensors; either may be nil.
+---@param x aijit.Tensor
+---@param min number|aijit.Tensor?
+---@param max number|aijit.Tensor?
+---@return aijit.Tensor
+function Tensor.clamp(x, min, max)
+  if type(min) == "table" then min, max = min.min, min.max end
+  if min == nil and max == nil then lib.raise("clamp: neither min nor max is given") end
+  if min ~= nil then x = type(min) == "number" and f.clamp_min(x, min) or f.maximum(x, min) end
+  if max ~= nil then x = type(max) == "number" and f.clamp_max(x, max) or f.minimum(x, max) end
+  return x
+end
+function Tensor.clamp_(x, min, max)
+  if type(min) == "table" then min, max = min.min, min.max end
+  if min ~= nil then f.clamp_min_(x, min) end
+  if max ~= nil then f.clamp_max_(x, max) end
+  return x
+end
+
+-- Choices between a tensor and a number.
+local function as_tensor(v, like)
+  if type(v) ~= "number" then return v end
+  local none = ffi.new "aj_ints"
+  local d = C.aj_dtype_of(like)
+  if not C.aj_dtype_is_float(d) and v % 1 ~= 0 or d == C.AJ_BOOL then d = C.AJ_F32 end
+  return lib.check(C.aj_full(d, none, C.aj_device_of(like), v))
+end
+--- a where condition is true, else b; a and b are tensors or numbers.
+---@param condition aijit.Tensor  bool
+---@param a aijit.Tensor|number
+---@param b aijit.Tensor|number
+---@return aijit.Tensor
+function Tensor.where(condition, a, b)
+  if type(a) == "number" then
+    local like = type(b) == "cdata" and b or nil
+    a = like and as_tensor(a, like) or lib.check(C.aj_full(C.AJ_F32, ffi.new "aj_ints", C.aj_device_of(condition), a))
+  end
+  if type(b) == "number" then b = as_tensor(b, a) end
+  return f.where(condition, a, b)
+end
+
+--- The last two dimensions of a matrix exchanged; a vector is itself.
+---@param x aijit.Tensor  of at most 2 dimensions
+---@return aijit.Tensor
+function Tensor.t(x)
+  local n = C.aj_ndim(x)
+  lib.ok()
+  if n > 2 then lib.raise(("t: a tensor of %d dimensions; use :transpose(dim0, dim1)"):format(n)) end
+  if n < 2 then return f.view(x, Tensor.size(x)) end
+  return f.transpose(x, 1, 2)
+end
+
+--- x split along dim into pieces of `size` (the last may be smaller), or of the sizes in a table.
+---@param x aijit.Tensor
+---@param size integer|integer[]
+---@param dim integer?  1 by default
+---@return aijit.Tensor[]
+function Tensor.split(x, size, dim)
+  dim = dim or 1
+  local n, pieces, first = Tensor.size(x, dim), {}, 1
+  if type(size) == "number" then
+    if size < 1 then lib.raise("split: the size of a piece is " .. size .. ", and must be at least 1") end
+    while first <= n do
+      pieces[#pieces + 1] = f.slice(x, dim, first, math.min(first + size - 1, n))
+      first = first + size
+    end
+    if n == 0 then pieces[1] = f.slice(x, dim) end
+    return pieces
+  end
+  local total = 0
+  for _, k in ipairs(size) do total = total + k end
+  if total ~= n then lib.raise(("split: the sizes add up to %d, and dimension %d has %d"):format(total, dim, n)) end
+  for i, k in ipairs(size) do
+    pieces[i] = k == 0 and f.slice(x, dim, 1, 0) or f.slice(x, dim, first, first + k - 1)
+    first = first + k
+  end
+  return pieces
+end
+
+--- x split along dim into `chunks` pieces of equal size, but for the last.
+---@param x aijit.Tensor
+---@param chunks integer
+---@param dim integer?  1 by default
+---@return aijit.Tensor[]
+function Tensor.chunk(x, chunks, dim)
+  if type(chunks) ~= "number" or chunks < 1 then lib.raise("chunk: the number of pieces must be at least 1") end
+  return Tensor.split(x, math.max(1, math.ceil(Tensor.size(x, dim or 1) / chunks)), dim)
+end
+
+--- The slices of x along dim, without that dimension.
+---@param x aijit.Tensor
+---@param dim integer?  1 by default
+---@return aijit.Tensor[]
+function Tensor.unbind(x, dim)
+  local slices = {}
+  for i = 1, Tensor.size(x, dim or 1) do slices[i] = f.select(x, dim or 1, i) end
+  return slices
+end
+
+Tensor.abs_sum = nil
+
+-- -- Questions ----------------------------------------------------------------------------------------------------------
+
+--- Without dim, a table of all sizes.
+---@param x aijit.Tensor
+---@param dim integer?
+---@return integer|integer[]
+function Tensor.size(x, dim)
+  if dim ~= nil then
+    if type(dim) ~= "number" or dim == 0 then lib.raise("size: a dimension counts from 1, or from -1 at the end, and is not " .. lib.describe(dim)) end
+    return lib.ok(tonumber(C.aj_size(x, dim > 0 and dim - 1 or dim)))
+  end
+  local shape, n = {}, lib.ok(C.aj_ndim(x))
+  for d = 1, n do shape[d] = tonumber(C.aj_size(x, d - 1)) end
+  return shape
+end
+
+--- Steps in elements; without dim, a table of all.
+---@param x aijit.Tensor
+---@param dim integer?
+---@return integer|integer[]
+function Tensor.stride(x, dim)
+  if dim ~= nil then return lib.ok(tonumber(C.aj_stride(x, dim > 0 and dim - 1 or dim))) end
+  local strides, n = {}, lib.ok(C.aj_ndim(x))
+  for d = 1, n do strides[d] = tonumber(C.aj_stride(x, d - 1)) end
+  return strides
+end
+
+---@return integer dimensions
+function Tensor.dim(x) return lib.ok(C.aj_ndim(x)) end
+---@return integer elements
+function Tensor.numel(x) return lib.ok(tonumber(C.aj_numel(x))) end
+Tensor.nelement = Tensor.numel
+---@return integer bytes of one element
+function Tensor.element_size(x) return lib.ok(tonumber(C.aj_dtype_size(C.aj_dtype_of(x)))) end
+---@return boolean
+function Tensor.is_contiguous(x) return lib.ok(C.aj_is_contiguous(x)) end
+---@return boolean
+function Tensor.is_floating_point(x) return lib.ok(C.aj_dtype_is_float(C.aj_dtype_of(x))) end
+--- A number that no other tensor has or will have; for tables keyed by tensors.
+---@return integer
+function Tensor.id(x) return lib.ok(tonumber(C.aj_id(x))) end
+---@return boolean same  whether two handles are of one tensor
+function Tensor.is_same(x, y) return lib.is_tensor(y) and C.aj_is_same(x, y) end
+--- How often its memory was written in place.
+---@return integer
+function Tensor.version(x) return lib.ok(C.aj_version(x)) end
+--- Whether the handle is still good: its scope has not ended, and it was not freed.
+---@return boolean
+function Tensor.is_live(x) return C.aj_is_live(x) end
+
+-- -- Types and places ------------------------------------------------------------------------------------------------------
+
+--- x with another dtype, or on another device; x itself when it is so already.
+---@param x aijit.Tensor
+---@param where string|{dtype: string?, device: string?}  "f64", "cuda:0", ...
+---@param second string?
+---@return aijit.Tensor
+function Tensor.to(x, where, second)
+  if second then return Tensor.to(Tensor.to(x, where), second) end
+  if type(where) == "table" then
+    if where.device then x = Tensor.to(x, where.device) end
+    if where.dtype then x = Tensor.to(x, where.dtype) end
+    return x
+  end
+  if lib.is_tensor(where) then where = lib.dtype_names[tonumber(C.aj_dtype_of(where))] end
+  local device = require "aijit.bindings.device"
+  if device.is_name(where) then return device.move(x, where) end
+  local d = lib.dtype(where)
+  if tonumber(lib.ok(C.aj_dtype_of(x))) == d then return x end
+  return f.cast(x, where)
+end
+---@return aijit.Tensor
+function Tensor.cpu(x) return Tensor.to(x, "cpu") end
+---@return aijit.Tensor
+function Tensor.cuda(x, n) return Tensor.to(x, "cuda:" .. (n or 0)) end
+for method, dtype in pairs {float = "f32", double = "f64", half = "f16", bfloat16 = "bf16", bf16 = "bf16", long = "i64", int = "i32",
+  short = "i16", char = "i8", byte = "u8", bool = "bool"} do
+  Tensor[method] = loadstring(("local to = ... return function(x) return to(x, %q) end"):format(dtype), "=aijit." .. method)(Tensor.to)
+end
+--- x with the dtype of y.
+function Tensor.type_as(x, y) return Tensor.to(x, y) end
+
+---@return aijit.Tensor
+function Tensor.zero_(x) return f.fill_(x, 0) end
+function Tensor.view_as(x, y) return f.view(x, Tensor.size(y)) end
+function Tensor.expand_as(x, y) return f.expand(x, Tensor.size(y)) end
+function Tensor.reshape_as(x, y) return f.reshape(x, Tensor.size(y)) end
+
+-- -- Lifetime ---------------------------------------------------------------------------------------------------------------
+
+--- Gives the memory back now. Every handle to this tensor is stale afterwards; views of it are not.
+function Tensor.free(x)
+  if S.scopes == 0 then
+    C.aj_release(ffi.gc(x, nil))
+  end
+end
+
+-- -- Properties and operators ---------------------------------------------------------------------------------------------------
+
+local property = {}
+function property.grad(x) return lib.maybe(C.aj_grad_of(x)) end
+function property.dtype(x) return lib.dtype_names[tonumber(lib.ok(C.aj_dtype_of(x)))] end
+function property.device(x)
+  local d = lib.ok(C.aj_device_of(x))
+  return d < 0 and "cpu" or "cuda:" .. d
+end
+property.shape = function(x) return Tensor.size(x) end
+property.ndim = Tensor.dim
+function property.requires_grad(x) return lib.ok(C.aj_requires_grad(x)) end
+function property.is_leaf(x) return lib.ok(C.aj_is_leaf(x)) end
+function property.grad_fn(x)
+  local name = C.aj_grad_fn(x)
+  lib.ok()
+  return name ~= nil and ffi.string(name) or nil
+end
+
+local settable = {}
+function settable.grad(x, v)
+  if v ~= nil and not lib.is_tensor(v) then lib.raise("grad: a gradient is a tensor or nil, not " .. lib.describe(v)) end
+  lib.ok(C.aj_set_grad(x, v))
+end
+function settable.requires_grad(x, v) lib.ok(C.aj_set_requires_grad(x, v and true or false)) end
+
+local mt = {__name = "aijit.Tensor"}
+
+function mt.__index(x, k)
+  local m = Tensor[k]
+  if m ~= nil then return m end
+  if type(k) == "string" then
+    local p = property[k]
+    if p then return p(x) end
+    local names = {}
+    for name in pairs(Tensor) do if type(name) == "string" then names[#names + 1] = name end end
+    for name in pairs(property) do names[#names + 1] = name end
+    table.sort(names)
+    local near = require("aijit.nearest").find(k, names)
+    lib.raise(("a tensor has no method or property %q%s"):format(k, #near > 0 and "; did you mean " .. table.concat(near, " or ") .. "?" or ""))
+  end
+  return Tensor.index_get(x, k)
+end
+
+function mt.__newindex(x, k, v)
+  if type(k) == "string" then
+    local s = settable[k]
+    if s then return s(x, v) end
+    lib.raise(("a tensor has no field %q that can be set; keep data of your own in a table beside it"):format(k))
+  end
+  return Tensor.index_set(x, k, v)
+end
+
+function mt.__len(x)
+  local n = C.aj_size(x, 0)
+  if n < 0 then
+    if C.aj_is_live(x) then lib.ok(C.aj_size(x, 0)) end
+    lib.ok()
+  end
+  return tonumber(n)
+end
+
+mt.__add = function(a, b) return add(a, b) end
+mt.__sub = function(a, b) return sub(a, b) end
+mt.__mul = f.mul
+mt.__div = f.div
+mt.__mod = f.remainder
+mt.__pow = f.pow
+mt.__unm = function(a) return f.neg(a) end
+mt.__tostring = function(x) return Tensor.to_string(x) end
+mt.__concat = function(a, b) return tostring(a) .. tostring(b) end
+mt.__lt = function() lib.raise "tensors are compared by :lt, :le, :gt, :ge and :eq, which give a tensor of bools (Lua's < can only give one boolean)" end
+mt.__le = mt.__lt
+
+ffi.metatype("struct aj_tensor", mt)
+
+return Tensor

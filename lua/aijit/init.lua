@@ -1,0 +1,102 @@
+--- aijit: `local ai = require "aijit"`.
+--
+-- Tensors and ops are here from the start; every other part is loaded when it is first named, so that a program pays for
+-- what it uses.
+
+require "aijit.tree"
+local op = require "aijit.bindings.op"
+local lib = require "aijit.bindings.lib"
+local Tensor = require "aijit.bindings.tensor"
+require "aijit.bindings.index"
+local construct = require "aijit.bindings.construct"
+local scope = require "aijit.bindings.scope"
+local autograd = require "aijit.bindings.autograd"
+local device = require "aijit.bindings.device"
+local random = require "aijit.bindings.random"
+local print_options = require "aijit.bindings.print"
+
+---@class aijit
+local ai = {_VERSION = "0.1.0"}
+
+ai.Tensor = Tensor
+ai.is_tensor = lib.is_tensor
+
+--- Every op as a function: `ai.f.relu(x)`, `ai.f.conv2d(x, weight, bias, {stride = 2})`.
+ai.f = {}
+for name in pairs(op.functions) do ai.f[name] = Tensor[name] or op.functions[name] end
+for _, name in ipairs {"max", "min", "clamp", "where", "split", "chunk", "unbind", "t"} do ai.f[name] = Tensor[name] end
+
+for _, part in ipairs {construct, random} do
+  for name, fn in pairs(part) do if type(fn) == "function" then ai[name] = fn end end
+end
+
+ai.scope, ai.keep, ai.memory = scope.scope, scope.keep, scope.memory
+ai.empty_cache, ai.set_memory_limit = scope.empty_cache, scope.set_memory_limit
+ai.grad, ai.no_grad, ai.enable_grad = autograd.grad, autograd.no_grad, autograd.enable_grad
+ai.is_grad_enabled, ai.set_grad_enabled, ai.define_op = autograd.is_grad_enabled, autograd.set_grad_enabled, autograd.define_op
+ai.device_scope = device.scope
+ai.set_print_options = print_options.set
+-- Functions of several tensors, and the losses, stand in `ai` itself as well.
+for _, name in ipairs {"cat", "stack", "where", "matmul", "einsum", "maximum", "minimum", "equal", "allclose", "cross_entropy", "nll_loss",
+  "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "bce_loss", "bce_with_logits", "kl_div", "one_hot"} do
+  ai[name] = ai.f[name]
+end
+
+--- The threads that one op may use.
+---@param n integer
+function ai.set_num_threads(n)
+  if type(n) ~= "number" or n < 1 then lib.raise("set_num_threads: at least 1, not " .. lib.describe(n)) end
+  lib.C.aj_set_num_threads(n)
+end
+
+--- The product of a list of numbers.
+---@param list number[]
+---@return number
+function ai.prod(list)
+  local p = 1
+  for _, v in ipairs(list) do p = p * v end
+  return p
+end
+
+--- Lists joined into one; what is not a list counts as one entry.
+---@return any[]
+function ai.list(...)
+  local all = {}
+  for i = 1, select("#", ...) do
+    local v = select(i, ...)
+    if type(v) == "table" and getmetatable(v) == nil then
+      for _, x in ipairs(v) do all[#all + 1] = x end
+    else all[#all + 1] = v end
+  end
+  return all
+end
+
+-- name = {module, field}: what is loaded when it is first named. Without a field it is the module itself.
+local parts = {
+  nn = {"aijit.nn"}, optim = {"aijit.optim"}, data = {"aijit.data"}, log = {"aijit.log"}, json = {"aijit.json"}, image = {"aijit.image"},
+  help = {"aijit.help"}, inspect = {"aijit.inspect"}, model = {"aijit.model"},
+  class = {"aijit.class"}, is = {"aijit.class", "is"},
+  Config = {"aijit.config", "Config"}, field = {"aijit.config", "field"}, required = {"aijit.config", "required"}, main = {"aijit.config", "main"},
+  Task = {"aijit.task", "Task"}, get_data_dir = {"aijit.data", "get_data_dir"},
+  save = {"aijit.io", "save"}, load = {"aijit.io", "load"},
+}
+
+return setmetatable(ai, {
+  __name = "aijit",
+  __index = function(t, name)
+    local part = parts[name]
+    if not part then
+      local names = {}
+      for k in pairs(t) do names[#names + 1] = tostring(k) end
+      for k in pairs(parts) do names[#names + 1] = k end
+      table.sort(names)
+      local near = type(name) == "string" and require("aijit.nearest").find(name, names) or {}
+      if #near == 0 then return nil end
+      lib.raise(("aijit has no %s; did you mean %s?"):format(tostring(name), table.concat(near, " or ")))
+    end
+    local v = require(part[1])
+    if part[2] then v = v[part[2]] end
+    rawset(t, name, v)
+    return v
+  end,
+})
