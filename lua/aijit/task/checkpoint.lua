@@ -42,7 +42,7 @@ local function split(value, name, tensors)
     return nil
   end
   if type(value) ~= "table" then return value end
-  local rest
+  local rest = next(value) == nil and {} or nil
   for key, inner in pairs(value) do
     local kept = split(inner, (name == "" and "" or name .. "/") .. (type(key) == "number" and "#" .. key or key), tensors)
     if kept ~= nil then

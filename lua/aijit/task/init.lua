@@ -107,6 +107,13 @@ function Task:log_valid_step(batch, output, state) end
 function Task:on_training_start(state) end
 function Task:on_training_end(state) end
 
+--- The number of optimizer steps in one pass over the training data; for schedules, from build_optimizer on.
+---@return integer
+function Task:steps_per_epoch()
+  if not self._steps_per_epoch then self._steps_per_epoch = self:get_loader("train"):size() end
+  return self._steps_per_epoch
+end
+
 -- -- What a derived class calls ------------------------------------------------------------------------------
 
 --- Logs what this step shows: the metrics, then log_train_step or log_valid_step. Call it in get_loss.

@@ -111,14 +111,18 @@ local function train_step(task, run)
     local norm = task:clip_grad_norm(run.clip)
     if norm ~= nil then task:log_scalar("grad_norm", norm) end
   end
-  if run.schedule then run.schedule(state) end
+  if run.factor then
+    for i, group in ipairs(run.optimizer.param_groups) do group.lr = run.rates[i] * run.factor(state) end
+  end
+  local rate = run.optimizer.param_groups[1].lr
   run.optimizer:step()
+  if run.schedule then run.schedule:step() end
   state.num_steps = state.num_steps + 1
   state.num_samples = state.num_samples + state.batch_size
   state.batch = state.batch + 1
   state.elapsed = system.monotonic() - run.started
   task:log_scalar("loss", value)
-  task:log_scalar("lr", run.optimizer.lr)
+  task:log_scalar("lr", rate)
   board:update {step = state.num_steps, samples = state.num_samples, elapsed = state.elapsed}
   board:finish()
   return true
@@ -142,7 +146,24 @@ local function resume(task, run)
   task:load_state_dict(kept.model)
   if kept.optimizer and run.optimizer.load_state_dict then run.optimizer:load_state_dict(kept.optimizer) end
   run.state:load(kept.state)
+  if run.schedule and run.schedule.load_state_dict then run.schedule:load_state_dict {t = run.state.num_steps} end
   task.board:status(("resumed at step %d from %s"):format(run.state.num_steps, path))
+end
+
+--- Shows the model one batch when it has layers that wait for their sizes, so that an optimizer finds all parameters.
+local function infer_sizes(task, run)
+  local waiting = false
+  for _, module in ipairs(task:modules()) do waiting = waiting or rawget(module, "_unbuilt") ~= nil end
+  if not waiting then return end
+  task:eval()
+  ai.scope(function()
+    ai.no_grad(function()
+      local batch = run.loader:next_batch()
+      if run.device ~= "cpu" then batch = to_device(batch, run.device) end
+      task:get_loss(batch, run.state)
+    end)
+  end)
+  task:train()
 end
 
 --- Gets ready what the loop needs.
@@ -157,14 +178,16 @@ function loop.prepare(task)
   if run.device ~= "cpu" then task:to(run.device) end
   run.loader = task:get_loader("train")
   run.valid_loader = task:get_loader("valid")
+  task._steps_per_epoch = run.loader:size()
+  infer_sizes(task, run)
   local optimizer, schedule = task:build_optimizer()
   if optimizer == nil then error(("%s:build_optimizer gave nothing"):format(task.__name), 0) end
   run.optimizer = optimizer
   if type(schedule) == "function" then
-    local base = optimizer.lr
-    run.schedule = function(state) optimizer.lr = base * schedule(state) end
-  elseif schedule ~= nil then
-    run.schedule = function() schedule:step() end
+    run.factor, run.rates = schedule, {}
+    for i, group in ipairs(optimizer.param_groups) do run.rates[i] = group.lr end
+  else
+    run.schedule = schedule
   end
   return run
 end
