@@ -99,7 +99,7 @@ function record.write(dir, o)
     {"name", o.name or ""}, {"started", os.date("!%Y-%m-%dT%H:%M:%SZ")}, {"command", table.concat(words, " ")},
     {"host", system.hostname()}, {"pid", system.pid()}, {"lua", rawget(_G, "jit") and jit.version or _VERSION},
   }
-  local ok, version = pcall(function() return require("aijit").version end)
+  local ok, version = pcall(function() return require("aijit")._VERSION end)
   if ok and version then fields[#fields + 1] = {"aijit", tostring(version)} end
   if git then
     for _, name in ipairs {"commit", "branch", "dirty"} do fields[#fields + 1] = {"git_" .. name, git[name]} end
