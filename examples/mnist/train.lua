@@ -46,8 +46,7 @@ end
 function Mnist:build_optimizer()
   local c = self.config
   local optimizer = ai.optim.AdamW(self:parameters(), {lr = c.learning_rate, betas = c.betas, weight_decay = c.weight_decay})
-  local total = c.max_steps or c.max_epochs and c.max_epochs * self:steps_per_epoch()
-  if not total then return optimizer end
+  local total = self:total_steps() or 10000
   return optimizer, ai.optim.CosineLR(optimizer, {total = math.max(total, c.warmup_steps + 1), warmup = c.warmup_steps})
 end
 

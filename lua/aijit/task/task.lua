@@ -107,11 +107,12 @@ function Task:log_valid_step(batch, output, state) end
 function Task:on_training_start(state) end
 function Task:on_training_end(state) end
 
---- The number of optimizer steps in one pass over the training data; for schedules, from build_optimizer on.
----@return integer
-function Task:steps_per_epoch()
-  if not self._steps_per_epoch then self._steps_per_epoch = self:get_loader("train"):size() end
-  return self._steps_per_epoch
+--- The number of optimizer steps that the training will take; for schedules, in build_optimizer.
+---@return integer? steps nil when only the time limits it
+function Task:total_steps()
+  self._steps_per_epoch = self._steps_per_epoch or self:get_loader("train"):size()
+  local _, total = State():progress(State.limits(self.config), self._steps_per_epoch)
+  return total
 end
 
 -- -- What a derived class calls ------------------------------------------------------------------------------
