@@ -1,0 +1,61 @@
+--- Activations and norms by name, as the factories take them. A module, or a function, may stand for a name.
+
+local ai = require "aijit"
+local nearest = require "aijit.nearest"
+local raise = require("aijit.bindings.lib").raise
+
+local nn = ai.nn
+local name = {}
+
+local activations = {
+  relu = function() return nn.ReLU() end,
+  lrelu = function() return nn.LeakyReLU(0.2) end,
+  prelu = function() return nn.PReLU() end,
+  sigmoid = function() return nn.Sigmoid() end,
+  mish = function() return nn.Mish() end,
+  gelu = function() return nn.GELU() end,
+  silu = function() return nn.SiLU() end,
+  elu = function() return nn.ELU() end,
+  selu = function() return nn.SELU() end,
+  softplus = function() return nn.Softplus() end,
+  tanh = function() return nn.Tanh() end,
+}
+
+--- Norms of n spatial dimensions, for nc channels; those with a bias of their own make the layer's bias idle.
+local norms = {
+  batch = {has_bias = true, make = function(n, nc) return nn["BatchNorm" .. math.max(n, 1) .. "d"](nc) end},
+  instance = {has_bias = false, make = function(n, nc) return nn["InstanceNorm" .. math.max(n, 1) .. "d"](nc) end},
+  layer = {has_bias = true, make = function(n, nc) return n == 0 and nn.LayerNorm(nc) or nn.GroupNorm(1, nc) end},
+  rms = {has_bias = false, make = function(_, nc) return nn.RMSNorm(nc) end},
+}
+
+local function look_up(what, list, key)
+  local found = list[key]
+  if found then return found end
+  local names = {}
+  for other in pairs(list) do names[#names + 1] = other end
+  raise(("there is no %s '%s': %s"):format(what, tostring(key), nearest.hint(tostring(key), names)))
+end
+
+---@param actv string|aijit.nn.Module|function|nil
+---@return aijit.nn.Module?
+function name.activation(actv)
+  if actv == nil or actv == false then return nil end
+  if nn.Module.is_module(actv) then return actv end
+  if type(actv) == "function" then return nn.Lambda(actv) end
+  return look_up("activation", activations, actv)()
+end
+
+---@param norm string|aijit.nn.Module|nil
+---@param n integer spatial dimensions: 0 for fc, 2 for images
+---@param nc? integer channels; nil: inferred
+---@return aijit.nn.Module? norm
+---@return boolean has_bias
+function name.norm(norm, n, nc)
+  if norm == nil or norm == false then return nil, false end
+  if nn.Module.is_module(norm) then return norm, false end
+  local found = look_up("norm", norms, norm)
+  return found.make(n, nc), found.has_bias
+end
+
+return name

@@ -1,0 +1,89 @@
+--- Residual blocks: m.res, m.se, m.resblk, m.resblk_group.
+
+local ai = require "aijit"
+local class = require "aijit.class"
+local conv = require "aijit.model.conv"
+local name = require "aijit.model.name"
+local option = require "aijit.model.option"
+local sequence = require "aijit.model.sequence"
+
+local nn = ai.nn
+local residual = {}
+
+--- main(x) + shortcut(x); without a shortcut, main(x) + x.
+---@class aijit.model.Residual: aijit.nn.Module
+local Residual = class("Residual", nn.Module)
+nn.register(Residual)
+
+function Residual:__init(main, shortcut)
+  self.main, self.shortcut = main, shortcut
+end
+
+function Residual:forward(x)
+  local shortcut = self.shortcut
+  return self.main(x) + (shortcut and shortcut(x) or x)
+end
+
+---@param main aijit.nn.Module
+---@param shortcut? aijit.nn.Module
+---@return aijit.model.Residual
+function residual.res(main, shortcut)
+  return Residual(main, shortcut)
+end
+
+--- Squeeze and excite (Hu and others, 2018): each channel times a gate made from the means of all channels.
+---@class aijit.model.SqueezeExcite: aijit.nn.Module
+local SqueezeExcite = class("SqueezeExcite", nn.Module)
+nn.register(SqueezeExcite)
+
+function SqueezeExcite:__init(nc, reduction, actv)
+  local inner = math.max(1, math.floor(nc / reduction))
+  self.squeeze = conv.conv(nc, inner, 1)
+  self.actv = name.activation(actv)
+  self.excite = conv.conv(inner, nc, 1)
+end
+
+function SqueezeExcite:forward(x)
+  local gate = self.excite(self.actv(self.squeeze(x:mean({3, 4}, {keepdim = true}))))
+  return x * gate:sigmoid()
+end
+
+---@param nc integer
+---@param options? {reduction: integer, actv: string} 16, "mish"
+---@return aijit.model.SqueezeExcite
+function residual.se(nc, options)
+  local o = option("se", options, {reduction = 16, actv = "mish"})
+  return SqueezeExcite(nc, o.reduction, o.actv)
+end
+
+--- conv(stride, actv, norm) -> conv(norm) -> squeeze and excite, plus a shortcut: the input itself, or a 1x1 convolution
+--- where size or channels change. A stride of 0.5 doubles the size.
+---@param nc1 integer
+---@param nc2 integer
+---@param options? {stride: number, actv: string, norm: string, se: boolean} 1, "mish", "batch", true
+---@return aijit.model.Residual
+function residual.resblk(nc1, nc2, options)
+  local o = option("resblk", options, {stride = 1, actv = "mish", norm = "batch", se = true})
+  local main = sequence.several{
+    conv.conv(nc1, nc2, {stride = o.stride, actv = o.actv, norm = o.norm}),
+    conv.conv(nc2, nc2, {norm = o.norm}),
+    o.se and residual.se(nc2) or false,
+  }
+  local same = nc1 == nc2 and o.stride == 1
+  return Residual(main, not same and conv.conv(nc1, nc2, 1, {stride = o.stride}) or nil)
+end
+
+--- n blocks; the first one changes size and channels.
+---@param n integer
+---@param nc1 integer
+---@param nc2 integer
+---@param options? table as for resblk
+---@return aijit.nn.Module
+function residual.resblk_group(n, nc1, nc2, options)
+  local list, later = {}, {}
+  for key, value in pairs(options or {}) do if key ~= "stride" then later[key] = value end end
+  for i = 1, n do list[i] = residual.resblk(i == 1 and nc1 or nc2, nc2, i == 1 and options or later) end
+  return sequence.seq(list)
+end
+
+return residual

@@ -1,0 +1,37 @@
+--- ai.nn: layers and models as classes. See nn/module.lua for what a module is, nn/layer.lua for how one is written.
+
+local ai = require "aijit"
+local Module = require "aijit.nn.module"
+local layers = require "aijit.nn.layer"
+local raise = require("aijit.bindings.lib").raise
+
+local nn = {
+  Module = Module,
+  Layer = layers.Layer,
+  layer = layers.layer,
+  init = require "aijit.nn.initial",
+  register = Module.register,
+  from_spec = Module.make_from_spec,
+  path = require "aijit.nn.path",
+}
+
+--- A leaf tensor that requires a gradient, outliving every scope: as a field of a module it is a parameter.
+---@param tensor aijit.Tensor
+---@param options? {requires_grad: boolean}
+---@return aijit.Tensor
+function nn.Parameter(tensor, options)
+  if not ai.is_tensor(tensor) then
+    raise(("nn.Parameter: a tensor is wanted, got a %s"):format(type(tensor)))
+  end
+  local parameter = ai.keep(tensor:detach())
+  parameter:requires_grad_(not options or options.requires_grad ~= false)
+  return parameter
+end
+
+for _, part in ipairs{"container", "linear", "conv", "pool", "norm", "activation", "regular", "loss"} do
+  for name, value in pairs(require("aijit.nn." .. part)) do nn[name] = value end
+end
+
+nn.Dense = nn.Linear
+
+return nn

@@ -1,0 +1,271 @@
+--- How a layer is written: its name, its arguments in one string, and up to five short methods.
+---
+---     local Scale = nn.layer("Scale", "features? init=1")      -- name?: inferred; name: required; name=default
+---     function Scale:sizes(x) self.features = x:size(-1) end              -- from the first input
+---     function Scale:sizes_from(state) self.features = state.weight:size(1) end    -- or from weights being loaded
+---     function Scale:build() self:parameter("weight", self.features) end  -- once the sizes are known
+---     function Scale:reset() init.constant_(self.weight, self.init) end    -- first values
+---     function Scale:forward(x) return x * self.weight end
+---
+--- The declaration gives the constructor (positional and named arguments, checked), to_spec, print, and the name in
+--- errors. Arguments are fields of the object. Positional ones are taken in order; when there are only as many as there
+--- are required ones, those that can be inferred are left out: Conv2d(1, 32, 3), Conv2d(32, 3), Conv2d(32, {kernel_size = 3}).
+--- Every layer with parameters takes {dtype=, device=} as well; a layer that infers follows its first input.
+
+local ai = require "aijit"
+local class = require "aijit.class"
+local nearest = require "aijit.nearest"
+local Module = require "aijit.nn.module"
+local raise = require("aijit.bindings.lib").raise
+
+---@class aijit.nn.Layer: aijit.nn.Module
+local Layer = class("Layer", Module)
+
+---@class aijit.nn.Argument
+---@field name string
+---@field inferred boolean
+---@field required boolean
+---@field default any
+
+local words = {["true"] = true, ["false"] = false}
+
+local function parse(text)
+  local list, by_name = {}, {}
+  for word in text:gmatch("%S+") do
+    local name, mark, value = word:match("^([%a_][%w_]*)([?=]?)(.*)$")
+    local default
+    if words[value] ~= nil then default = words[value]
+    elseif value ~= "none" then default = tonumber(value) or value end
+    local argument = {name = name, inferred = mark == "?", required = mark == "", default = mark == "=" and default or nil}
+    if mark == "=" and default == false then argument.default = false end
+    list[#list + 1] = argument
+    by_name[name] = argument
+  end
+  return list, by_name
+end
+
+local common = {dtype = true, device = true}
+
+local function is_options(value)
+  return type(value) == "table" and getmetatable(value) == nil and value[1] == nil
+end
+
+--- How the constructor may be called, for errors.
+local function usage(cls)
+  local positional, named = {}, {}
+  for _, argument in ipairs(cls.arguments) do
+    if argument.required then positional[#positional + 1] = argument.name
+    elseif argument.inferred then positional[#positional + 1] = "[" .. argument.name .. "]"
+    else named[#named + 1] = argument.name end
+  end
+  if #named > 0 then positional[#positional + 1] = "{" .. table.concat(named, ", ") .. "}" end
+  return ("nn.%s(%s)"):format(cls.__name, table.concat(positional, ", "))
+end
+
+local function refuse(cls, text, ...)
+  raise(("%s: %s; it is %s"):format(cls.__name, text:format(...), usage(cls)))
+end
+
+--- Reads a constructor's arguments into fields.
+local function read(self, cls, ...)
+  local n = select("#", ...)
+  local options = n > 0 and select(n, ...) or nil
+  if is_options(options) then n = n - 1 else options = nil end
+  for name in pairs(options or {}) do
+    if not cls.argument_named[name] and not common[name] then
+      local names = {}
+      for i, argument in ipairs(cls.arguments) do names[i] = argument.name end
+      refuse(cls, "it has no argument '%s': %s", tostring(name), nearest.hint(name, names))
+    end
+  end
+  local free, sizes, inferred = {}, 0, 0
+  for _, argument in ipairs(cls.arguments) do
+    local given = options and options[argument.name]
+    if given ~= nil then
+      rawset(self, argument.name, given)
+    else
+      free[#free + 1] = argument
+      if argument.required or argument.inferred then sizes = sizes + 1 end
+      if argument.inferred then inferred = inferred + 1 end
+    end
+  end
+  if n > #free then refuse(cls, "%d arguments are too many", n) end
+  local skip_inferred = n == sizes - inferred
+  if n < sizes and not skip_inferred then refuse(cls, "arguments are missing") end
+  local i = 1
+  for _, argument in ipairs(free) do
+    local value
+    if i <= n and not (skip_inferred and argument.inferred) then
+      value = select(i, ...)
+      i = i + 1
+    end
+    if value == nil then value = argument.default end
+    rawset(self, argument.name, value)
+  end
+  return options
+end
+
+local function check_sizes(self, cls)
+  for _, argument in ipairs(cls.arguments) do
+    local value = self[argument.name]
+    if (argument.inferred or argument.required) and value ~= nil then
+      local ok = type(value) == "number" and value >= 0 and value % 1 == 0 or type(value) == "table" or value == argument.also
+      if not ok then refuse(cls, "%s is %s; a whole number is wanted", argument.name, Module.quoted(value)) end
+    end
+  end
+end
+
+local function sizes_known(self)
+  if self:waits() then return false end
+  for _, argument in ipairs(getmetatable(self).arguments) do
+    if argument.inferred and self[argument.name] == nil then return false end
+  end
+  return true
+end
+
+local function finish(self, where)
+  rawset(self, "_unbuilt", nil)
+  rawset(self, "_where", where)
+  self:build()
+  rawset(self, "_where", nil)
+  local first_values = rawget(self, "_first_values")
+  rawset(self, "_first_values", nil)
+  if first_values then first_values(self) else self:reset() end
+end
+
+function Layer:__init(...)
+  local cls = getmetatable(self)
+  local options = read(self, cls, ...)
+  check_sizes(self, cls)
+  local where = {dtype = options and options.dtype, device = options and options.device}
+  if self.check then self:check() end
+  if sizes_known(self) then
+    finish(self, where)
+  else
+    rawset(self, "_unbuilt", where)
+    self:take_detour()
+  end
+end
+
+--- Whether a size other than the declared ones is still to be seen.
+function Layer:waits() return false end
+
+--- Makes the parameters and buffers; the sizes are known.
+function Layer:build() end
+
+--- Gives the parameters their first values.
+function Layer:reset() end
+
+--- Takes the sizes from the first input, and builds.
+function Layer:build_for(x)
+  if not ai.is_tensor(x) then
+    raise(("%s: the first input is a %s, not a tensor"):format(self:summary(), type(x)))
+  end
+  local where = self._unbuilt
+  self:sizes(x)
+  finish(self, {
+    dtype = where.dtype or x:is_floating_point() and x.dtype or nil,
+    device = where.device or x.device,
+  })
+end
+
+--- Takes the sizes from weights that are about to be loaded, and builds.
+---@param state table<string, aijit.Tensor> this layer's part of a state_dict
+function Layer:build_from(state)
+  if not self.sizes_from or not pcall(self.sizes_from, self, state) or not sizes_known(self) then return end
+  finish(self, self._unbuilt)
+end
+
+--- A parameter of the layer's dtype and device, not yet filled.
+---@param name string
+---@param ... integer its sizes
+---@return aijit.Tensor
+function Layer:parameter(name, ...)
+  local tensor = ai.keep(ai.empty({...}, self._where))
+  tensor:requires_grad_(true)
+  return self:register_parameter(name, tensor)
+end
+
+--- A buffer of the layer's device, filled.
+---@param name string
+---@param value number
+---@param shape integer[]
+---@param dtype? string the layer's
+---@return aijit.Tensor
+function Layer:buffer(name, value, shape, dtype)
+  local where = self._where
+  return self:register_buffer(name, ai.full(shape, value, {dtype = dtype or where.dtype, device = where.device}))
+end
+
+local function shown(value)
+  if ai.is_tensor(value) then return true end
+  return value
+end
+
+--- The arguments as they would be written: positional ones, and a table of those that differ from their defaults.
+local function written(self)
+  local positional, named, options = {}, {}, false
+  for _, argument in ipairs(getmetatable(self).arguments) do
+    local value = shown(self[argument.name])
+    if argument.required or argument.inferred then
+      if value ~= nil then positional[#positional + 1] = Module.quoted(value) end
+    elseif (value or false) ~= (argument.default or false) then
+      options = true
+      named[#named + 1] = argument.name .. " = " .. Module.quoted(value or false)
+    end
+  end
+  if options then positional[#positional + 1] = "{" .. table.concat(named, ", ") .. "}" end
+  return table.concat(positional, ", ")
+end
+
+function Layer:call_text()
+  return ("nn.%s(%s)"):format(getmetatable(self).__name, written(self))
+end
+
+--- "Linear 784 -> 10" for a layer that goes from one size to another, else its call.
+function Layer:summary()
+  local cls = getmetatable(self)
+  local from, to = cls.arguments[1], cls.arguments[2]
+  if from and to and from.name:find "^in_" and to.name:find "^out_" then
+    return ("%s %s -> %s"):format(cls.__name, tostring(self[from.name] or "?"), tostring(self[to.name]))
+  end
+  return ("%s(%s)"):format(cls.__name, written(self))
+end
+
+--- {type = "Linear", in_features = 784, out_features = 10}: what is known of the sizes, and what differs from defaults.
+function Layer:to_spec()
+  local spec = {type = getmetatable(self).__name}
+  for _, argument in ipairs(getmetatable(self).arguments) do
+    local value = shown(self[argument.name])
+    if argument.required or argument.inferred or (value or false) ~= (argument.default or false) then
+      if value == nil and not argument.inferred then value = false end
+      spec[argument.name] = value
+    end
+  end
+  return spec
+end
+
+--- Positional arguments may stand in the spec's list part, or under `args`.
+function Layer.from_spec(cls, spec)
+  local options, positional = {}, {}
+  for key, value in pairs(spec) do
+    if type(key) == "number" then positional[key] = value
+    elseif key == "args" then positional = type(value) == "table" and value or {value}
+    elseif key ~= "type" then options[key] = value end
+  end
+  positional[#positional + 1] = options
+  return cls(unpack(positional))
+end
+
+--- Declares a class of layers.
+---@param name string
+---@param arguments string "name?" is inferred, "name" required, "name=default" optional, "name=none" optional without a value
+---@param parent? table a class of layers to derive from
+---@return table class
+local function layer(name, arguments, parent)
+  local cls = class(name, parent or Layer)
+  cls.arguments, cls.argument_named = parse(arguments)
+  return Module.register(cls)
+end
+
+return {Layer = Layer, layer = layer}

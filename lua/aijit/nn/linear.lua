@@ -1,0 +1,49 @@
+--- Linear, Bilinear, Embedding: layers that are one matrix.
+
+local ai = require "aijit"
+local init = require "aijit.nn.initial"
+local layer = require "aijit.nn.layer".layer
+
+local f = ai.f
+local nn = {}
+
+--- y = x W^T + b over the last dimension: (..., in_features) -> (..., out_features).
+---@class aijit.nn.Linear: aijit.nn.Layer
+---@field weight aijit.Tensor  (out_features, in_features)
+---@field bias aijit.Tensor?   (out_features)
+---@overload fun(in_features: integer, out_features: integer, options?: {bias: boolean}): aijit.nn.Linear
+---@overload fun(out_features: integer, options?: table): aijit.nn.Linear
+local Linear = layer("Linear", "in_features? out_features bias=true")
+nn.Linear = Linear
+
+function Linear:sizes(x) self.in_features = x:size(-1) end
+function Linear:sizes_from(state) self.in_features = state.weight:size(2) end
+
+function Linear:build()
+  self:parameter("weight", self.out_features, self.in_features)
+  self.bias = self.bias and self:parameter("bias", self.out_features) or nil
+end
+
+function Linear:reset() init.default_(self.weight, self.bias) end
+function Linear:forward(x) return f.linear(x, self.weight, self.bias) end
+
+--- A row of the weight for each index: (...) integers from 1 -> (..., embedding_dim).
+---@class aijit.nn.Embedding: aijit.nn.Layer
+---@field weight aijit.Tensor  (num_embeddings, embedding_dim), N(0, 1) at first
+---@overload fun(num_embeddings: integer, embedding_dim: integer, options?: {padding_idx: integer}): aijit.nn.Embedding
+local Embedding = layer("Embedding", "num_embeddings embedding_dim padding_idx=none")
+nn.Embedding = Embedding
+
+function Embedding:build()
+  self:parameter("weight", self.num_embeddings, self.embedding_dim)
+  self._options = {padding_idx = self.padding_idx}
+end
+
+function Embedding:reset()
+  init.normal_(self.weight)
+  if self.padding_idx then ai.no_grad(function() self.weight[self.padding_idx] = 0 end) end
+end
+
+function Embedding:forward(x) return f.embedding(x, self.weight, self._options) end
+
+return nn

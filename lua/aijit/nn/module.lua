@@ -1,0 +1,405 @@
+--- nn.Module: what a layer or a model is. Parameters, buffers and children are plain fields of the object.
+--
+--     local Net = ai.class("Net", nn.Module)
+--     function Net:__init() self.fc1 = nn.Linear(784, 32); self.fc2 = nn.Linear(32, 10) end
+--     function Net:forward(x) return self.fc2(self.fc1(x):relu()) end
+--
+-- A field that holds a module, a leaf tensor that requires a gradient, or a plain list of these, is part of the model;
+-- what is registered as a buffer is part of its state. Order is the order of definition: __newindex sees a new field
+-- once and notes its name. Fields that came another way (an existing `false` replaced by a layer) follow by name.
+-- Names in parameters and states are PyTorch's, and so lists count from 0 there: `net[1].weight` is "0.weight".
+
+local ai = require "aijit"
+local class = require "aijit.class"
+local path = require "aijit.nn.path"
+local registry = require "aijit.nn.registry"
+local raise = require("aijit.bindings.lib").raise
+
+---@class aijit.nn.Module
+---@field training boolean  true until eval() is called
+local Module = class("Module")
+
+Module.training = true
+
+--- Fields that are the module's own business.
+local private = {forward = true, training = true}
+for _, name in ipairs{"_order", "_kinds", "_hooks", "_unbuilt", "_options", "_op", "_where", "_first_values"} do
+  private[name] = true
+end
+Module.private_fields = private
+
+registry.root = Module
+
+--- Lets nn.from_spec find a class by its name. nn's own classes, and any class of which an object with parameters or
+--- children was made, are known already.
+---@param cls table a class derived from nn.Module
+---@return table cls
+Module.register = registry.add
+
+local is_module = registry.is_module
+
+local function is_parameter(value)
+  return type(value) == "cdata" and ai.is_tensor(value) and value.requires_grad and value.is_leaf
+end
+
+local function kind_of(value)
+  if type(value) == "table" then
+    if class.is(value, Module) then return "module" end
+    if getmetatable(value) == nil then return "list" end
+  elseif is_parameter(value) then
+    return "parameter"
+  end
+end
+
+--- Whether a value is a module.
+---@param value any
+---@return boolean
+Module.is_module = is_module
+
+local function record(self, key, kind)
+  local kinds = rawget(self, "_kinds")
+  if not kinds then
+    kinds = {}
+    rawset(self, "_kinds", kinds)
+    rawset(self, "_order", {})
+    Module.register(getmetatable(self))
+  end
+  if not kinds[key] then
+    local order = self._order
+    order[#order + 1] = key
+  end
+  kinds[key] = kind
+end
+
+function Module:__init() end
+
+function Module:__newindex(key, value)
+  if type(key) == "string" and not private[key] then
+    local kind = kind_of(value)
+    if kind then record(self, key, kind) end
+  end
+  rawset(self, key, value)
+end
+
+-- -- Parts ----------------------------------------------------------------------------------------------------
+
+--- Makes a tensor a parameter of this module, whether or not it requires a gradient now.
+---@param name string
+---@param tensor aijit.Tensor? nil: the field is cleared
+---@return aijit.Tensor? tensor
+function Module:register_parameter(name, tensor)
+  rawset(self, name, tensor)
+  if tensor then record(self, name, "parameter") end
+  return tensor
+end
+
+--- Makes a tensor part of the module's state, without a gradient: running means, masks.
+---@param name string
+---@param tensor aijit.Tensor?
+---@param options? {persistent: boolean} persistent = false: it moves with the module, but is not in state_dict
+---@return aijit.Tensor? tensor
+function Module:register_buffer(name, tensor, options)
+  rawset(self, name, tensor and ai.keep(tensor))
+  if tensor then record(self, name, options and options.persistent == false and "scratch" or "buffer") end
+  return tensor
+end
+
+--- Notes fields that __newindex did not see, sorted by name.
+local function find_unrecorded(self)
+  local kinds, found = rawget(self, "_kinds"), nil
+  for key, value in next, self do
+    if type(key) == "string" and not private[key] and not (kinds and kinds[key]) then
+      local kind = kind_of(value)
+      if kind then
+        found = found or {}
+        found[#found + 1] = key
+      end
+    end
+  end
+  if not found then return end
+  table.sort(found)
+  for _, key in ipairs(found) do record(self, key, kind_of(self[key])) end
+end
+
+---@class aijit.nn.Slot
+---@field name string   as in state_dict, without a prefix: "fc1", "0", "blocks.0"
+---@field index string  as in Lua, from the module: ".fc1", "[1]", ".blocks[1]"
+---@field value any
+---@field kind "module"|"parameter"|"buffer"|"scratch"
+
+local function add(slots, wanted, name, index, value, kind)
+  if value ~= nil and (not wanted or kind == wanted) then
+    slots[#slots + 1] = {name = name, index = index, value = value, kind = kind}
+  end
+end
+
+local is_tensor_kind = {parameter = true, buffer = true, scratch = true}
+local none = {}
+
+--- The parts of this module itself, in order of definition.
+---@param wanted? "module"|"parameter"|"buffer"|"scratch" only these
+---@return aijit.nn.Slot[]
+function Module:slots(wanted)
+  find_unrecorded(self)
+  local slots, kinds = {}, rawget(self, "_kinds")
+  for i = 1, #self do
+    add(slots, wanted, tostring(i - 1), ("[%d]"):format(i), self[i], kind_of(self[i]))
+  end
+  for _, key in ipairs(kinds and self._order or none) do
+    local kind, value = kinds[key], rawget(self, key)
+    local index = "." .. key
+    -- What a tensor is was said when it was assigned or registered; anything else may have been replaced since.
+    if not is_tensor_kind[kind] or not ai.is_tensor(value) then kind = kind_of(value) end
+    if kind == "list" then
+      for i = 1, #value do
+        local inner = kind_of(value[i])
+        if inner == "list" or not inner then break end
+        add(slots, wanted, ("%s.%d"):format(key, i - 1), ("%s[%d]"):format(index, i), value[i], inner)
+      end
+    elseif kind then
+      add(slots, wanted, key, index, value, kind)
+    end
+  end
+  return slots
+end
+
+local function join(prefix, name)
+  return prefix == "" and name or prefix .. "." .. name
+end
+
+--- Calls visit(name, module) for this module and all below it, parents first: each once, or under every name it has.
+local function each_module(self, visit, every_name, prefix, seen)
+  prefix, seen = prefix or "", seen or {}
+  if seen[self] then return end
+  seen[self] = true
+  visit(prefix, self)
+  for _, slot in ipairs(self:slots("module")) do
+    each_module(slot.value, visit, every_name, join(prefix, slot.name), seen)
+  end
+  if every_name then seen[self] = nil end
+end
+
+--- Calls visit(name, tensor, kind) for every tensor of the model: each once, or under every name it has.
+---@param visit fun(name: string, tensor: aijit.Tensor, kind: string)
+---@param every_name? boolean
+local function each_tensor(self, visit, every_name)
+  local seen = {}
+  each_module(self, function(prefix, module)
+    for _, slot in ipairs(module:slots()) do
+      if slot.kind ~= "module" and (every_name or not seen[slot.value]) then
+        seen[slot.value] = true
+        visit(join(prefix, slot.name), slot.value, slot.kind)
+      end
+    end
+  end, every_name)
+end
+Module.each_tensor = each_tensor
+
+--- An iterator over names[i], values[i].
+local function pairs_of(names, values)
+  local i = 0
+  return function()
+    i = i + 1
+    return names[i], values[i]
+  end
+end
+
+local function collect(self, kind, other)
+  local names, values = {}, {}
+  each_tensor(self, function(name, tensor, this)
+    if this == kind or this == other then
+      names[#names + 1] = name
+      values[#values + 1] = tensor
+    end
+  end)
+  return names, values
+end
+
+--- All parameters, each once, in order of definition. A layer that still waits for its sizes is an error: an optimizer
+--- made now would leave it out.
+---@return aijit.Tensor[]
+function Module:parameters()
+  each_module(self, function(_, module)
+    if rawget(module, "_unbuilt") then
+      raise(("parameters: %s has none yet, since its sizes come from the first input: call the model once before, "
+        .. "or model:infer(sizes of an input)"):format(module:summary()))
+    end
+  end)
+  return self:present_parameters()
+end
+
+--- Those parameters that exist; layers may still wait for their sizes.
+---@return aijit.Tensor[]
+function Module:present_parameters()
+  local _, values = collect(self, "parameter")
+  return values
+end
+
+--- `for name, p in m:named_parameters() do`
+---@return fun(): string, aijit.Tensor
+function Module:named_parameters()
+  return pairs_of(collect(self, "parameter"))
+end
+
+--- All buffers, those outside the state too.
+---@return aijit.Tensor[]
+function Module:buffers()
+  local _, values = collect(self, "buffer", "scratch")
+  return values
+end
+
+---@return fun(): string, aijit.Tensor
+function Module:named_buffers()
+  return pairs_of(collect(self, "buffer", "scratch"))
+end
+
+--- The modules directly below this one.
+---@return aijit.nn.Module[]
+function Module:children()
+  local list = {}
+  for i, slot in ipairs(self:slots("module")) do list[i] = slot.value end
+  return list
+end
+
+---@return fun(): string, aijit.nn.Module
+function Module:named_children()
+  local names, values = {}, {}
+  for i, slot in ipairs(self:slots("module")) do names[i], values[i] = slot.name, slot.value end
+  return pairs_of(names, values)
+end
+
+--- This module and all below it, parents first, each once.
+---@return aijit.nn.Module[]
+function Module:modules()
+  local list = {}
+  each_module(self, function(_, module) list[#list + 1] = module end)
+  return list
+end
+
+--- The same with names; this module's own is "".
+---@return fun(): string, aijit.nn.Module
+function Module:named_modules()
+  local names, values = {}, {}
+  each_module(self, function(name, module) names[#names + 1], values[#values + 1] = name, module end)
+  return pairs_of(names, values)
+end
+
+--- Runs `visit` on every module, children before their parents.
+---@param visit fun(module: aijit.nn.Module)
+---@return aijit.nn.Module self
+function Module:apply(visit)
+  local all = self:modules()
+  for i = #all, 1, -1 do visit(all[i]) end
+  return self
+end
+
+--- How many numbers the parameters hold.
+---@param trainable_only? boolean
+---@return integer
+function Module:num_parameters(trainable_only)
+  local n = 0
+  for _, p in ipairs(self:present_parameters()) do
+    if not trainable_only or p.requires_grad then n = n + p:numel() end
+  end
+  return n
+end
+
+-- -- Running -------------------------------------------------------------------------------------------------
+
+local stack = path.stack
+
+local function leave(depth, ...)
+  path.depth = depth
+  return ...
+end
+
+--- m(x): forward, with this module's name in the errors raised inside.
+function Module:__call(...)
+  local depth = path.depth
+  stack[depth + 1] = self
+  path.depth = depth + 1
+  return leave(depth, self:forward(...))
+end
+
+--- What a class of modules must write: from inputs to outputs.
+function Module:forward()
+  local name = getmetatable(self).__name
+  raise(("%s has no forward: write  function %s:forward(x) ... end"):format(name, name))
+end
+
+local function run_hooks(self, hooks, forward, ...)
+  local args, n = {...}, select("#", ...)
+  for _, hook in ipairs(hooks.before) do
+    local changed = hook(self, unpack(args, 1, n))
+    if changed ~= nil then args, n = {changed}, 1 end
+  end
+  local output = forward(self, unpack(args, 1, n))
+  for _, hook in ipairs(hooks.after) do
+    local changed = hook(self, args[1], output)
+    if changed ~= nil then output = changed end
+  end
+  return output
+end
+
+--- Stands in an object's own field `forward` while something must happen before its class's forward: sizes to be
+--- inferred, hooks to be run. Without it a call looks for neither.
+local function detour(self, ...)
+  if self._unbuilt then self:build_for(...) end
+  local hooks = self._hooks
+  if hooks then return run_hooks(self, hooks, getmetatable(self).forward, ...) end
+  rawset(self, "forward", nil)
+  return self:forward(...)
+end
+
+--- Makes the next call go past `build_for` and the hooks.
+function Module:take_detour()
+  rawset(self, "forward", detour)
+end
+
+local function add_hook(self, place, hook)
+  local hooks = rawget(self, "_hooks")
+  if not hooks then
+    hooks = {before = {}, after = {}}
+    rawset(self, "_hooks", hooks)
+  end
+  local list = hooks[place]
+  list[#list + 1] = hook
+  self:take_detour()
+  return function()
+    for i = #list, 1, -1 do if list[i] == hook then table.remove(list, i) end end
+    if #hooks.before + #hooks.after == 0 then rawset(self, "_hooks", nil) end
+  end
+end
+
+--- `hook(module, x...)` runs before forward; what it returns, if anything, is the input instead.
+---@param hook function
+---@return fun() remove
+function Module:register_forward_pre_hook(hook)
+  return add_hook(self, "before", hook)
+end
+
+--- `hook(module, x, y)` runs after forward; what it returns, if anything, is the output instead.
+---@param hook function
+---@return fun() remove
+function Module:register_forward_hook(hook)
+  return add_hook(self, "after", hook)
+end
+
+--- Training or evaluation: dropout and batch norm differ.
+---@param on? boolean false: as eval()
+---@return aijit.nn.Module self
+function Module:train(on)
+  for _, module in ipairs(self:modules()) do rawset(module, "training", on ~= false) end
+  return self
+end
+
+---@return aijit.nn.Module self
+function Module:eval()
+  return self:train(false)
+end
+
+for _, part in ipairs{"state", "service", "spec", "show"} do
+  for name, method in pairs(require("aijit.nn.module." .. part)) do Module[name] = method end
+end
+
+return Module

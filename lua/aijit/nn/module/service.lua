@@ -1,0 +1,192 @@
+--- What can be done to a whole model: move it, freeze it, clip it, copy it.
+
+local ai = require "aijit"
+local optim = require "aijit.bindings.optim"
+local raise = require("aijit.bindings.lib").raise
+
+local service = {}
+
+local function set_requires_grad(self, on)
+  for _, p in ipairs(self:parameters()) do p:requires_grad_(on) end
+  return self
+end
+
+--- Lets every layer infer its sizes, from an input of zeros of the given sizes: m:infer(1, 3, 32, 32).
+---@param ... integer|integer[]|aijit.Tensor sizes, one list of them, or an input
+---@return aijit.nn.Module self
+function service:infer(...)
+  local input, modules, training = ..., self:modules(), {}
+  if not ai.is_tensor(input) then input = ai.zeros(...) end
+  for i, module in ipairs(modules) do training[i] = rawget(module, "training") end
+  self:eval()
+  local ok, message = pcall(ai.no_grad, function() ai.scope(function() self(input) end) end)
+  for i, module in ipairs(modules) do rawset(module, "training", training[i]) end
+  if not ok then error(message, 0) end
+  return self
+end
+
+--- No parameter is trained from now on.
+---@return aijit.nn.Module self
+function service:freeze()
+  return set_requires_grad(self, false)
+end
+
+---@return aijit.nn.Module self
+function service:unfreeze()
+  return set_requires_grad(self, true)
+end
+
+---@param on? boolean
+---@return aijit.nn.Module self
+function service:requires_grad_(on)
+  return set_requires_grad(self, on ~= false)
+end
+
+--- Forgets all gradients.
+---@return aijit.nn.Module self
+function service:zero_grad()
+  optim.zero_grad(self:present_parameters())
+  return self
+end
+
+--- Scales all gradients down together, so that their norm is at most max_norm.
+---@param max_norm number
+---@param options? {norm_type: number} 2 by default; math.huge: the largest element
+---@return number norm before clipping
+function service:clip_grad_norm(max_norm, options)
+  return optim.clip_grad_norm(self:parameters(), max_norm, options and options.norm_type or 2)
+end
+
+--- Limits every element of every gradient to -value .. value.
+---@param value number
+---@return aijit.nn.Module self
+function service:clip_grad_value(value)
+  optim.clip_grad_value(self:parameters(), value)
+  return self
+end
+
+--- The tensors of two models of one structure, beside each other.
+local function beside(self, other, who)
+  local mine, theirs, float, whole = {}, {}, {{}, {}}, {{}, {}}
+  self:each_tensor(function(name, tensor, kind) if kind ~= "scratch" then mine[#mine + 1] = {name, tensor} end end)
+  other:each_tensor(function(name, tensor, kind) if kind ~= "scratch" then theirs[#theirs + 1] = {name, tensor} end end)
+  for i = 1, math.max(#mine, #theirs) do
+    local a, b = mine[i], theirs[i]
+    if not a or not b or a[1] ~= b[1] then
+      raise(("%s: the models differ: %s here, %s there"):format(
+        who, a and a[1] or "nothing more", b and b[1] or "nothing more"))
+    end
+    local to = a[2]:is_floating_point() and float or whole
+    to[1][#to[1] + 1], to[2][#to[2] + 1] = a[2], b[2]
+  end
+  return float, whole
+end
+
+--- Moves this model's parameters and buffers towards another's of the same structure: x = x + tau * (source - x).
+--- Integers, such as counters, are copied.
+---@param source aijit.nn.Module
+---@param tau number 0: nothing changes; 1: a copy
+---@return aijit.nn.Module self
+function service:soft_update(source, tau)
+  if type(tau) ~= "number" then raise("soft_update: tau is a number between 0 and 1, as in m:soft_update(source, 0.01)") end
+  local float, whole = beside(self, source, "soft_update")
+  optim.lerp_all(float[1], float[2], tau)
+  ai.no_grad(function() for i, tensor in ipairs(whole[1]) do tensor:copy_(whole[2][i]) end end)
+  return self
+end
+
+--- Copies another model's parameters and buffers.
+---@param source aijit.nn.Module of the same structure
+---@return aijit.nn.Module self
+function service:hard_update(source)
+  local float, whole = beside(self, source, "hard_update")
+  ai.no_grad(function()
+    for _, lists in ipairs{float, whole} do
+      for i, tensor in ipairs(lists[1]) do tensor:copy_(lists[2][i]) end
+    end
+  end)
+  return self
+end
+
+service.copy_from = service.hard_update
+
+--- Replaces every tensor of a module, one that it holds in several places by one.
+local function replace_tensors(self, convert)
+  local made = {}
+  for _, module in ipairs(self:modules()) do
+    for _, slot in ipairs(module:slots()) do
+      if slot.kind ~= "module" then
+        local old = slot.value
+        local new = made[old] or convert(old, slot.kind)
+        made[old] = new
+        local list, i = slot.name:match("^(.*)%.(%d+)$")
+        if list then rawget(module, list)[i + 1] = new else rawset(module, slot.name, new) end
+      end
+    end
+  end
+  return self
+end
+
+local dtypes = {f64 = "f64", f32 = "f32", f16 = "f16", bf16 = "bf16", double = "f64", float = "f32", half = "f16"}
+
+--- Converts parameters and buffers in place of the old ones: floating ones to a dtype, all to a device. An optimizer
+--- holds tensors, not names: make it afterwards.
+---@param where string|{dtype: string, device: any} a dtype, a device ("cuda:0", "cpu"), or both
+---@return aijit.nn.Module self
+function service:to(where)
+  local dtype, device
+  if type(where) == "table" then dtype, device = where.dtype, where.device
+  elseif dtypes[where] then dtype = dtypes[where]
+  else device = where end
+  for _, module in ipairs(self:modules()) do
+    local options = rawget(module, "_unbuilt")
+    if options then options.dtype, options.device = dtype or options.dtype, device or options.device end
+  end
+  return replace_tensors(self, function(old, kind)
+    local new = old:detach()
+    if dtype and old:is_floating_point() then new = new:to(dtype) end
+    if device then new = new:to(device) end
+    if new:is_same(old) then return old end
+    new = ai.keep(new)
+    if kind == "parameter" then new:requires_grad_(old.requires_grad) end
+    return new
+  end)
+end
+
+for name, dtype in pairs{float = "f32", double = "f64", half = "f16", bf16 = "bf16"} do
+  service[name] = function(self) return self:to(dtype) end
+end
+
+---@return aijit.nn.Module self
+function service:cpu()
+  return self:to("cpu")
+end
+
+---@param device? string|integer "cuda:0" by default
+---@return aijit.nn.Module self
+function service:cuda(device)
+  return self:to(device or "cuda:0")
+end
+
+local function copy(value, memo)
+  if memo[value] ~= nil then return memo[value] end
+  local new = value
+  if type(value) == "cdata" and ai.is_tensor(value) then
+    new = ai.keep(value:detach():clone())
+    if value.requires_grad then new:requires_grad_(true) end
+  elseif type(value) == "table" then
+    new = setmetatable({}, getmetatable(value))
+    memo[value] = new
+    for key, inner in next, value do rawset(new, copy(key, memo), copy(inner, memo)) end
+  end
+  memo[value] = new
+  return new
+end
+
+--- A copy with parameters of its own; what is shared within the model is shared within the copy.
+---@return aijit.nn.Module
+function service:clone()
+  return copy(self, {})
+end
+
+return service

@@ -1,0 +1,106 @@
+--- to_spec and from_spec: the structure of a model as plain data, for JSON and YAML; no weights.
+--- A layer is {type = "Linear", in_features = 10, out_features = 20}; a container lists its layers; any other module is
+--- its fields: numbers, strings, tables of these, and modules.
+
+local ai = require "aijit"
+local registry = require "aijit.nn.registry"
+local raise = require("aijit.bindings.lib").raise
+
+local spec = {}
+
+local function fail(module, key, value)
+  raise(("to_spec: %s.%s is a %s, and a spec holds data only: give %s methods to_spec and from_spec"):format(
+    getmetatable(module).__name, tostring(key), type(value), getmetatable(module).__name))
+end
+
+local function plain(module, key, value)
+  local kind = type(value)
+  if kind == "number" or kind == "string" or kind == "boolean" then return value end
+  if registry.is_module(value) then return value:to_spec() end
+  if ai.is_tensor(value) then
+    return {tensor = {unpack(value.shape)}, dtype = value.dtype, parameter = module._kinds[key] == "parameter" or nil}
+  end
+  if kind ~= "table" or getmetatable(value) then fail(module, key, value) end
+  local out = {}
+  for inner_key, inner in pairs(value) do out[inner_key] = plain(module, key, inner) end
+  return out
+end
+
+--- The structure of this module as a plain table, which nn.from_spec turns into a module again.
+---@return table
+function spec:to_spec()
+  self:slots()
+  local out = {type = getmetatable(self).__name}
+  local order = rawget(self, "_order")
+  if order and #order > 1 then out.order = {unpack(order)} end
+  for key, value in next, self do
+    if not self.private_fields[key] then
+      if type(key) == "number" then
+        out.layers = out.layers or {}
+        out.layers[key] = plain(self, key, value)
+      else
+        out[key] = plain(self, key, value)
+      end
+    end
+  end
+  return out
+end
+
+local from_spec
+
+local function restore(module, key, value)
+  if type(value) ~= "table" then return value end
+  if type(value.type) == "string" then return from_spec(value) end
+  if value.tensor then
+    local tensor = ai.keep(ai.zeros(value.tensor, {dtype = value.dtype}))
+    if value.parameter then tensor:requires_grad_(true) end
+    return tensor
+  end
+  local out = {}
+  for inner_key, inner in pairs(value) do out[inner_key] = restore(module, key, inner) end
+  return out
+end
+
+--- Makes an object of this class from its spec; a class whose objects hold more than data writes its own.
+---@param data table
+---@return aijit.nn.Module
+function spec.from_spec(cls, data)
+  local object = setmetatable({}, cls)
+  local done = {type = true, order = true, layers = true}
+  for i, layer in ipairs(data.layers or {}) do object[i] = restore(object, i, layer) end
+  local function set(key)
+    if done[key] or data[key] == nil then return end
+    done[key] = true
+    local value = restore(object, key, data[key])
+    if ai.is_tensor(value) then
+      if data[key].parameter then object:register_parameter(key, value) else object:register_buffer(key, value) end
+    else
+      object[key] = value
+    end
+  end
+  for _, key in ipairs(data.order or {}) do set(key) end
+  local rest = {}
+  for key in pairs(data) do rest[#rest + 1] = key end
+  table.sort(rest)
+  for _, key in ipairs(rest) do set(key) end
+  return object
+end
+
+--- A module from a spec. Layers whose sizes are given have fresh parameters; others wait for their first input.
+---@param data table|string a table with `type`, the name of a class in any case; or a path to one in JSON or YAML
+---@return aijit.nn.Module
+function from_spec(data)
+  if type(data) == "string" then data = ai.load(data) end
+  if type(data) ~= "table" or type(data.type) ~= "string" then
+    raise("from_spec: a spec is a table with a string `type`, such as {type = \"Linear\", out_features = 10}")
+  end
+  local cls = registry.find(data.type)
+  if not cls then
+    raise(("from_spec: there is no class '%s': %s; a class of your own is made known by nn.register(%s)"):format(
+      data.type, registry.hint(data.type), data.type))
+  end
+  return cls:from_spec(data)
+end
+
+spec.make_from_spec = from_spec
+return spec

@@ -1,0 +1,134 @@
+--- Normalisation: batch, instance, group, layer, root mean square.
+
+local ai = require "aijit"
+local init = require "aijit.nn.initial"
+local layer = require "aijit.nn.layer".layer
+local raise = require("aijit.bindings.lib").raise
+
+local f = ai.f
+local nn = {}
+
+local function affine(self, ...)
+  self:parameter("weight", ...)
+  self:parameter("bias", ...)
+end
+
+local function reset_affine(self)
+  if self.weight then init.ones_(self.weight) end
+  if self.bias then init.zeros_(self.bias) end
+end
+
+local function channels(self, x) self.num_features = x:size(2) end
+local function channels_from(self, state) self.num_features = (state.weight or state.running_mean):size(1) end
+
+local function running(self)
+  self:buffer("running_mean", 0, {self.num_features})
+  self:buffer("running_var", 1, {self.num_features})
+  self:buffer("num_batches_tracked", 0, {}, "i64")
+end
+
+for n = 1, 3 do
+  --- (N, C, *): each channel with the mean and variance of the batch in training, of all batches so far in evaluation
+  --- (Ioffe and Szegedy, 2015). momentum "none": the plain mean of all batches.
+  ---@class aijit.nn.BatchNorm: aijit.nn.Layer
+  local BatchNorm = layer(("BatchNorm%dd"):format(n), "num_features? eps=1e-05 momentum=0.1 affine=true track_running_stats=true")
+  nn[BatchNorm.__name] = BatchNorm
+
+  BatchNorm.sizes, BatchNorm.sizes_from, BatchNorm.reset = channels, channels_from, reset_affine
+
+  function BatchNorm:build()
+    if self.affine then affine(self, self.num_features) end
+    if self.track_running_stats then running(self) end
+    self._options = {
+      training = {training = true, momentum = self.momentum, eps = self.eps},
+      running = {training = false, momentum = self.momentum, eps = self.eps},
+    }
+  end
+
+  function BatchNorm:forward(x)
+    local options = self._options
+    if not self.track_running_stats then
+      return f.batch_norm(x, nil, nil, self.weight, self.bias, options.training)
+    end
+    if not self.training then
+      return f.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, options.running)
+    end
+    self.num_batches_tracked:add_(1)
+    if self.momentum == "none" then options.training.momentum = 1 / self.num_batches_tracked:item() end
+    return f.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, options.training)
+  end
+
+  --- (N, C, *): each channel of each sample with its own mean and variance (Ulyanov and others, 2016).
+  ---@class aijit.nn.InstanceNorm: aijit.nn.Layer
+  local InstanceNorm = layer(("InstanceNorm%dd"):format(n), "num_features? eps=1e-05 affine=false")
+  nn[InstanceNorm.__name] = InstanceNorm
+
+  InstanceNorm.sizes, InstanceNorm.sizes_from, InstanceNorm.reset = channels, channels_from, reset_affine
+
+  function InstanceNorm:build()
+    if self.affine then affine(self, self.num_features) end
+    self._options = {eps = self.eps}
+  end
+
+  function InstanceNorm:forward(x) return f.instance_norm(x, self.weight, self.bias, self._options) end
+end
+
+--- (N, C, *): groups of channels of each sample with their mean and variance (Wu and He, 2018).
+---@class aijit.nn.GroupNorm: aijit.nn.Layer
+local GroupNorm = layer("GroupNorm", "num_groups num_channels? eps=1e-05 affine=true")
+nn.GroupNorm = GroupNorm
+
+function GroupNorm:sizes(x) self.num_channels = x:size(2) end
+function GroupNorm:sizes_from(state) self.num_channels = state.weight:size(1) end
+
+function GroupNorm:build()
+  if self.num_channels % self.num_groups ~= 0 then
+    raise(("%s: %d groups do not divide %d channels"):format(self:summary(), self.num_groups, self.num_channels))
+  end
+  if self.affine then affine(self, self.num_channels) end
+  self._options = {eps = self.eps}
+end
+
+GroupNorm.reset = reset_affine
+function GroupNorm:forward(x) return f.group_norm(x, self.num_groups, self.weight, self.bias, self._options) end
+
+local function trailing(self, x) self.normalized_shape = {x:size(-1)} end
+local function trailing_from(self, state) self.normalized_shape = {unpack(state.weight.shape)} end
+local function trailing_list(self)
+  if type(self.normalized_shape) == "number" then self.normalized_shape = {self.normalized_shape} end
+end
+
+--- The trailing dimensions of each sample with their mean and variance (Ba and others, 2016); the last one when no shape
+--- is given.
+---@class aijit.nn.LayerNorm: aijit.nn.Layer
+local LayerNorm = layer("LayerNorm", "normalized_shape? eps=1e-05 elementwise_affine=true bias=true")
+nn.LayerNorm = LayerNorm
+
+LayerNorm.sizes, LayerNorm.sizes_from, LayerNorm.check = trailing, trailing_from, trailing_list
+
+function LayerNorm:build()
+  local shape = self.normalized_shape
+  if self.elementwise_affine then self:parameter("weight", unpack(shape)) end
+  self.bias = self.bias and self.elementwise_affine and self:parameter("bias", unpack(shape)) or nil
+  self._options = {eps = self.eps}
+end
+
+LayerNorm.reset = reset_affine
+function LayerNorm:forward(x) return f.layer_norm(x, self.normalized_shape, self.weight, self.bias, self._options) end
+
+--- x / sqrt(mean(x^2) + eps) over the trailing dimensions (Zhang and Sennrich, 2019).
+---@class aijit.nn.RMSNorm: aijit.nn.Layer
+local RMSNorm = layer("RMSNorm", "normalized_shape? eps=1e-06 elementwise_affine=true")
+nn.RMSNorm = RMSNorm
+
+RMSNorm.sizes, RMSNorm.sizes_from, RMSNorm.check = trailing, trailing_from, trailing_list
+
+function RMSNorm:build()
+  if self.elementwise_affine then self:parameter("weight", unpack(self.normalized_shape)) end
+  self._options = {eps = self.eps}
+end
+
+RMSNorm.reset = reset_affine
+function RMSNorm:forward(x) return f.rms_norm(x, self.normalized_shape, self.weight, self._options) end
+
+return nn

@@ -1,0 +1,50 @@
+--- Pooling, and resizing without parameters.
+
+local ai = require "aijit"
+local layer = require "aijit.nn.layer".layer
+
+local f = ai.f
+local nn = {}
+
+for n = 1, 3 do
+  local max, avg = ("max_pool%dd"):format(n), ("avg_pool%dd"):format(n)
+  local adaptive_avg, adaptive_max = ("adaptive_avg_pool%dd"):format(n), ("adaptive_max_pool%dd"):format(n)
+
+  --- The largest element of each window; the stride is the kernel's size unless given.
+  local MaxPool = layer(("MaxPool%dd"):format(n), "kernel_size stride=none padding=0 dilation=1 ceil_mode=false")
+  nn[MaxPool.__name] = MaxPool
+  function MaxPool:build()
+    self._options = {stride = self.stride, padding = self.padding, dilation = self.dilation, ceil_mode = self.ceil_mode}
+  end
+  function MaxPool:forward(x) return (f[max](x, self.kernel_size, self._options)) end
+
+  --- The mean of each window; padding counts as zeros unless count_include_pad is false.
+  local AvgPool = layer(("AvgPool%dd"):format(n), "kernel_size stride=none padding=0 ceil_mode=false count_include_pad=true")
+  nn[AvgPool.__name] = AvgPool
+  function AvgPool:build()
+    self._options = {stride = self.stride, padding = self.padding, ceil_mode = self.ceil_mode,
+                     count_include_pad = self.count_include_pad}
+  end
+  function AvgPool:forward(x) return f[avg](x, self.kernel_size, self._options) end
+
+  --- The mean over windows that make an output of a given size, whatever the input's.
+  local AdaptiveAvgPool = layer(("AdaptiveAvgPool%dd"):format(n), "output_size")
+  nn[AdaptiveAvgPool.__name] = AdaptiveAvgPool
+  function AdaptiveAvgPool:forward(x) return f[adaptive_avg](x, self.output_size) end
+
+  --- The largest element of such windows.
+  local AdaptiveMaxPool = layer(("AdaptiveMaxPool%dd"):format(n), "output_size")
+  nn[AdaptiveMaxPool.__name] = AdaptiveMaxPool
+  function AdaptiveMaxPool:forward(x) return (f[adaptive_max](x, self.output_size)) end
+end
+
+--- A larger or smaller image: (N, C, *size) -> (N, C, *size').
+---@class aijit.nn.Upsample: aijit.nn.Layer
+local Upsample = layer("Upsample", "size=none scale_factor=none mode=nearest align_corners=false")
+nn.Upsample = Upsample
+function Upsample:build()
+  self._options = {size = self.size, scale_factor = self.scale_factor, mode = self.mode, align_corners = self.align_corners}
+end
+function Upsample:forward(x) return f.interpolate(x, self._options) end
+
+return nn
