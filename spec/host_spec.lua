@@ -117,6 +117,20 @@ describe("aijit", function()
     os.remove(path)
   end)
 
+  it("shows a wrong use of aijit at the line of the program, without aijit's frames", function()
+    local path = file("local ai = require 'aijit'\nlocal function go()\n  return ai.ones(2):no_such_method() + 1\nend\ngo()\n")
+    local result = run(path)
+    assert.matches("^aijit: [^\n]+:3: ", result.err)
+    assert.matches("in function 'go'", result.err, 1, true)
+    assert.is_nil(result.err:find("bindings/", 1, true))
+    os.remove(path)
+  end)
+
+  it("shows aijit's frames of an error inside aijit", function()
+    local result = run("-e 'require(\"aijit.inspect\").inspect(1, 5)'")
+    assert.matches("inspect.lua:%d+: in function 'inspect'", result.err)
+  end)
+
   it("shows error objects that are not strings", function()
     local object = "setmetatable({}, {__tostring = function() return \"my object\" end})"
     assert.matches("^aijit: my object\n", run("-e 'error(" .. object .. ")'").err)
@@ -213,7 +227,9 @@ describe("aijit doctor", function()
   end)
 
   it("names the command that helps when the library does not load", function()
-    local result = process.run("AIJIT_LIB=/nowhere/libaijit.so " .. exe .. " doctor")
+    local path = file("no library")
+    local result = process.run("AIJIT_LIB=" .. path .. " " .. exe .. " doctor")
+    os.remove(path)
     assert.equal(1, result.status)
     assert.matches("MISSING  libaijit.so", result.out, 1, true)
     assert.matches("rocks/bootstrap", result.out, 1, true)
@@ -242,6 +258,16 @@ describe("Ctrl-C", function()
     assert.equal(130, press("local function f(x) return x + 1 end local x = 0 while true do x = f(x) end", 1).status)
     assert.equal(130, press("local t = {} while true do for i = 1, 100 do t[i] = i end end", 1).status)
     assert.equal(130, press("coroutine.wrap(function() while true do end end)()", 1).status)
+  end)
+
+  it("stops a loop of tensor operations, and the tensors work on", function()
+    local code = [[
+      local ai = require "aijit"
+      local x = ai.ones(200, 200)
+      print(pcall(function() while true do (x * x + x):sum() end end))
+      print((x:sum():item()))]]
+    local result = press(code, 1)
+    assert.equal("false\tinterrupted\n40000\n", result.out)
   end)
 
   it("ends a read that waits", function()

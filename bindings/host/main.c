@@ -41,19 +41,24 @@ struct options {
 
 // ---- errors
 
-// A traceback below a message, without the frames of this program at its end.
-static void trim(lua_State *L)
+// Appends the stack to the message on top: by aijit.traceback, or LuaJIT's own where that cannot run (the stack is full).
+static void append_stack(lua_State *L)
 {
-    size_t length;
-    const char *text = lua_tolstring(L, -1, &length);
-    for (;;) {
-        size_t start = length;
-        while (start > 0 && text[start - 1] != '\n') start--;
-        if (start == 0 || strncmp(text + start, "\t[C]: at 0x", 11) != 0) break;
-        length = start - 1;
+    static const char code[] = "local message = ... "
+                               "local list = require('aijit.traceback').frames(3, message) "
+                               "table.insert(list, 1, message .. '\\nstack traceback:') "
+                               "return table.concat(list, '\\n')";
+    int message = lua_gettop(L);
+    if (luaL_loadbuffer(L, code, strlen(code), "=aijit") == 0) {
+        lua_pushvalue(L, message);
+        if (lua_pcall(L, 1, 1, 0) == 0) {
+            lua_replace(L, message);
+            return;
+        }
     }
-    lua_pushlstring(L, text, length);
-    lua_remove(L, -2);
+    lua_settop(L, message);
+    luaL_traceback(L, L, lua_tostring(L, message), 1);
+    lua_replace(L, message);
 }
 
 static int describe(lua_State *L)
@@ -76,8 +81,8 @@ static int describe(lua_State *L)
             lua_replace(L, 1);
         }
     }
-    luaL_traceback(L, L, lua_tostring(L, 1), 1);
-    trim(L);
+    lua_settop(L, 1);
+    append_stack(L);
     return 1;
 }
 

@@ -9,11 +9,9 @@ local M = {summary = "tell what is installed, what is missing, and how to instal
 ---@field required boolean  aijit does not work without it
 ---@field fix string?       the command that helps
 
--- A table or value of aijit by a dotted path; nil when it is not there.
+-- What a function of aijit's returns; nil when it fails or is not there.
 local function ask(ai, name, ...)
-  local f = type(ai) == "table" and ai[name]
-  if type(f) ~= "function" then return nil end
-  local ok, value = pcall(f, ...)
+  local ok, value = pcall(function(...) return ai[name](...) end, ...)
   if ok then return value end
 end
 
@@ -45,7 +43,9 @@ local function check_runtime(list, host)
 end
 
 local function check_library(list, host, paths)
-  local lib = os.getenv("AIJIT_LIB") or paths.lib
+  local lib = os.getenv("AIJIT_LIB")
+  local file = lib and io.open(lib)
+  if file then file:close() else lib = paths.lib end
   if not lib then
     add(list, {name = "libaijit.so", value = "not found", ok = false, required = true,
       fix = paths.source and "rocks/bootstrap build" or "install aijit anew: rocks/bootstrap install"})

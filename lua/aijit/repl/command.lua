@@ -68,7 +68,7 @@ M.commands.mem = {
   run = function()
     local lines = {("Lua %s"):format(bytes(collectgarbage("count") * 1024))}
     local ai = package.loaded["aijit"]
-    if type(ai) == "table" and ai.memory then
+    if ai then
       local memory = ai.memory()
       local text = type(memory) == "table" and require("aijit.inspect").inspect(memory) or tostring(memory)
       lines[#lines + 1] = "tensors " .. text
@@ -119,11 +119,8 @@ end
 ---@return string
 function M.help(session, name)
   if name == "" then return M.commands.help.run(session, "") end
-  local loaded, ai = pcall(require, "aijit")
-  if loaded and type(ai) == "table" and ai.help then
-    local ok, text = pcall(ai.help, name)
-    if ok and type(text) == "string" and text ~= "" then return text end
-  end
+  local helped, text = pcall(function() return require("aijit").help(name) end)
+  if helped and type(text) == "string" and text ~= "" then return text end
   local f = loadstring("return " .. name)
   local ok, value = pcall(f and setfenv(f, session.env) or error)
   if not ok or value == nil then return ("nothing is known of '%s'"):format(name) end

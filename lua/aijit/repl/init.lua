@@ -12,7 +12,7 @@ local M = {}
 local host
 if package.preload["aijit.host"] then host = require "aijit.host" end
 
--- The name by which report.describe finds where the session's own frames begin.
+-- The name by which aijit.traceback finds where the session's own frames begin.
 local protect = host and host.protect or xpcall
 
 local Session = {__name = "aijit.repl.Session"}
@@ -97,7 +97,8 @@ end
 ---@param line string
 function Session:feed(line)
   if not self.buffer then
-    local output, handled = command.run(self, line)
+    local ok, output, handled = pcall(command.run, self, line)
+    if not ok then return self:fail(report.message(output)) end
     if handled then
       if output then self.write(output .. "\n") end
       return
@@ -122,9 +123,9 @@ function Session:cancel() self.buffer = nil end
 
 local function tensor_methods(value)
   local ai = package.loaded["aijit"]
-  if type(value) ~= "cdata" or type(ai) ~= "table" or type(ai.Tensor) ~= "table" then return nil end
-  local ok, dtype = pcall(function() return value.dtype end)
-  return ok and dtype ~= nil and {ai.Tensor} or nil
+  if type(value) ~= "cdata" or not ai then return nil end
+  local ok, methods = pcall(function() return ai.is_tensor(value) and ai.Tensor end)
+  return ok and type(methods) == "table" and {methods} or nil
 end
 
 --- What Tab does after `line`: the text to insert, and the choices to show when it cannot tell.

@@ -1,6 +1,7 @@
 -- What a session prints: values, and errors without the session's own frames.
 
 local inspect = require "aijit.inspect"
+local traceback = require "aijit.traceback"
 
 local M = {}
 
@@ -39,32 +40,17 @@ function M.message(err)
   return ("(error object is a %s value) %s"):format(type(err), inspect.inspect(err))
 end
 
--- The stack from the frame that failed down to the chunk that was typed, which a session calls by the name `protect`.
-local function frames(traceback)
-  local list = {}
-  for line in traceback:gmatch("\n(\t[^\n]*)") do list[#list + 1] = line end
-  for i = #list, 1, -1 do
-    if list[i]:find("[C]: in function 'protect'", 1, true) then
-      for k = #list, i, -1 do list[k] = nil end
-      break
-    end
-  end
-  -- A failure in the typed line itself needs no stack.
-  local useful = false
-  for _, line in ipairs(list) do
-    local noise = line:find("^\t%[C%]: in function 'error'") or line:find("^\t%[builtin#") or line:find(": in main chunk$")
-    if not noise then useful = true end
-  end
-  return useful and list or {}
-end
-
---- For xpcall: message and trimmed traceback, separated by a line break.
+--- For xpcall: message and stack, separated by a line break. A failure in the typed line itself needs no stack.
 ---@param err any
 ---@return string
 function M.describe(err)
-  local list = frames(debug.traceback("", 2))
-  table.insert(list, 1, M.message(err))
-  return table.concat(list, "\n")
+  local list = {M.message(err)}
+  local useful = false
+  for _, line in ipairs(traceback.frames(2, list[1])) do
+    list[#list + 1] = line
+    if not line:find("^\t%[C%]") and not line:find("^\t%[builtin") and not line:find(": in main chunk$") then useful = true end
+  end
+  return useful and table.concat(list, "\n") or list[1]
 end
 
 --- Seconds with a unit in which they can be read.
