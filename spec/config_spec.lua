@@ -136,6 +136,15 @@ describe("a config", function()
     assert.same({0.3, 3}, {a.rate, a.inner.size})
   end)
 
+  it("adds no field to its copies", function()
+    local a = Mine()
+    command.merge(a, {"+one=1"})
+    local b = a:copy()
+    command.merge(a, {"+two=2"})
+    assert.equal(1, b.one)
+    assert.is_false(b:has("two"))
+  end)
+
   it("names every missing field at once", function()
     local Needy = config.Config.extend("MyConfig", {
       train = {batch_size = required()}, arch = {model = required {help = "the network"}},

@@ -302,6 +302,7 @@ function Section:copy()
     result._values[name] = class.is(value, Section) and value:copy() or schema.copy(value)
   end
   for name, origin in pairs(self._origin) do result._origin[name] = origin end
+  if rawget(self, "_owned") then own_fields(result) end
   return result
 end
 
