@@ -29,6 +29,7 @@ end
 
 ffi.cdef [[
 int aj_setenv_(const char *name, const char *value, int overwrite) __asm__("setenv");
+int aj_unsetenv_(const char *name) __asm__("unsetenv");
 long aj_sysconf_(int name) __asm__("sysconf");
 const char *aj_header(int i);
 ]]
@@ -36,7 +37,12 @@ const char *aj_header(int i);
 ffi.C.aj_setenv_("OMP_WAIT_POLICY", "passive", 0)
 ffi.C.aj_setenv_("GOMP_SPINCOUNT", "2000", 0)
 
+-- OpenBLAS starts its threads when it is loaded, and they poll; here it works in ours. Children do not inherit this.
+local blas = os.getenv "OPENBLAS_NUM_THREADS"
+if not blas then ffi.C.aj_setenv_("OPENBLAS_NUM_THREADS", "1", 0) end
+
 local C = ffi.load(find_library())
+if not blas then ffi.C.aj_unsetenv_ "OPENBLAS_NUM_THREADS" end
 lib.C = C
 
 -- In Lua a tensor is a reference to an opaque struct, which an index may follow (a pointer's would be arithmetic).

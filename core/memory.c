@@ -13,10 +13,12 @@
 enum { UNIT = 64, CLASSES = 160, SLAB = 1 << 18, CARVED = 1 << 14, MAPPED = 1 << 20 };
 typedef struct block { struct block *next; } block;
 
-/* One cache for a thread; the counts are of the whole process. */
-typedef struct { block *free[CLASSES]; char *slab; int64_t left; } blocks;
+/* One cache for a thread. The counts are of the whole process; a thread adds its own in lumps, since an atomic addition
+ * costs as much as the rest of an allocation. */
+typedef struct { block *free[CLASSES]; char *slab; int64_t left, live, cached; } blocks;
 static _Thread_local blocks *own;
 static struct { int64_t live, peak, cached, limit, govern; } count;
+enum { LUMP = 1 << 20 };
 static int64_t fail_at;                 /* for tests: counts down to the allocation that fails */
 
 static int class_of(int64_t bytes) {
@@ -32,6 +34,14 @@ static int64_t class_bytes(int c) {
 }
 
 static blocks *cache_new(void) { return own = calloc(1, sizeof *own); }
+
+static void flush(void) {
+    if (!own) return;
+    __atomic_fetch_add(&count.live, own->live, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&count.cached, own->cached, __ATOMIC_RELAXED);
+    own->live = own->cached = 0;
+}
+static inline int64_t live_now(void) { return __atomic_load_n(&count.live, __ATOMIC_RELAXED) + own->live; }
 
 static void *system_block(int64_t bytes) {
     if (bytes >= MAPPED) {
@@ -64,7 +74,7 @@ void aj_memory_trim(int32_t device) {
             block *b = own->free[c];
             own->free[c] = b->next;
             system_free(b, class_bytes(c));
-            __atomic_fetch_sub(&count.cached, class_bytes(c), __ATOMIC_RELAXED);
+            own->cached -= class_bytes(c);
         }
     }
 }
@@ -79,6 +89,7 @@ static void put_bytes(char *to, size_t size, int64_t bytes) {
 
 static bool out_of_memory(int64_t bytes) {
     char asked[32], live[32], cached[32], limit[48] = "";
+    flush();
     put_bytes(asked, sizeof asked, bytes);
     put_bytes(live, sizeof live, count.live);
     put_bytes(cached, sizeof cached, count.cached);
@@ -92,7 +103,7 @@ static bool out_of_memory(int64_t bytes) {
 
 static bool refused(int64_t bytes) {
     if (AJ_UNLIKELY(fail_at > 0) && --fail_at == 0) return true;
-    return count.limit && __atomic_load_n(&count.live, __ATOMIC_RELAXED) + bytes > count.limit;
+    return count.limit && live_now() + bytes > count.limit;
 }
 
 static void *take(int64_t bytes, int c) {
@@ -101,7 +112,7 @@ static void *take(int64_t bytes, int c) {
     block *b = own->free[c];
     if (AJ_LIKELY(b != NULL)) {
         own->free[c] = b->next;
-        __atomic_fetch_sub(&count.cached, bytes, __ATOMIC_RELAXED);
+        own->cached -= bytes;
     } else {
         b = system_block(bytes);
         if (!b) {
@@ -110,9 +121,11 @@ static void *take(int64_t bytes, int c) {
             if (!b) return NULL;
         }
     }
-    int64_t live = __atomic_add_fetch(&count.live, bytes, __ATOMIC_RELAXED);
+    own->live += bytes;
+    int64_t live = live_now();
     if (AJ_UNLIKELY(live > count.peak)) count.peak = live;
     if (AJ_UNLIKELY(live > count.govern && count.govern)) aj_ctx.state.attend |= AJ_GOVERN;
+    if (AJ_UNLIKELY(own->live > LUMP)) flush();
     return b;
 }
 
@@ -121,8 +134,9 @@ static void give_back(void *p, int64_t bytes, int c) {
     block *b = p;
     b->next = own->free[c];
     own->free[c] = b;
-    __atomic_fetch_add(&count.cached, bytes, __ATOMIC_RELAXED);
-    __atomic_fetch_sub(&count.live, bytes, __ATOMIC_RELAXED);
+    own->cached += bytes;
+    own->live -= bytes;
+    if (AJ_UNLIKELY(own->live < -LUMP)) flush();
 }
 
 aj_storage *aj_storage_new(int64_t bytes, int32_t device) {
@@ -159,12 +173,14 @@ void aj_scratch_free(void *p) {
 void aj_memory(int32_t device, aj_memory_t *out) {
     extern int64_t aj_tensors_alive(void);
     if (device != AJ_CPU) { memset(out, 0, sizeof *out); return; }
+    flush();
     *out = (aj_memory_t){count.live, count.peak, count.cached, aj_tensors_alive(), count.limit};
 }
-void aj_memory_reset_peak(int32_t device) { if (device == AJ_CPU) count.peak = count.live; }
+void aj_memory_reset_peak(int32_t device) { if (device == AJ_CPU) { flush(); count.peak = count.live; } }
 void aj_memory_limit(int64_t bytes) { count.limit = bytes; }
 void aj_govern(int64_t bytes) {
     count.govern = bytes;
+    flush();
     if (!bytes || count.live <= bytes) aj_ctx.state.attend &= ~AJ_GOVERN;
 }
 void aj_fail_allocation(int64_t n) { fail_at = n; }

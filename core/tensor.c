@@ -7,7 +7,8 @@
 /* Headers come from slabs that are never returned, so that a stale handle can always be read. */
 enum { SLAB = 256 };
 static _Thread_local aj_tensor *free_header;
-static int64_t alive;
+static int64_t alive;                   /* of all threads, but for what each has not yet added */
+static _Thread_local int32_t alive_here;
 static uint64_t last_id;
 static bool never_reuse;
 
@@ -16,7 +17,13 @@ __attribute__((constructor)) static void read_environment(void) {
     never_reuse = s && *s && strcmp(s, "0") != 0;
 }
 
-int64_t aj_tensors_alive(void) { return __atomic_load_n(&alive, __ATOMIC_RELAXED); }
+static void count_tensor(int n) {
+    alive_here += n;
+    if (AJ_LIKELY(alive_here < 1024 && alive_here > -1024)) return;
+    __atomic_fetch_add(&alive, alive_here, __ATOMIC_RELAXED);
+    alive_here = 0;
+}
+int64_t aj_tensors_alive(void) { return __atomic_load_n(&alive, __ATOMIC_RELAXED) + alive_here; }
 
 static aj_tensor *header(void) {
     aj_tensor *t = free_header;
@@ -38,12 +45,12 @@ static aj_tensor *header(void) {
     t->view_epoch = t->epoch = 0;
     t->hook = 0;
     t->id = 0;
-    __atomic_fetch_add(&alive, 1, __ATOMIC_RELAXED);
+    count_tensor(1);
     return t;
 }
 
 static void header_free(aj_tensor *t) {
-    __atomic_fetch_sub(&alive, 1, __ATOMIC_RELAXED);
+    count_tensor(-1);
     if (++t->generation == 0) t->generation = 1;
     if (AJ_UNLIKELY(never_reuse)) return;
     t->grad = free_header;

@@ -126,8 +126,10 @@ static bool drive(mapping *m, const aj_tensor *const *operand, int n, int64_t gr
         if (m->it.shape[0] == 1 && operand[k]->dtype == natural) m->direct[k] = true;
         m->all_direct &= m->direct[k];
     }
-    if (m->it.count < 2 * grain) map_range(m, 0, m->it.count);
-    else aj_parallel(m->it.count, grain, map_range, m);
+    if (m->it.count < 2 * grain) {
+        if (m->it.ndim == 1 && m->all_direct) run(m, m->base, m->it.count);
+        else map_range(m, 0, m->it.count);
+    } else aj_parallel(m->it.count, grain, map_range, m);
     return true;
 }
 

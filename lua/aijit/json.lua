@@ -6,7 +6,7 @@
 --
 -- Encoding: a table with elements 1..n is an array, any other an object, and `{}` an object; `json.array` and
 -- `json.object` decide where that guess is wrong. Keys are sorted, so that equal values give equal text. Numbers
--- take the fewest digits that read back the same. A metamethod `__tojson(value)` returns what stands for an object.
+-- take as many digits as read back the same, at most 17. A metamethod `__tojson(value)` returns what stands for an object.
 
 local raise = require("aijit.bindings.lib").raise
 local core = require "aijit.bindings.json"

@@ -29,7 +29,6 @@ local elementwise = {
   {"Hardswish", "hardswish"},
   {"Hardtanh", "hardtanh", "min=-1 max=1"},
   {"Tanhshrink", "tanhshrink"},
-  {"Threshold", "threshold", "threshold value"},
 }
 
 for _, row in ipairs(elementwise) do
@@ -59,6 +58,13 @@ nn.GELU = GELU
 function GELU:forward(x)
   if self.approximate == "tanh" then return f.gelu_tanh(x) end
   return f.gelu(x)
+end
+
+--- x where above threshold, else value.
+local Threshold = layer("Threshold", "threshold value inplace=false")
+nn.Threshold = Threshold
+function Threshold:forward(x)
+  return f[self.inplace and "threshold_" or "threshold"](x, self.threshold, self.value)
 end
 
 --- Over one dimension, the last by default.

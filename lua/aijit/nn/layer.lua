@@ -105,16 +105,6 @@ local function read(self, cls, ...)
   return options
 end
 
-local function check_sizes(self, cls)
-  for _, argument in ipairs(cls.arguments) do
-    local value = self[argument.name]
-    if (argument.inferred or argument.required) and value ~= nil then
-      local ok = type(value) == "number" and value >= 0 and value % 1 == 0 or type(value) == "table" or value == argument.also
-      if not ok then refuse(cls, "%s is %s; a whole number is wanted", argument.name, Module.quoted(value)) end
-    end
-  end
-end
-
 local function sizes_known(self)
   if self:waits() then return false end
   for _, argument in ipairs(getmetatable(self).arguments) do
@@ -136,7 +126,6 @@ end
 function Layer:__init(...)
   local cls = getmetatable(self)
   local options = read(self, cls, ...)
-  check_sizes(self, cls)
   local where = {dtype = options and options.dtype, device = options and options.device}
   if self.check then self:check() end
   if sizes_known(self) then
@@ -181,6 +170,12 @@ end
 ---@param ... integer its sizes
 ---@return aijit.Tensor
 function Layer:parameter(name, ...)
+  for i = 1, select("#", ...) do
+    local size = select(i, ...)
+    if type(size) ~= "number" or size < 0 or size % 1 ~= 0 then
+      refuse(getmetatable(self), "%s cannot have the sizes %s; whole numbers are wanted", name, Module.quoted{...})
+    end
+  end
   local tensor = ai.keep(ai.empty({...}, self._where))
   tensor:requires_grad_(true)
   return self:register_parameter(name, tensor)
