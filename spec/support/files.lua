@@ -132,9 +132,9 @@ end
 --- "F32 [2,3]" and the elements' bytes: what a tensor is, read off the safetensors file that it makes.
 function files.describe(tensor)
   local bytes = require("aijit.io").encode({x = tensor}, {format = "safetensors"})
-  local n, header = 0, nil
+  local n = 0
   for i = 8, 1, -1 do n = n * 256 + bytes:byte(i) end
-  header = bytes:sub(9, 8 + n)
+  local header = bytes:sub(9, 8 + n)
   return header:match '"dtype":"(%w+)"' .. " " .. header:match '"shape":(%b[])', bytes:sub(9 + n)
 end
 
