@@ -90,6 +90,50 @@ describe("a dataset", function()
   end)
 end)
 
+describe("a cached dataset", function()
+  local folder
+  before_each(function()
+    folder = os.tmpname()
+    os.remove(folder)
+  end)
+  after_each(function() os.execute("rm -rf " .. folder) end)
+
+  local function counted(version)
+    local ds = Listed {{ai.tensor {1, 2}, {name = "a", n = {1, 2}}, 5}, {1, true, "text"}}
+    local get, calls = ds.get, {0, 0}
+    function ds.get(_, i)
+      calls[i] = calls[i] + 1
+      return get(ds, i)
+    end
+    function ds.version() return version end
+    return ds, calls
+  end
+
+  it("makes each sample once, in later programs too", function()
+    local ds, calls = counted(1)
+    for _ = 1, 2 do
+      local cached = ds:cache(folder)
+      local t, map, n = cached:get(1)
+      assert.same({1, 2}, values(t))
+      assert.same({name = "a", n = {1, 2}}, map)
+      assert.equal(5, n)
+      assert.same({1, true, "text"}, {cached:get(2)})
+    end
+    assert.same({1, 1}, calls)
+    assert.equal(2, ds:cache(folder):size())
+  end)
+
+  it("makes all anew for another version", function()
+    counted(1):cache(folder):get(1)
+    local ds, calls = counted(2)
+    ds:cache(folder):get(1)
+    ds:cache(folder):get(1)
+    assert.same({1, 0}, calls)
+  end)
+
+  it("wants a folder", function() assert.matches("the folder is a nil", message(counted(1).cache, (counted(1)))) end)
+end)
+
 describe("a loader", function()
   it("gives batches of fields in the order get gives them, the last one as it comes", function()
     local seen = {}
@@ -285,7 +329,7 @@ describe("MNIST", function()
     os.execute(("mkdir -p %s && cp %s/t10k-* %s"):format(folder, shipped, folder))
     assert.equal(folder, data.Mnist({root = folder, train = false}).origin)
     assert.equal(shipped, data.Mnist({root = folder, train = true}).origin)
-    os.execute("rm -r " .. folder)
+    os.execute("rm -rf " .. folder)
   end)
 
   it("refuses indices that are not there", function()

@@ -1,5 +1,6 @@
 local ai = require "aijit"
 local checkpoint = require "aijit.task.checkpoint"
+local pack = require "aijit.data.pack"
 local folder_of = require "aijit.task.folder"
 local State = require "aijit.task.state"
 local system = require "aijit.bindings.system"
@@ -343,9 +344,9 @@ describe("a checkpoint", function()
 
   it("keeps tables of tables: tensors apart, the rest as JSON", function()
     local w, tensors = ai.ones(2), {}
-    local rest = checkpoint.split({state = {{m = w, step = 3}}, groups = {{lr = 0.1}}, none = {}}, "", tensors)
+    local rest = pack.split({state = {{m = w, step = 3}}, groups = {{lr = 0.1}}, none = {}}, "", tensors)
     assert.same({["state/#1/m"] = w}, tensors)
-    local again = checkpoint.join(rest, tensors)
+    local again = pack.join(rest, tensors)
     assert.equal(3, again.state[1].step)
     assert.equal(w, again.state[1].m)
     assert.equal(0.1, again.groups[1].lr)

@@ -21,6 +21,11 @@ Dataset.get = class.abstract "get"
 ---@return integer
 function Dataset:version() return 1 end
 
+--- This dataset with its samples kept in files: each is made once, and all anew when `version` gives another number.
+---@param dir string a folder for this dataset alone
+---@return aijit.Dataset
+function Dataset:cache(dir) return require "aijit.data.cache"(self, dir) end
+
 --- A dataset whose samples are another's, changed.
 ---@class aijit.Transformed: aijit.Dataset
 local Transformed = class("Transformed", Dataset)

@@ -5,6 +5,7 @@
 
 local ai = require "aijit"
 local file = require "aijit.io.file"
+local pack = require "aijit.data.pack"
 local system = require "aijit.bindings.system"
 
 local checkpoint = {}
@@ -35,50 +36,6 @@ function checkpoint.latest(exp_dir)
   return name and dir .. "/" .. name
 end
 
--- An optimizer's state is a table of tables; safetensors holds tensors under flat names, JSON the rest.
-local function split(value, name, tensors)
-  if type(value) == "cdata" then
-    tensors[name] = value
-    return nil
-  end
-  if type(value) ~= "table" then return value end
-  local rest = next(value) == nil and {} or nil
-  for key, inner in pairs(value) do
-    local kept = split(inner, (name == "" and "" or name .. "/") .. (type(key) == "number" and "#" .. key or key), tensors)
-    if kept ~= nil then
-      rest = rest or {}
-      rest[type(key) == "number" and "#" .. key or key] = kept
-    end
-  end
-  return rest
-end
-
-local function key_of(part) return tonumber(part:match("^#(%d+)$")) or part end
-
-local function join(rest, tensors)
-  local function plain(value)
-    if type(value) ~= "table" then return value end
-    local result = {}
-    for key, inner in pairs(value) do result[key_of(key)] = plain(inner) end
-    return result
-  end
-  local result = plain(rest or {})
-  for name, tensor in pairs(tensors) do
-    local here, last = result, nil
-    for part in name:gmatch("[^/]+") do
-      if last ~= nil then
-        here[last] = here[last] or {}
-        here = here[last]
-      end
-      last = key_of(part)
-    end
-    here[last] = tensor
-  end
-  return result
-end
-
-checkpoint.split, checkpoint.join = split, join
-
 --- Saves a checkpoint and makes it the latest one.
 ---@param exp_dir string
 ---@param what {model: table, optimizer: table?, state: table} state dicts of the model and the optimizer, and a plain table
@@ -96,7 +53,7 @@ function checkpoint.save(exp_dir, what)
   for key, value in pairs(what.state) do kept[key] = value end
   if what.optimizer then
     local tensors = {}
-    kept.optimizer = split(what.optimizer, "", tensors)
+    kept.optimizer = pack.split(what.optimizer, "", tensors)
     if next(tensors) ~= nil then ai.save(tensors, temporary .. "/optimizer.safetensors") end
   end
   file.write(temporary .. "/state.json", ai.json.encode(kept) .. "\n")
@@ -122,7 +79,7 @@ function checkpoint.load(path)
   local state = ai.json.decode(file.read(path .. "/state.json"))
   local tensors = {}
   if file.exists(path .. "/optimizer.safetensors") then tensors = ai.load(path .. "/optimizer.safetensors") end
-  local optimizer = (state.optimizer or next(tensors) ~= nil) and join(state.optimizer, tensors) or nil
+  local optimizer = (state.optimizer or next(tensors) ~= nil) and pack.join(state.optimizer, tensors) or nil
   state.optimizer = nil
   return {model = ai.load(path .. "/model.safetensors"), optimizer = optimizer, state = state}
 end
