@@ -34,11 +34,11 @@ describe("files", function()
         function() aio.save({1, 2}, at "x", {format = "json"}) end,
       }
       for _, write in ipairs(writes) do
-        local n, done = 1, nil
+        local n = 1
         repeat
           files.put(at "x", "the old file")
           core.fail(n)
-          done = pcall(write)
+          local done = pcall(write)
           core.fail(0)
           if not done and file.read(at "x") ~= "the old file" then
             -- The last step is the sync of the folder: the new file is in place then, whole.
