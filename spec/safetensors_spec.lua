@@ -1,3 +1,4 @@
+local ai = require "aijit"
 local aio = require "aijit.io"
 require "support.like"
 local files = require "support.files"
@@ -96,6 +97,43 @@ describe("safetensors", function()
     collectgarbage()
     collectgarbage()
     assert.are.equal("hello", select(2, files.describe(x)))
+  end)
+
+  it("saves views as what they show", function()
+    local x = ai.arange(3000 * 200):reshape(3000, 200)
+    local views = {
+      turned = x:t(), part = x[{{7, 2900}, {3, 5}}], column = x[{{}, 9}], row = x[2], permuted = x:reshape(300, 10, 200):permute(3, 1, 2),
+      spread = x[{{}, {1, 1}}]:expand(3000, 90), long = x:t():reshape(-1),
+    }
+    aio.save(views, path)
+    local back = aio.load(path)
+    for name, view in pairs(views) do
+      assert.are.same(view.shape, back[name].shape)
+      assert.is_true(select(2, files.describe(back[name])) == select(2, files.describe(view:contiguous())), name)
+    end
+  end)
+
+  it("loads tensors that can be written to, and the file stays as it is", function()
+    aio.save({x = ai.arange(10)}, path)
+    local before = files.get(path)
+    local x = aio.load(path).x
+    x:add_(1)
+    assert.are.equal(11, x[10]:item())
+    assert.is_true(files.get(path) == before)
+    assert.are.equal(10, aio.load(path).x[10]:item())
+  end)
+
+  it("gives what it loads to the scope that is open", function()
+    aio.save({x = ai.arange(10), y = ai.arange(5)}, path)
+    local kept, dropped
+    kept = ai.scope(function()
+      local all = aio.load(path)
+      dropped = all.y
+      return all.x
+    end)
+    collectgarbage()
+    assert.are.equal(10, kept[10]:item())
+    assert.has_error_like(function() aio.save({dropped}, path) end, "save: ")
   end)
 
   it("loads the tensors asked for", function()
