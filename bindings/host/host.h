@@ -28,6 +28,8 @@ void module_preload(lua_State *L, const struct tree *tree);
 // Ctrl-C. The first raises the error "interrupted" in whatever Lua runs, compiled loops included; a second within a second
 // of it ends the process. Starts LuaJIT's profiler in line mode for that, so a program that starts its own takes it over.
 void interrupt_start(lua_State *L);
+// Before the Lua state is closed: Ctrl-C ends the process at once from here on.
+void interrupt_stop(void);
 // In a session (the REPL) that holds only while it listens, and quick presses do not end the process once the first was heard.
 // While it does not listen, Ctrl-C only sets a flag, which interrupt_take returns and clears.
 void interrupt_session(bool on);

@@ -90,6 +90,11 @@ void interrupt_start(lua_State *L)
     sigaction(SIGINT, &action, NULL);
 }
 
+void interrupt_stop(void)
+{
+    if (state) signal(SIGINT, SIG_DFL);
+}
+
 void interrupt_session(bool on)
 {
     session = on;

@@ -378,6 +378,7 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     if (lua_cpcall(L, protected_main, &run)) report(L, &run);
+    interrupt_stop();
     lua_close(L);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         perror("aijit: standard output");
