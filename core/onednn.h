@@ -1,0 +1,34 @@
+/* onednn.h - matrix products and convolutions of f32 and bf16, as far as oneDNN has them. onednn.c alone calls oneDNN. */
+#ifndef AJ_ONEDNN_H
+#define AJ_ONEDNN_H
+#include "core.h"
+
+/* What became of a request: done; not one of oneDNN's, so that the caller does it; failed, with the error set. */
+enum { AJ_ONEDNN_DONE, AJ_ONEDNN_NOT, AJ_ONEDNN_FAILED };
+
+/* c (M x N, rows ldc apart) = a (M x K) b (K x N) + bias (N, or NULL). Of each operand one stride is 1. */
+typedef struct {
+    int dtype, threads;
+    int64_t M, N, K;
+    const void *a, *b, *bias;
+    void *c;
+    int64_t sa[2], sb[2], ldc;
+} aj_product;
+int aj_onednn_matmul(const aj_product *p);
+bool aj_onednn_has(int dtype);                           /* this processor multiplies that dtype natively */
+int aj_onednn_lanes(void);                               /* floats in the widest vector that oneDNN uses */
+
+/* A convolution from N images of C channels and size I to O channels and size Y; the weights are O x C/G x K. All dense. */
+enum { AJ_CONV_FORWARD, AJ_CONV_INPUT, AJ_CONV_WEIGHT };
+typedef struct {
+    int64_t what, dtype, nd;
+    int64_t N, C, O, G;
+    int64_t I[3], K[3], Y[3];
+    int64_t S[3], P[3], L[3];                            /* strides, padding before, dilation */
+    int64_t bias;                                        /* there is one (forward only) */
+} aj_conv;
+/* forward: y from x, w, bias; input: x from w, y; weight: w from x, y. own, where given, does the same work and
+ * takes part in the choice of the quickest way that is made at the first call for a shape. */
+typedef bool aj_conv_own(const aj_conv *v, void *x, void *w, const void *bias, void *y);
+int aj_onednn_conv(const aj_conv *v, void *x, void *w, const void *bias, void *y, aj_conv_own *own);
+#endif
