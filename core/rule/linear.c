@@ -39,8 +39,8 @@ static const aj_spec *spec_of(const aj_node *n, int k) { return &n->edge[k].node
 
 /* All but the last dimension as one. */
 static aj_tensor *as_matrix(aj_tensor *x) {
-    aj_ints shape = {2, {-1, x->shape[x->ndim - 1]}};
-    if (x->shape[x->ndim - 1] == 0) shape.v[0] = 0;
+    aj_ints shape = {2, {1, x->shape[x->ndim - 1]}};
+    for (int d = 0; d < x->ndim - 1; d++) shape.v[0] *= x->shape[d];
     return x->ndim == 2 ? x : aj_live(aj_reshape(x, &shape));
 }
 static aj_tensor *transposed(aj_tensor *x) { return x ? aj_live(aj_transpose(x, -2, -1)) : NULL; }
