@@ -67,6 +67,13 @@ describe("the parts of a module", function()
     assert.are.same({}, sorted(m:state_dict()))
   end)
 
+  it("may stand beside values that a scope has freed", function()
+    local m = nn.Linear(2, 1)
+    ai.scope(function() m.last = m.weight * 2 end)
+    assert.are.equal(2, #m:parameters())
+    assert.are.equal(2, #sorted(m:state_dict()))
+  end)
+
   it("are named once when shared, and under every name in the state", function()
     local m = nn.Module()
     m.a = nn.Linear(2, 2, {bias = false})

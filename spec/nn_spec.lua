@@ -31,7 +31,7 @@ describe("arguments of a layer", function()
 
   it("that are unknown, missing, too many or no sizes are errors that show the call", function()
     assert.matches("no argument 'pading': did you mean 'padding'", message_of(nn.Conv2d, 1, 8, 3, {pading = 1}))
-    assert.matches("it is nn%.Conv2d%(%[in_channels%], out_channels, kernel_size, {", message_of(nn.Conv2d))
+    assert.matches("usage: nn%.Conv2d%(%[in_channels%], out_channels, kernel_size, {", message_of(nn.Conv2d))
     assert.matches("too many", message_of(nn.Linear, 1, 2, true, 4, 5))
     assert.matches("weight cannot have the sizes {%-3, 4}", message_of(nn.Linear, 4, -3))
     assert.matches("{3, 2.5}", message_of(nn.Linear, 2.5, 3))

@@ -16,7 +16,8 @@ local Residual = class("Residual", nn.Module)
 nn.register(Residual)
 
 function Residual:__init(main, shortcut)
-  self.main, self.shortcut = main, shortcut
+  self.main = main
+  self.shortcut = shortcut
 end
 
 function Residual:forward(x)

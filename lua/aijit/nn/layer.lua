@@ -63,7 +63,7 @@ local function usage(cls)
 end
 
 local function refuse(cls, text, ...)
-  raise(("%s: %s; it is %s"):format(cls.__name, text:format(...), usage(cls)))
+  raise(("%s: %s\n  usage: %s"):format(cls.__name, text:format(...), usage(cls)))
 end
 
 --- Reads a constructor's arguments into fields.

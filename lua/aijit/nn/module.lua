@@ -39,7 +39,7 @@ Module.register = registry.add
 local is_module = registry.is_module
 
 local function is_parameter(value)
-  return type(value) == "cdata" and ai.is_tensor(value) and value.requires_grad and value.is_leaf
+  return type(value) == "cdata" and ai.is_tensor(value) and value:is_live() and value.requires_grad and value.is_leaf
 end
 
 local function kind_of(value)
@@ -73,10 +73,12 @@ end
 
 function Module:__init() end
 
+--- A parameter outlives the scope that it was made in.
 function Module:__newindex(key, value)
   if type(key) == "string" and not private[key] then
     local kind = kind_of(value)
     if kind then record(self, key, kind) end
+    if kind == "parameter" then ai.keep(value) end
   end
   rawset(self, key, value)
 end

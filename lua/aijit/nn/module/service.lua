@@ -169,18 +169,25 @@ function service:cuda(device)
 end
 
 local function copy(value, memo)
-  if memo[value] ~= nil then return memo[value] end
-  local new = value
-  if type(value) == "cdata" and ai.is_tensor(value) then
-    new = ai.keep(value:detach():clone())
-    if value.requires_grad then new:requires_grad_(true) end
-  elseif type(value) == "table" then
-    new = setmetatable({}, getmetatable(value))
-    memo[value] = new
-    for key, inner in next, value do rawset(new, copy(key, memo), copy(inner, memo)) end
+  local kind = type(value)
+  if kind == "cdata" and ai.is_tensor(value) then
+    local new = memo[value]
+    if not new then
+      new = ai.keep(value:detach():clone())
+      if value.requires_grad then new:requires_grad_(true) end
+      memo[value] = new
+    end
+    return new
+  elseif kind == "table" then
+    local new = memo[value]
+    if not new then
+      new = setmetatable({}, getmetatable(value))
+      memo[value] = new
+      for key, inner in next, value do rawset(new, key, copy(inner, memo)) end
+    end
+    return new
   end
-  memo[value] = new
-  return new
+  return value
 end
 
 --- A copy with parameters of its own; what is shared within the model is shared within the copy.
