@@ -16,6 +16,16 @@ static _Thread_local struct { aj_node *dead; bool draining; } grave;
 
 extern void aj_custom_drop(uint64_t id);
 
+/* Up to 8 bytes more than n may be cleared. The compiler's own choice for this size, a string instruction, takes longer to start than this to end. */
+static inline void zero(void *p, size_t n) {
+    typedef int64_t pair __attribute__((vector_size(16), may_alias, aligned(8)));
+    pair *q = p;
+    for (size_t i = 0; i < (n + 8) / sizeof *q; i++) {
+        q[i] = (pair){0, 0};
+        __asm__ volatile("" ::: "memory");
+    }
+}
+
 static aj_node *node_new(int op, int n_in, int n_out, bool attrs) {
     size_t edges = (size_t)n_in * sizeof(aj_edge), saved = (size_t)n_in * sizeof(aj_saved);
     size_t bytes = sizeof(aj_node) + edges + saved + (attrs ? sizeof(aj_attrs) : 0);
@@ -24,15 +34,15 @@ static aj_node *node_new(int op, int n_in, int n_out, bool attrs) {
     if (units < KEPT && free_node[units]) { n = free_node[units]; free_node[units] = n->next; }
     else n = malloc(units * UNIT);
     if (!n) { aj_error("out of memory: no room to record an op"); return NULL; }
-    memset(n, 0, offsetof(aj_node, spec));
+    zero(n, offsetof(aj_node, spec));
     n->op = (int16_t)op; n->n_in = (int16_t)n_in; n->n_out = (uint8_t)n_out;
     n->refs = 1;
     n->bytes = (uint32_t)units;
-    memset(n->out, 0, sizeof n->out);
+    zero(n->out, sizeof n->out);
     n->edge = (aj_edge *)(n + 1);
     n->in = (aj_saved *)((char *)n->edge + edges);
     n->attrs = attrs ? (aj_attrs *)((char *)n->in + saved) : NULL;
-    memset(n->edge, 0, edges + saved);
+    zero(n->edge, edges + saved);
     return n;
 }
 

@@ -112,7 +112,11 @@ static char *target_of(const char *path, mode_t *mode) {
     struct stat st;
     *mode = 0;
     if (stat(path, &st) != 0) {
-        if (errno == ENOENT || errno == ENOTDIR) return strdup(path);
+        if (errno == ENOENT || errno == ENOTDIR) {
+            char *copy = strdup(path);
+            if (!copy) aj_error("file: %s: out of memory", path);
+            return copy;
+        }
         aj_error("file: %s: %s", path, strerror(errno));
         return NULL;
     }

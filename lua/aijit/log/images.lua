@@ -57,8 +57,10 @@ end
 ---@class aijit.TensorBoardLogger: aijit.Logger
 local TensorBoard = class("TensorBoard", Logger)
 
+TensorBoard.interval = 5
+
 ---@param dir string folder of the run
----@param o? {interval?: number} seconds between two lines of a phase (10)
+---@param o? {interval?: number} seconds between two lines of a phase (5)
 function TensorBoard:__init(dir, o)
   self.dir = checked(dir, "ai.log.TensorBoard") .. "/tensorboard"
   self.interval = o and o.interval or self.interval

@@ -61,10 +61,11 @@ end
 ---@class aijit.JsonlLogger: aijit.Logger
 local Jsonl = class("Jsonl", Logger)
 
+Jsonl.interval = 1
 Jsonl.kinds = {scalar = true, text = true}
 
 ---@param dir string folder of the run; the file is log.jsonl there
----@param o? {interval?: number, name?: string} interval: seconds between two lines of a phase (10)
+---@param o? {interval?: number, name?: string} interval: seconds between two lines of a phase (1)
 function Jsonl:__init(dir, o)
   if type(dir) ~= "string" then error(("ai.log.Jsonl: the folder is %s, not a string"):format(tostring(dir)), 3) end
   o = o or {}

@@ -54,7 +54,7 @@ return function(cls, given, words)
       io.stdout:write(command.answer(config, action))
       return nil
     end
-    if #lines > 1 then io.stdout:write(("run: %s\n"):format(table.concat(line, " "))) end
+    if #lines > 1 and program then io.stdout:write(("run: %s\n"):format(table.concat(line, " "))) end
     local problem
     task, ok, problem = run_one(cls, config)
     if not ok then
