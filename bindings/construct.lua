@@ -248,7 +248,7 @@ function Tensor.item(x)
   lib.ok(C.aj_get_int(x, zeros8, int64))
   if d == C.AJ_BOOL then return int64[0] ~= 0 end
   local v = tonumber(int64[0])
-  return v >= -2 ^ 53 and v <= 2 ^ 53 and v or int64[0] + 0LL
+  return v > -2 ^ 53 and v < 2 ^ 53 and v or int64[0] + 0LL
 end
 
 --- The elements as nested tables; of a rank-0 tensor, its number.

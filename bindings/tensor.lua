@@ -84,10 +84,24 @@ local function extreme(name, all, along, pair)
     return f[along](x, dim, keepdim)
   end
 end
----@type fun(x: aijit.Tensor, dim: integer|aijit.Tensor?, options: {keepdim: boolean}?): aijit.Tensor, aijit.Tensor?
-Tensor.max = extreme("max", "amax", "max_dim", "maximum")
----@type fun(x: aijit.Tensor, dim: integer|aijit.Tensor?, options: {keepdim: boolean}?): aijit.Tensor, aijit.Tensor?
-Tensor.min = extreme("min", "amin", "min_dim", "minimum")
+local largest, smallest = extreme("max", "amax", "max_dim", "maximum"), extreme("min", "amin", "min_dim", "minimum")
+
+--- Without dim, the largest element, as a rank-0 tensor; along dim, the largest elements and their positions (i64, from 1);
+-- with a tensor, elementwise the larger of two.
+---@param x aijit.Tensor
+---@param dim integer|aijit.Tensor?
+---@param keepdim boolean|{keepdim: boolean}?
+---@return aijit.Tensor values
+---@return aijit.Tensor? indices
+function Tensor.max(x, dim, keepdim) return largest(x, dim, keepdim) end
+
+--- As max, with the smallest.
+---@param x aijit.Tensor
+---@param dim integer|aijit.Tensor?
+---@param keepdim boolean|{keepdim: boolean}?
+---@return aijit.Tensor values
+---@return aijit.Tensor? indices
+function Tensor.min(x, dim, keepdim) return smallest(x, dim, keepdim) end
 
 --- x between min and max, numbers or tensors; either may be nil.
 ---@param x aijit.Tensor
@@ -187,8 +201,6 @@ function Tensor.unbind(x, dim)
   for i = 1, Tensor.size(x, dim or 1) do slices[i] = f.select(x, dim or 1, i) end
   return slices
 end
-
-Tensor.abs_sum = nil
 
 -- -- Questions ----------------------------------------------------------------------------------------------------------
 
