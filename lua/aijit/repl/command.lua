@@ -86,51 +86,31 @@ function M.names()
   return names
 end
 
--- The comment above a Lua function in its file.
-local function comment_of(f)
-  local info = debug.getinfo(f, "S")
-  local path = info.source:match("^@(.*)$")
-  local file = path and io.open(path)
-  local where = ("%s:%d"):format(info.short_src, info.linedefined)
-  if not file then return where end
-  local lines = {}
-  for line in file:lines() do
-    if #lines + 1 == info.linedefined then
-      local text, head = {}, line:gsub("^%s*", "")
-      local i = #lines
-      while i > 0 and lines[i]:find("^%s*%-%-") do
-        table.insert(text, 1, (lines[i]:gsub("^%s*%-%-%-? ?", "")))
-        i = i - 1
-      end
-      file:close()
-      text[#text + 1] = head
-      text[#text + 1] = where
-      return table.concat(text, "\n")
-    end
-    lines[#lines + 1] = line
+-- What a value of the session is; functions by the comment above them.
+local function about(help, name, value)
+  if type(value) == "function" then
+    return debug.getinfo(value, "S").what == "C" and name .. ": a function of LuaJIT" or help.text(value)
   end
-  file:close()
-  return where
+  if type(value) == "table" and type(rawget(value, "__init")) == "function" then return help.text(value.__init) end
+  return ("%s: %s"):format(name, require("aijit.inspect").inspect(value, {depth = 1}))
 end
 
---- Help for a name, an op's from the op table, any other function's from its comment.
+--- Help for a name: the session's own variables first, then what aijit knows, then globals.
 ---@param session table
 ---@param name string
 ---@return string
 function M.help(session, name)
   if name == "" then return M.commands.help.run(session, "") end
-  local helped, text = pcall(function() return require("aijit").help(name) end)
-  if helped and type(text) == "string" and text ~= "" then return text end
+  local help = require("aijit").help
+  local text
+  if not session.declared[name:match("^[%a_][%w_]*")] then
+    text = help.text(name)
+    if not text:find("^no help on") then return text end
+  end
   local f = loadstring("return " .. name)
   local ok, value = pcall(f and setfenv(f, session.env) or error)
-  if not ok or value == nil then return ("nothing is known of '%s'"):format(name) end
-  if type(value) == "table" then
-    local meta = getmetatable(value)
-    local call = type(meta) == "table" and rawget(value, "__init") or nil
-    return call and comment_of(call) or require("aijit.inspect").inspect(value, {depth = 1})
-  end
-  if type(value) ~= "function" then return ("%s: %s"):format(name, type(value)) end
-  return debug.getinfo(value, "S").what == "C" and name .. ": a function of LuaJIT" or comment_of(value)
+  if ok and value ~= nil then return about(help, name, value) end
+  return text or ("%s is nil"):format(name)
 end
 
 --- Runs `line` if it is a command; its output, or nil and false when it is Lua.
