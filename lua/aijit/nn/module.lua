@@ -15,6 +15,8 @@ local path = require "aijit.nn.path"
 local registry = require "aijit.nn.registry"
 local raise = require("aijit.bindings.lib").raise
 
+local is_tensor = ai.is_tensor
+
 ---@class aijit.nn.Module
 ---@field training boolean  true until eval() is called
 local Module = class("Module")
@@ -39,7 +41,7 @@ Module.register = registry.add
 local is_module = registry.is_module
 
 local function is_parameter(value)
-  return type(value) == "cdata" and ai.is_tensor(value) and value:is_live() and value.requires_grad and value.is_leaf
+  return type(value) == "cdata" and is_tensor(value) and value:is_live() and value.requires_grad and value.is_leaf
 end
 
 local function kind_of(value)
@@ -107,20 +109,58 @@ function Module:register_buffer(name, tensor, options)
 end
 
 --- Notes fields that __newindex did not see, sorted by name.
-local function find_unrecorded(self)
-  local kinds, found = rawget(self, "_kinds"), nil
+local function find_unrecorded(self, kinds)
+  local found
   for key, value in next, self do
-    if type(key) == "string" and not private[key] and not (kinds and kinds[key]) then
-      local kind = kind_of(value)
-      if kind then
-        found = found or {}
-        found[#found + 1] = key
-      end
+    local type_of = type(value)
+    if (type_of == "table" or type_of == "cdata") and type(key) == "string" and not kinds[key] and not private[key]
+      and kind_of(value) then
+      found = found or {}
+      found[#found + 1] = key
     end
   end
   if not found then return end
   table.sort(found)
   for _, key in ipairs(found) do record(self, key, kind_of(self[key])) end
+end
+
+local is_tensor_kind = {parameter = true, buffer = true, scratch = true}
+local none = {}
+
+--- The parts of a module itself, in order of definition, four entries each: value, kind, field, place in a list or nil.
+---@return any[] parts
+---@return integer n four times their number
+local function parts_of(self)
+  find_unrecorded(self, rawget(self, "_kinds") or none)
+  local kinds, parts, n = rawget(self, "_kinds"), {}, 0
+  for i = 1, #self do
+    local value = self[i]
+    local kind = kind_of(value)
+    if kind and kind ~= "list" then
+      parts[n + 1], parts[n + 2], parts[n + 3] = value, kind, i
+      n = n + 4
+    end
+  end
+  if not kinds then return parts, n end
+  local order = self._order
+  for i = 1, #order do
+    local key = order[i]
+    local kind, value = kinds[key], rawget(self, key)
+    -- What a tensor is was said when it was assigned or registered; anything else may have been replaced since.
+    if not is_tensor_kind[kind] or not is_tensor(value) then kind = kind_of(value) end
+    if kind == "list" then
+      for j = 1, #value do
+        local inner = kind_of(value[j])
+        if inner == "list" or not inner then break end
+        parts[n + 1], parts[n + 2], parts[n + 3], parts[n + 4] = value[j], inner, key, j
+        n = n + 4
+      end
+    elseif kind then
+      parts[n + 1], parts[n + 2], parts[n + 3] = value, kind, key
+      n = n + 4
+    end
+  end
+  return parts, n
 end
 
 ---@class aijit.nn.Slot
@@ -129,40 +169,45 @@ end
 ---@field value any
 ---@field kind "module"|"parameter"|"buffer"|"scratch"
 
-local function add(slots, wanted, name, index, value, kind)
-  if value ~= nil and (not wanted or kind == wanted) then
-    slots[#slots + 1] = {name = name, index = index, value = value, kind = kind}
-  end
-end
-
-local is_tensor_kind = {parameter = true, buffer = true, scratch = true}
-local none = {}
-
 --- The parts of this module itself, in order of definition.
 ---@param wanted? "module"|"parameter"|"buffer"|"scratch" only these
 ---@return aijit.nn.Slot[]
 function Module:slots(wanted)
-  find_unrecorded(self)
-  local slots, kinds = {}, rawget(self, "_kinds")
-  for i = 1, #self do
-    add(slots, wanted, tostring(i - 1), ("[%d]"):format(i), self[i], kind_of(self[i]))
-  end
-  for _, key in ipairs(kinds and self._order or none) do
-    local kind, value = kinds[key], rawget(self, key)
-    local index = "." .. key
-    -- What a tensor is was said when it was assigned or registered; anything else may have been replaced since.
-    if not is_tensor_kind[kind] or not ai.is_tensor(value) then kind = kind_of(value) end
-    if kind == "list" then
-      for i = 1, #value do
-        local inner = kind_of(value[i])
-        if inner == "list" or not inner then break end
-        add(slots, wanted, ("%s.%d"):format(key, i - 1), ("%s[%d]"):format(index, i), value[i], inner)
-      end
-    elseif kind then
-      add(slots, wanted, key, index, value, kind)
+  local slots = {}
+  local parts, n = parts_of(self)
+  for i = 1, n, 4 do
+    local kind, key, place = parts[i + 1], parts[i + 2], parts[i + 3]
+    if not wanted or kind == wanted then
+      local name, index
+      if type(key) == "number" then name, index = tostring(key - 1), ("[%d]"):format(key)
+      elseif place then name, index = ("%s.%d"):format(key, place - 1), (".%s[%d]"):format(key, place)
+      else name, index = key, "." .. key end
+      slots[#slots + 1] = {name = name, index = index, value = parts[i], kind = kind}
     end
   end
   return slots
+end
+
+--- Adds the tensors of one kind, each once: a module's own, then those below it.
+local function gather(self, kind, list, seen, refuse_waiting)
+  if seen[self] then return list end
+  seen[self] = true
+  if refuse_waiting and rawget(self, "_unbuilt") then
+    raise(("parameters: %s has none yet, since its sizes come from the first input: call the model once before, "
+      .. "or model:infer(sizes of an input)"):format(self:summary()))
+  end
+  local parts, n = parts_of(self)
+  for i = 1, n, 4 do
+    local value = parts[i]
+    if parts[i + 1] == kind and not seen[value] then
+      seen[value] = true
+      list[#list + 1] = value
+    end
+  end
+  for i = 1, n, 4 do
+    if parts[i + 1] == "module" then gather(parts[i], kind, list, seen, refuse_waiting) end
+  end
+  return list
 end
 
 local function join(prefix, name)
@@ -221,20 +266,13 @@ end
 --- made now would leave it out.
 ---@return aijit.Tensor[]
 function Module:parameters()
-  each_module(self, function(_, module)
-    if rawget(module, "_unbuilt") then
-      raise(("parameters: %s has none yet, since its sizes come from the first input: call the model once before, "
-        .. "or model:infer(sizes of an input)"):format(module:summary()))
-    end
-  end)
-  return self:present_parameters()
+  return gather(self, "parameter", {}, {}, true)
 end
 
 --- Those parameters that exist; layers may still wait for their sizes.
 ---@return aijit.Tensor[]
 function Module:present_parameters()
-  local _, values = collect(self, "parameter")
-  return values
+  return gather(self, "parameter", {}, {})
 end
 
 --- `for name, p in m:named_parameters() do`
