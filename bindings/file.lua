@@ -15,16 +15,24 @@ end
 
 local hex = ffi.typeof("char[65]")
 
+--- A C object that goes with its handle; nil raises the error that it stands for. A request to stop is not looked at
+-- here: raised now, it would leave the object to the collector. The last call of each function looks.
+---@param p ffi.cdata*
+---@param drop ffi.cdata*
+---@return ffi.cdata*
+function file.own(p, drop)
+  if p == nil then lib.ok(false) end
+  return ffi.gc(p, drop)
+end
+
 --- The bytes of a file: mapped, or with `mmap = false` copied.
 ---@param path string
 ---@param mmap? boolean
 ---@return ffi.cdata*
 function file.open(path, mmap)
   path_of(path, "load")
-  local blob
-  if mmap == false then blob = C.aj_blob_read(path) else blob = C.aj_blob_open(path) end
-  lib.ok(blob ~= nil)
-  return ffi.gc(blob, C.aj_blob_drop)
+  if mmap == false then return file.own(C.aj_blob_read(path), C.aj_blob_drop) end
+  return file.own(C.aj_blob_open(path), C.aj_blob_drop)
 end
 
 --- A blob of a string; errors call it `name`.
@@ -32,9 +40,7 @@ end
 ---@param name? string
 ---@return ffi.cdata*
 function file.blob(bytes, name)
-  local blob = C.aj_blob_of(bytes, #bytes, name or "(string)")
-  lib.ok(blob ~= nil)
-  return ffi.gc(blob, C.aj_blob_drop)
+  return file.own(C.aj_blob_of(bytes, #bytes, name or "(string)"), C.aj_blob_drop)
 end
 
 --- The first `size` bytes of a blob as a string; all of them without `size`.
@@ -69,9 +75,7 @@ end
 ---@return string? bytes
 function file.write_with(path, put, ...)
   if path ~= nil then path_of(path, "save") end
-  local writer = C.aj_writer_open(path)
-  lib.ok(writer ~= nil)
-  writer = ffi.gc(writer, C.aj_writer_drop)
+  local writer = file.own(C.aj_writer_open(path), C.aj_writer_drop)
   local good, bytes = put(writer, ...), nil
   if path then
     good = good and C.aj_writer_commit(writer)
@@ -146,10 +150,8 @@ function file.crc32c(bytes, before) return C.aj_crc32c(before or 0, bytes, #byte
 ---@return string
 function file.gunzip(bytes, limit)
   local blob = file.blob(bytes)
-  local out = C.aj_gunzip(blob, limit or 2 ^ 30)
+  local out = file.own(C.aj_gunzip(blob, limit or 2 ^ 30), C.aj_blob_drop)
   file.close(blob)
-  lib.ok(out ~= nil)
-  out = ffi.gc(out, C.aj_blob_drop)
   local text = file.text(out)
   file.close(out)
   return text

@@ -21,9 +21,7 @@ end
 ---@return table<string, aijit.Tensor> tensors
 ---@return table<string, string> metadata
 function format.safetensors_read(blob, wanted)
-  local s = C.aj_safetensors_read(blob)
-  lib.ok(s ~= nil)
-  s = ffi.gc(s, C.aj_safetensors_drop)
+  local s = file.own(C.aj_safetensors_read(blob), C.aj_safetensors_drop)
   local tensors, metadata = {}, {}
   for i = 0, tonumber(C.aj_safetensors_count(s)) - 1 do
     local name = ffi.string(C.aj_safetensors_name(s, i))

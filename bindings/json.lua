@@ -55,7 +55,7 @@ end
 ---@return any
 function json.decode(text, how)
   local document = C.aj_json_parse(text, #text, how.exact)
-  lib.ok(document ~= nil)
+  if document == nil then lib.ok(false) end
   document = ffi.gc(document, C.aj_json_drop)
   local value = read(C.aj_json_items(document), 0, how)
   C.aj_json_drop(ffi.gc(document, nil))

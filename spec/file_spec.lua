@@ -112,6 +112,25 @@ describe("files", function()
       assert.is_true(renewed)
     end)
 
+    it("a request to stop leaves the old file", function()
+      local C = require("aijit.bindings.lib").C
+      finally(function() C.aj_interrupt(false) end)
+      files.put(at "x", "the old file")
+      local long = ("x"):rep(2 ^ 26 + 1)
+      files.put(at "long", long)
+      for _, work in ipairs{
+        function() file.write(at "x", long) end, function() file.sha256_file(at "long") end,
+        function() core.open(at "long", false) end, function() core.gunzip(files.gzip(long:sub(1, 300000))) end,
+        function() file.download("file://" .. at "long", at "y") end,
+      } do
+        C.aj_interrupt(true)
+        fails(work, "interrupted")
+        C.aj_interrupt(false)
+      end
+      assert.are.equal("the old file", files.get(at "x"))
+      assert.are.same({"long", "x"}, files.list(folder))
+    end)
+
     it("keeps the file's mode, and a symbolic link", function()
       files.put(at "real", "old")
       os.execute(("chmod 640 %s; ln -s real %s"):format(at "real", at "link"))

@@ -104,6 +104,7 @@ describe("safetensors", function()
     local views = {
       turned = x:t(), part = x[{{7, 2900}, {3, 5}}], column = x[{{}, 9}], row = x[2], permuted = x:reshape(300, 10, 200):permute(3, 1, 2),
       spread = x[{{}, {1, 1}}]:expand(3000, 90), long = x:t():reshape(-1),
+      wide = ai.arange(2 * 600 * 500):reshape(2, 600, 500):transpose(2, 3),      -- rows larger than the writer's block
     }
     aio.save(views, path)
     local back = aio.load(path)
