@@ -140,6 +140,15 @@ int aj_dim_of(const aj_call *c, int dim, int ndim);      /* 0..ndim-1, or -1 aft
 bool aj_dims_of(const aj_call *c, const aj_ints *dims, int ndim, bool *is_in);             /* n < 0: all */
 bool aj_broadcast(const aj_call *c, aj_spec *out);       /* of all inputs */
 bool aj_cast_inputs(aj_call *c, int first, int n, int dtype);    /* recorded casts, owned by the scope of the call */
+bool aj_given(const aj_call *c, int first, int n);       /* inputs first to first + n - 1 are not nil */
+bool aj_floats(const aj_call *c, int k);                 /* input k is not nil, and of floats */
+aj_ints aj_sizes(const aj_tensor *t);
+aj_ints aj_sizes_in(const aj_node *n, int k);            /* of input k, which its node knows even when the tensor was not saved */
+void aj_reduced(const aj_tensor *x, const bool *over, bool keepdim, aj_spec *y);
+aj_tensor *aj_as_rows(aj_tensor *x, const bool *over);   /* (kept, reduced), contiguous; recorded */
+enum { AJ_NONE, AJ_MEAN, AJ_SUM, AJ_BATCHMEAN, AJ_NO_DIM = INT32_MIN };
+int8_t aj_reduction_of(const char *name);                /* -1: unknown */
+bool aj_reduction(const aj_call *c, bool batchmean);     /* attrs->reduction is one */
 bool aj_same_dtype(const aj_call *c);                    /* all inputs that are there */
 bool aj_index_dtype(const aj_call *c, int k);            /* input k holds integers (not bool) */
 

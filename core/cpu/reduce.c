@@ -44,6 +44,7 @@ typedef struct {
     const char *x;
     char *y;
     char *part;                 /* partial results of a split single result */
+    double divisor;             /* of a mean; 1 otherwise */
     int64_t wide;               /* how many kept elements lie side by side */
 } reducing;
 
@@ -83,6 +84,15 @@ static void fold(const reducing *r, void *acc, const char *x, int64_t lo, int64_
     }
 }
 
+/* n results to their places, at position first. */
+static void put(const reducing *r, int64_t first, void *acc, int64_t n) {
+    if (r->divisor != 1) {
+        if (r->class == CLASS_F32) for (int64_t i = 0; i < n; i++) ((float *)acc)[i] /= (float)r->divisor;
+        else for (int64_t i = 0; i < n; i++) ((double *)acc)[i] /= r->divisor;
+    }
+    aj_store(r->class, r->out)(r->y + first * dtype_bytes[r->out], 1, acc, n);
+}
+
 static void results_by_runs(void *arg, int64_t lo, int64_t hi) {
     const reducing *r = arg;
     for (int64_t o = lo; o < hi; o++) {
@@ -94,7 +104,7 @@ static void results_by_runs(void *arg, int64_t lo, int64_t hi) {
             fold(r, &part, x, i, i + PART < r->over.count ? i + PART : r->over.count);
             r->f->add(&acc, &part, 1);
         }
-        aj_store(r->class, r->out)(r->y + o * dtype_bytes[r->out], 1, &acc, 1);
+        put(r, o, &acc, 1);
     }
 }
 
@@ -128,11 +138,11 @@ static void results_side_by_side(void *arg, int64_t lo, int64_t hi) {
             }
             r->f->add(acc, part, n);
         }
-        aj_store(r->class, r->out)(r->y + (row * r->wide + first) * dtype_bytes[r->out], 1, acc, n);
+        put(r, row * r->wide + first, acc, n);
     }
 }
 
-static bool reduce(const aj_call *c, const loops f[3]) {
+static bool reduce(const aj_call *c, const loops f[3], bool mean) {
     const aj_tensor *x = c->in[0];
     aj_tensor *y = c->out[0];
     reducing r = {.in = x->dtype, .out = y->dtype, .x = x->data, .y = y->data};
@@ -143,6 +153,7 @@ static bool reduce(const aj_call *c, const loops f[3]) {
     if (!aj_dims_of(c, &c->attrs->list, x->ndim, over)) return false;
     for (int d = x->ndim - 1; d >= 0; d--) put_dim(over[d] ? &r.over : &r.kept, x->shape[d], x->stride[d]);
     if (y->numel == 0) return true;
+    r.divisor = mean ? (double)r.over.count : 1;
     bool beside = r.kept.ndim && r.kept.stride[0] == 1 && r.kept.shape[0] > 1 && !(r.over.ndim && r.over.stride[0] == 1);
     if (r.over.ndim && (!beside || r.kept.shape[0] < 4)) {       /* runs want the densest reduced dimension first */
         int best = 0;
@@ -166,7 +177,7 @@ static bool reduce(const aj_call *c, const loops f[3]) {
         double acc = 0;
         r.f->start(&acc, 1);
         for (int64_t p = 0; p < parts; p++) r.f->add(&acc, r.part + p * 8, 1);
-        aj_store(r.class, r.out)(r.y, 1, &acc, 1);
+        put(&r, 0, &acc, 1);
         aj_scratch_free(r.part);
         return true;
     }
@@ -176,5 +187,10 @@ static bool reduce(const aj_call *c, const loops f[3]) {
 
 #define LOOPS(name, t) {name##_run_##t, name##_add_##t, name##_start_##t}
 #define REDUCE(name, ...) \
-    bool KERNEL(name)(const aj_call *c) { static const loops f[3] = {LOOPS(name, f32), LOOPS(name, f64), LOOPS(name, i64)}; return reduce(c, f); }
+    bool KERNEL(name)(const aj_call *c) { static const loops f[3] = {LOOPS(name, f32), LOOPS(name, f64), LOOPS(name, i64)}; return reduce(c, f, false); }
 #include "../ops.def"
+
+bool KERNEL(mean)(const aj_call *c) {
+    static const loops f[3] = {LOOPS(sum, f32), LOOPS(sum, f64), LOOPS(sum, i64)};
+    return reduce(c, f, true);
+}

@@ -1,5 +1,6 @@
 /* common.c - what many rules need: dimensions, broadcasting, dtypes, lists. */
 #include "rule.h"
+#include <string.h>
 
 aj_ints aj_ints_of(const aj_ints *list) {
     aj_ints none = {0};
@@ -76,4 +77,64 @@ bool aj_cast_inputs(aj_call *c, int first, int n, int dtype) {
         c->in[k] = t;
     }
     return true;
+}
+
+bool aj_given(const aj_call *c, int first, int n) {
+    for (int k = first; k < first + n; k++)
+        if (!c->in[k]) return aj_error("%s: input %d is nil, where a tensor is wanted", aj_ops[c->op].info->name, k + 1);
+    return true;
+}
+
+bool aj_floats(const aj_call *c, int k) {
+    if (!aj_given(c, k, 1)) return false;
+    if (aj_is_float(c->in[k]->dtype)) return true;
+    return aj_refuse(c, "input %d is of %s, and must be of floats; convert it with :float()", k + 1, aj_dtype_name((aj_dtype)c->in[k]->dtype));
+}
+
+aj_ints aj_sizes(const aj_tensor *t) {
+    aj_ints v = {t->ndim, {0}};
+    for (int d = 0; d < t->ndim; d++) v.v[d] = t->shape[d];
+    return v;
+}
+aj_ints aj_sizes_in(const aj_node *n, int k) {
+    const aj_spec *s = &n->edge[k].node->spec[n->edge[k].out];
+    aj_ints v = {s->ndim, {0}};
+    for (int d = 0; d < s->ndim; d++) v.v[d] = s->shape[d];
+    return v;
+}
+
+void aj_reduced(const aj_tensor *x, const bool *over, bool keepdim, aj_spec *y) {
+    y->ndim = 0;
+    y->dtype = x->dtype;
+    for (int d = 0; d < x->ndim; d++) {
+        if (!over[d]) y->shape[y->ndim++] = x->shape[d];
+        else if (keepdim) y->shape[y->ndim++] = 1;
+    }
+}
+
+aj_tensor *aj_as_rows(aj_tensor *x, const bool *over) {
+    aj_ints order = {0}, shape = {2, {1, 1}};
+    bool moved = false;
+    for (int last = 0; last < 2; last++)
+        for (int d = 0; d < x->ndim; d++) {
+            if (over[d] != last) continue;
+            moved |= order.n != d;
+            order.v[order.n++] = d;
+            shape.v[last] *= x->shape[d];
+        }
+    if (moved && !(x = aj_live(aj_permute(x, &order)))) return NULL;
+    if (x->ndim == 2 && x->contiguous && x->shape[0] == shape.v[0] && x->shape[1] == shape.v[1]) return x;
+    x = x->contiguous ? x : aj_live(aj_clone(x));
+    return x ? aj_live(aj_view(x, &shape)) : NULL;
+}
+
+int8_t aj_reduction_of(const char *name) {
+    static const char *const names[] = {"none", "mean", "sum", "batchmean"};
+    for (int i = 0; i < 4; i++) if (name && !strcmp(name, names[i])) return (int8_t)i;
+    return -1;
+}
+bool aj_reduction(const aj_call *c, bool batchmean) {
+    int r = c->attrs->reduction;
+    if (r >= 0 && (r < AJ_BATCHMEAN || batchmean)) return true;
+    return aj_refuse(c, "the reduction is \"none\", \"mean\" or \"sum\"%s", batchmean ? ", or \"batchmean\"" : "");
 }

@@ -61,3 +61,18 @@ bool amin_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return extreme
 
 bool all_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { (void)n; (void)gy; (void)gx; return true; }
 bool any_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { (void)n; (void)gy; (void)gx; return true; }
+
+bool mean_shape(aj_call *c) {
+    bool over[AJ_MAX_DIM];
+    if (!aj_floats(c, 0) || !aj_dims_of(c, &c->attrs->list, c->in[0]->ndim, over)) return false;
+    aj_reduced(c->in[0], over, c->attrs->keepdim, &c->spec[0]);
+    return true;
+}
+bool mean_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
+    const aj_spec *x = &n->edge[0].node->spec[n->edge[0].out];
+    int64_t in = 1, out = 1;
+    for (int d = 0; d < x->ndim; d++) in *= x->shape[d];
+    for (int d = 0; d < n->spec[0].ndim; d++) out *= n->spec[0].shape[d];
+    aj_tensor *g = aj_div_number(gy[0], out ? (double)(in / out) : 1, false);
+    return g && (gx[0] = spread(n, aj_live(g)));
+}
