@@ -241,4 +241,6 @@ function M.decode(bytes, opts)
   return readers[kind](blob, opts)
 end
 
+M.download = require("aijit.io.file").download
+
 return M
