@@ -239,7 +239,9 @@ local function general(info, name, in_place)
     put("  return " .. table.concat(results, ", ") .. "\nend\nreturn self\n")
   end
   helper.known_, helper.order_ = known, order
-  return compile(table.concat(source), name, lists)
+  local f = compile(table.concat(source), name, lists)
+  helper.known_, helper.order_ = nil, nil
+  return f
 end
 
 -- -- Reading the table -----------------------------------------------------------------------------------------------------
@@ -257,8 +259,8 @@ end
 
 local function read(i)
   local row = C.aj_op_info_at(i)
-  local info = {index = i}
-  for _, field in ipairs {"name", "kind", "domain", "sample", "doc"} do info[field] = ffi.string(row[field]) end
+  local info = {}
+  for _, field in ipairs {"domain", "sample", "doc"} do info[field] = ffi.string(row[field]) end
   info.params = parameters(ffi.string(row.params), ffi.string(row.defaults))
   info.returns = {}
   for name in ffi.string(row.returns):gsub(";.*", ""):gmatch "[%w_]+" do info.returns[#info.returns + 1] = name end
@@ -269,25 +271,48 @@ end
 op.rows = {}
 ---@type table<string, aijit.Op>
 op.named = {}
----@type table<string, function>
-op.functions = {}
+---@type string[]  of all functions: rows, and their forms in place
+op.names = {}
+
+-- name = {row, in place}; what is never called is never compiled, which keeps the start short.
+local source_of = {}
 
 for i = 0, C.aj_op_count() - 1 do
-  local info = read(i)
-  local name, kind = info.name, info.kind
+  local row = C.aj_op_info_at(i)
+  local info = setmetatable({index = i, name = ffi.string(row.name), kind = ffi.string(row.kind)}, {__index = function(t, field)
+    -- The other fields are read when they are first asked for.
+    for k, v in pairs(read(t.index)) do rawset(t, k, v) end
+    return rawget(t, field)
+  end})
   op.rows[#op.rows + 1] = info
-  op.named[name] = info
-  if kind == "BINARY" or kind == "COMPARE" then
-    op.functions[name] = compile(BINARY:gsub("ATTEND", attend_with "a, b"):gsub("NAME", name), name)
-    if kind == "BINARY" then op.functions[name .. "_"] = compile(IN_PLACE_BINARY:gsub("NAME", name), name .. "_") end
-  elseif kind == "UPDATE" then
-    op.functions[name] = general(info, name, true)
-  else
-    op.functions[name] = general(info, name)
-    if kind == "UNARY" or kind == "BINARY_S" then op.functions[name .. "_"] = general(info, name .. "_", true) end
-  end
+  op.named[info.name] = info
+  source_of[info.name] = {info, info.kind == "UPDATE"}
+  if info.kind == "UNARY" or info.kind == "BINARY" or info.kind == "BINARY_S" then source_of[info.name .. "_"] = {info, true} end
 end
-helper.known_, helper.order_ = nil, nil
+for name in pairs(source_of) do op.names[#op.names + 1] = name end
+table.sort(op.names)
+
+local function build(name)
+  local info, in_place = unpack(source_of[name])
+  local kind = info.kind
+  if in_place then
+    if kind == "BINARY" then return compile(IN_PLACE_BINARY:gsub("NAME", info.name), name) end
+    return general(info, name, true)
+  end
+  if kind == "BINARY" or kind == "COMPARE" then
+    return compile(BINARY:gsub("ATTEND", attend_with "a, b"):gsub("NAME", name), name)
+  end
+  return general(info, name)
+end
+
+--- The functions of all rows; each is made when it is first named.
+---@type table<string, function>
+op.functions = setmetatable({}, {__index = function(t, name)
+  if not source_of[name] then return nil end
+  local f = build(name)
+  rawset(t, name, f)
+  return f
+end})
 
 --- How a row is called from Lua: `softmax(x, dim=-1)`.
 ---@param info aijit.Op

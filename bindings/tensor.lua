@@ -22,10 +22,13 @@ local f = op.functions
 ---@operator pow(aijit.Tensor|number): aijit.Tensor
 ---@operator unm: aijit.Tensor
 ---@operator len: integer
-local Tensor = {}
-
--- Every row whose first argument is a tensor is a method.
-for name, fn in pairs(f) do Tensor[name] = fn end
+local Tensor = setmetatable({}, {__index = function(t, name)
+  -- Every row is a method, made when it is first named.
+  if type(name) ~= "string" then return nil end
+  local fn = f[name]
+  if fn then rawset(t, name, fn) end
+  return fn
+end})
 
 -- -- Rows with a richer face in Lua ----------------------------------------------------------------------------------
 
@@ -325,6 +328,18 @@ function settable.grad(x, v)
 end
 function settable.requires_grad(x, v) lib.ok(C.aj_set_requires_grad(x, v and true or false)) end
 
+--- The names of all methods and properties.
+---@return string[]
+function Tensor.names()
+  local set, names = {}, {}
+  for name in pairs(Tensor) do set[name] = true end
+  for name in pairs(property) do set[name] = true end
+  for _, name in ipairs(op.names) do set[name] = true end
+  for name in pairs(set) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
 local mt = {__name = "aijit.Tensor"}
 
 function mt.__index(x, k)
@@ -333,11 +348,7 @@ function mt.__index(x, k)
   if type(k) == "string" then
     local p = property[k]
     if p then return p(x) end
-    local names = {}
-    for name in pairs(Tensor) do if type(name) == "string" then names[#names + 1] = name end end
-    for name in pairs(property) do names[#names + 1] = name end
-    table.sort(names)
-    local near = require("aijit.nearest").find(k, names)
+    local near = require("aijit.nearest").find(k, Tensor.names())
     lib.raise(("a tensor has no method or property %q%s"):format(k, #near > 0 and "; did you mean " .. table.concat(near, " or ") .. "?" or ""))
   end
   return Tensor.index_get(x, k)

@@ -90,11 +90,7 @@ function help.text(what)
     table.sort(names)
     return name .. ": " .. table.concat(names, " ")
   end
-  local all = {}
-  for _, r in ipairs(op.rows) do all[#all + 1] = r.name end
-  for k, m in pairs(Tensor) do if type(m) == "function" then all[#all + 1] = k end end
-  table.sort(all)
-  local near = nearest.find(name, all)
+  local near = nearest.find(name, Tensor.names())
   return ("no help on %q%s"):format(what, #near > 0 and "; did you mean " .. table.concat(near, " or ") .. "?" or "")
 end
 

@@ -21,10 +21,18 @@ local ai = {_VERSION = "0.1.0"}
 ai.Tensor = Tensor
 ai.is_tensor = lib.is_tensor
 
+local EXTRA = {max = true, min = true, clamp = true, clamp_ = true, split = true, chunk = true, unbind = true, t = true}
+
 --- Every op as a function: `ai.f.relu(x)`, `ai.f.conv2d(x, weight, bias, {stride = 2})`.
-ai.f = {}
-for name in pairs(op.functions) do ai.f[name] = Tensor[name] or op.functions[name] end
-for _, name in ipairs {"max", "min", "clamp", "where", "split", "chunk", "unbind", "t"} do ai.f[name] = Tensor[name] end
+ai.f = setmetatable({}, {__index = function(t, name)
+  local fn = (op.functions[name] or EXTRA[name]) and Tensor[name]
+  if not fn then
+    local near = type(name) == "string" and require("aijit.nearest").find(name, op.names) or {}
+    lib.raise(("there is no op %s%s"):format(tostring(name), #near > 0 and "; did you mean " .. table.concat(near, " or ") .. "?" or ""))
+  end
+  rawset(t, name, fn)
+  return fn
+end})
 
 for _, part in ipairs {construct, random} do
   for name, fn in pairs(part) do if type(fn) == "function" then ai[name] = fn end end
@@ -36,12 +44,6 @@ ai.grad, ai.no_grad, ai.enable_grad = autograd.grad, autograd.no_grad, autograd.
 ai.is_grad_enabled, ai.set_grad_enabled, ai.define_op = autograd.is_grad_enabled, autograd.set_grad_enabled, autograd.define_op
 ai.device_scope = device.scope
 ai.set_print_options = print_options.set
--- Functions of several tensors, and the losses, stand in `ai` itself as well.
-for _, name in ipairs {"cat", "stack", "where", "matmul", "einsum", "maximum", "minimum", "equal", "allclose", "cross_entropy", "nll_loss",
-  "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "bce_loss", "bce_with_logits", "kl_div", "one_hot"} do
-  ai[name] = ai.f[name]
-end
-
 --- The threads that one op may use.
 ---@param n integer
 function ai.set_num_threads(n)
@@ -71,6 +73,11 @@ function ai.list(...)
   return all
 end
 
+-- Functions of several tensors, and the losses, stand in `ai` itself as well.
+local functions = {}
+for name in ([[cat stack where matmul einsum maximum minimum equal allclose cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss huber_loss
+  bce_loss bce_with_logits kl_div one_hot]]):gmatch "%S+" do functions[name] = true end
+
 -- name = {module, field}: what is loaded when it is first named. Without a field it is the module itself.
 local parts = {
   nn = {"aijit.nn"}, optim = {"aijit.optim"}, data = {"aijit.data"}, log = {"aijit.log"}, json = {"aijit.json"}, image = {"aijit.image"},
@@ -84,6 +91,11 @@ local parts = {
 return setmetatable(ai, {
   __name = "aijit",
   __index = function(t, name)
+    if functions[name] then
+      local fn = ai.f[name]
+      rawset(t, name, fn)
+      return fn
+    end
     local part = parts[name]
     if not part then
       local names = {}

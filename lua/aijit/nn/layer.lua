@@ -33,11 +33,11 @@ local function parse(text)
   local list, by_name = {}, {}
   for word in text:gmatch("%S+") do
     local name, mark, value = word:match("^([%a_][%w_]*)([?=]?)(.*)$")
-    local default
-    if words[value] ~= nil then default = words[value]
-    elseif value ~= "none" then default = tonumber(value) or value end
-    local argument = {name = name, inferred = mark == "?", required = mark == "", default = mark == "=" and default or nil}
-    if mark == "=" and default == false then argument.default = false end
+    local argument = {name = name, inferred = mark == "?", required = mark == ""}
+    if mark == "=" and value ~= "none" then
+      argument.default = words[value]
+      if argument.default == nil then argument.default = tonumber(value) or value end
+    end
     list[#list + 1] = argument
     by_name[name] = argument
   end
@@ -100,6 +100,7 @@ local function read(self, cls, ...)
       i = i + 1
     end
     if value == nil then value = argument.default end
+    if value == nil and argument.required then refuse(cls, "%s is nil", argument.name) end
     rawset(self, argument.name, value)
   end
   return options
@@ -114,9 +115,9 @@ local function sizes_known(self)
 end
 
 local function finish(self, where)
-  rawset(self, "_unbuilt", nil)
   rawset(self, "_where", where)
   self:build()
+  rawset(self, "_unbuilt", nil)
   rawset(self, "_where", nil)
   local first_values = rawget(self, "_first_values")
   rawset(self, "_first_values", nil)
@@ -192,24 +193,26 @@ function Layer:buffer(name, value, shape, dtype)
   return self:register_buffer(name, ai.full(shape, value, {dtype = dtype or where.dtype, device = where.device}))
 end
 
-local function shown(value)
-  if ai.is_tensor(value) then return true end
+--- An argument as it stands now: of a bias, whether there is one.
+local function value_of(self, argument)
+  local value = self[argument.name]
+  if type(argument.default) == "boolean" and (value == nil or ai.is_tensor(value)) then return value ~= nil end
   return value
 end
 
 --- The arguments as they would be written: positional ones, and a table of those that differ from their defaults.
 local function written(self)
-  local positional, named, options = {}, {}, false
+  local positional, named = {}, {}
   for _, argument in ipairs(getmetatable(self).arguments) do
-    local value = shown(self[argument.name])
+    local value = value_of(self, argument)
+    local text = ai.is_tensor(value) and "tensor" or Module.quoted(value)
     if argument.required or argument.inferred then
-      if value ~= nil then positional[#positional + 1] = Module.quoted(value) end
-    elseif (value or false) ~= (argument.default or false) then
-      options = true
-      named[#named + 1] = argument.name .. " = " .. Module.quoted(value or false)
+      if value ~= nil then positional[#positional + 1] = text end
+    elseif value ~= argument.default then
+      named[#named + 1] = argument.name .. " = " .. text
     end
   end
-  if options then positional[#positional + 1] = "{" .. table.concat(named, ", ") .. "}" end
+  if #named > 0 then positional[#positional + 1] = "{" .. table.concat(named, ", ") .. "}" end
   return table.concat(positional, ", ")
 end
 
@@ -229,14 +232,15 @@ end
 
 --- {type = "Linear", in_features = 784, out_features = 10}: what is known of the sizes, and what differs from defaults.
 function Layer:to_spec()
-  local spec = {type = getmetatable(self).__name}
+  local name = getmetatable(self).__name
+  local spec = {type = name}
   for _, argument in ipairs(getmetatable(self).arguments) do
-    local value = shown(self[argument.name])
-    if argument.required or argument.inferred or (value or false) ~= (argument.default or false) then
-      if value == nil and not argument.inferred then value = false end
-      spec[argument.name] = value
-    end
+    local value = value_of(self, argument)
+    if ai.is_tensor(value) then raise(("to_spec: %s.%s is a tensor, and a spec holds no values"):format(name, argument.name)) end
+    if value ~= argument.default then spec[argument.name] = value end
   end
+  local first = self:slots("parameter")[1]
+  if first and first.value.dtype ~= "f32" then spec.dtype = first.value.dtype end
   return spec
 end
 
