@@ -325,6 +325,22 @@ describe("a spec", function()
     assert.are.equal(5, once.layers[1].out_features)
   end)
 
+  it("and a state may be kept in files", function()
+    local structure, weights = os.tmpname() .. ".json", os.tmpname() .. ".safetensors"
+    local m = nn.Sequential{nn.Linear(3, 4, {bias = false}), nn.LayerNorm(4), nn.TimeDistributed(nn.Linear(4, 2))}
+    ai.save(m:to_spec(), structure)
+    ai.save(m:state_dict(), weights)
+    local again = nn.from_spec(structure):load_state_dict(ai.load(weights))
+    os.remove(structure)
+    os.remove(weights)
+    assert.are.equal(tostring(m), tostring(again))
+    assert.are.same(numbers(m[1].weight), numbers(again[1].weight))
+  end)
+
+  it("keeps a dtype", function()
+    assert.are.equal("f64", nn.from_spec(nn.Linear(2, 2):double():to_spec()).weight.dtype)
+  end)
+
   it("with an unknown type is an error that guesses", function()
     local ok, message = pcall(nn.from_spec, {type = "Lineer", 5})
     assert.is_false(ok)
