@@ -328,6 +328,11 @@ function settable.grad(x, v)
 end
 function settable.requires_grad(x, v) lib.ok(C.aj_set_requires_grad(x, v and true or false)) end
 
+--- The names that are read as fields: shape, dtype, grad, ...
+---@type table<string, true>
+Tensor.properties = {}
+for name in pairs(property) do Tensor.properties[name] = true end
+
 --- The names of all methods and properties.
 ---@return string[]
 function Tensor.names()

@@ -124,8 +124,14 @@ function Session:cancel() self.buffer = nil end
 local function tensor_methods(value)
   local ai = package.loaded["aijit"]
   if type(value) ~= "cdata" or not ai then return nil end
-  local ok, methods = pcall(function() return ai.is_tensor(value) and ai.Tensor end)
-  return ok and type(methods) == "table" and {methods} or nil
+  -- A method is made when it is first named, so the table of those made so far would lack most.
+  local ok, methods = pcall(function()
+    if not ai.is_tensor(value) then return nil end
+    local all, property = {}, ai.Tensor.properties
+    for _, name in ipairs(ai.Tensor.names()) do all[name] = property[name] or type end
+    return all
+  end)
+  return ok and methods and {methods} or nil
 end
 
 --- What Tab does after `line`: the text to insert, and the choices to show when it cannot tell.

@@ -1,0 +1,117 @@
+--- The bench table of the README. Every row: what, measured, target, how much the rounds differed.
+
+local ai = require "aijit"
+local here = debug.getinfo(1, "S").source:match "^@(.*/)"
+package.path = here .. "?.lua;" .. package.path
+local measure = require "measure"
+local text = measure.text
+
+local rows = {}
+local function row(name, value, target, spread)
+  rows[#rows + 1] = {name, value, target, spread and ("%.0f %%"):format(spread * 100) or ""}
+  print(("| %-44s | %-34s | %-22s | %-6s |"):format(unpack(rows[#rows])))
+end
+
+local wanted = {}
+for i = 1, #arg do wanted[arg[i]] = true end
+local function bench(name, f)
+  if next(wanted) == nil or wanted[name] then f() end
+end
+
+print(("aijit %s, LuaJIT %s, CPU level %s, one thread"):format(ai._VERSION, jit.version,
+  require("ffi").string(require("aijit.bindings.lib").C.aj_cpu_level())))
+print(("| %-44s | %-34s | %-22s | %-6s |"):format("what", "measured", "target", "spread"))
+print("|" .. ("-"):rep(46) .. "|" .. ("-"):rep(36) .. "|" .. ("-"):rep(24) .. "|" .. ("-"):rep(8) .. "|")
+
+ai.set_num_threads(1)
+
+-- -- Small work -----------------------------------------------------------------------------------------------------------
+
+local a, b = ai.ones(10), ai.ones(10)
+local function adds(n)
+  local x = a
+  for _ = 1, n do x = x + b end
+  return x
+end
+local function add_steps(n) for _ = 1, n do ai.scope(adds, 64) end end
+
+local w = ai.tensor({0.5, 1, 2}, {requires_grad = true})
+local c = ai.ones(3)
+local function chain()
+  local x = w
+  for _ = 1, 64 do x = x * c end
+  x:sum():backward()
+end
+local function chain_steps(n) for _ = 1, n do ai.scope(chain) end end
+
+bench("op", function()
+  for _, mode in ipairs {"compiled", "interpreted"} do
+    if mode == "compiled" then jit.on() else jit.off() end
+    jit.flush()
+    local t = measure.compare {add_steps, chain_steps}
+    row("a + b of 10 floats, in a scope, " .. mode, text(t[1].median / 64), mode == "compiled" and "100 ns" or "350 ns", t[1].spread)
+    row("forward + backward an op, chain of 64, " .. mode, text(t[2].median / 65), mode == "compiled" and "150 ns" or "", t[2].spread)
+  end
+  jit.on()
+end)
+
+-- -- Matrices -----------------------------------------------------------------------------------------------------------------
+
+bench("gemm", function()
+  local ok, direct = pcall(require, "direct_gemm")
+  if not ok then print("gemm: the libraries cannot be called directly here: " .. tostring(direct)) return end
+  for _, n in ipairs {64, 128, 256, 512, 1024} do
+    ai.scope(function()
+      local x, y = ai.randn(n, n), ai.randn(n, n)
+      local out = ai.empty(n, n)
+      local ours = x:matmul(y)
+      direct.onednn(out, x, y, n)
+      assert((out - ours):abs():max():item() < 1e-3 * n ^ 0.5, "oneDNN's product differs")
+      direct.openblas(out, x, y, n)
+      assert((out - ours):abs():max():item() < 1e-3 * n ^ 0.5, "OpenBLAS's product differs")
+      local t = measure.compare({
+        function(k) for _ = 1, k do ai.scope(x.matmul, x, y) end end,
+        function(k) for _ = 1, k do direct.onednn(out, x, y, n) end end,
+        function(k) for _ = 1, k do direct.openblas(out, x, y, n) end end,
+      }, {rounds = 15, target = 0.01})
+      local best = math.min(t[2].median, t[3].median)
+      row(("matmul f32 %d"):format(n), ("%.0f GFLOP/s, %.0f %% of the better"):format(2 * n ^ 3 / t[1].median / 1e9, 100 * best / t[1].median),
+        "92 %", t[1].spread)
+    end)
+  end
+end)
+
+-- -- A process ------------------------------------------------------------------------------------------------------------------
+
+bench("start", function()
+  local paths = require "aijit.tree"
+  local function start(code)
+    return function(n)
+      for _ = 1, n do os.execute(("%s -e '%s' >/dev/null"):format(paths.exe, code)) end
+    end
+  end
+  local t = measure.compare({start 'print(require("aijit").tensor{1, 2})', start ""}, {rounds = 9, target = 0.05})
+  row("start to first tensor printed", text(t[1].median), "30 ms", t[1].spread)
+  row("  of which the bare interpreter", text(t[2].median), "", t[2].spread)
+end)
+
+bench("memory", function()
+  local x, target = ai.randn(32, 20), ai.randn(32, 1)
+  local nn = ai.nn
+  local model = nn.Sequential {nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 1)}
+  local optimizer = ai.optim.AdamW(model:parameters(), {lr = 1e-3})
+  local function steps(n)
+    for _ = 1, n do
+      ai.scope(function()
+        optimizer:zero_grad()
+        ai.mse_loss(model(x), target):backward()
+        optimizer:step()
+      end)
+    end
+    collectgarbage() collectgarbage()
+    return ai.memory().cpu.live, collectgarbage "count"
+  end
+  local live0, heap0 = steps(200)
+  local live1, heap1 = steps(10000)
+  row("growth over 10,000 training steps", ("%d bytes of tensors, %.0f KiB of Lua"):format(live1 - live0, math.max(0, heap1 - heap0)), "none")
+end)
