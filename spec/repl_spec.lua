@@ -151,6 +151,13 @@ describe("a session", function()
     assert.is_nil(rawget(_G, "ai"))
   end)
 
+  it("shows no frames of an op that was used wrongly", function()
+    local feed = session()
+    local text = feed("ai.ones(2) + ai.ones(3)")
+    assert.matches("^repl:1: add", text)
+    assert.is_nil(text:find("\n\t", 1, true))
+  end)
+
   it("completes a tensor's methods", function()
     local feed, s = session()
     feed("x = ai.ones(3)")

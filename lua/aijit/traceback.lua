@@ -5,6 +5,7 @@ local M = {}
 local LIMIT = 30
 
 local function is_own(source)
+  if source:sub(1, 7) == "=aijit." then return true end          -- code that aijit made
   local paths = package.loaded["aijit.paths"]
   if not paths or source:sub(1, 1) ~= "@" then return false end
   local path = source:sub(2)
