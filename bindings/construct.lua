@@ -192,7 +192,11 @@ function construct.tensor(v, o)
   return finish(t, o)
 end
 
---- A tensor over memory that is not aijit's: nothing is copied, and `owner` is kept alive as long as the tensor is.
+-- What handles over foreign memory keep alive.
+local owners = setmetatable({}, {__mode = "k"})
+
+--- A tensor over memory that is not aijit's: nothing is copied. `owner` is kept alive as long as the returned handle is;
+-- a view that outlives the handle needs the owner kept elsewhere.
 ---@param p ffi.cdata*  pointer to the first element
 ---@param sizes integer[]
 ---@param o aijit.TensorOptions|{owner: any}?  dtype
@@ -202,11 +206,9 @@ function construct.from_pointer(p, sizes, o)
   if type(p) ~= "cdata" then op.helper.bad("from_pointer", 1, "p", "an FFI pointer", p) end
   op.helper.ints("from_pointer", 2, "sizes", shape, sizes)
   local t = lib.check(C.aj_from_memory(lib.dtype(o.dtype or "f32"), shape, ffi.cast("void *", p), nil, nil))
-  if o.owner ~= nil then construct.owners[Tensor.id(t)] = o.owner end
+  if o.owner ~= nil then owners[t] = o.owner end
   return t
 end
---- What tensors made over foreign memory keep alive, by id.
-construct.owners = {}
 
 --- A tensor of the bytes of a string, little-endian.
 ---@param s string

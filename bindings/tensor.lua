@@ -77,6 +77,21 @@ function Tensor.sub_(a, b, o)
   return f.add_scaled_(a, b, -alpha)
 end
 
+local pow, square, sqrt, reciprocal = f.pow, f.square, f.sqrt, f.reciprocal
+
+--- a to the power b; the exponents 2, 1/2 and -1 take the shorter way, forward and backward.
+---@param a aijit.Tensor|number
+---@param b aijit.Tensor|number
+---@return aijit.Tensor
+function Tensor.pow(a, b)
+  if type(a) == "cdata" then
+    if b == 2 then return square(a) end
+    if b == 0.5 then return sqrt(a) end
+    if b == -1 then return reciprocal(a) end
+  end
+  return pow(a, b)
+end
+
 -- `x:max()` is one number, `x:max(dim)` values and indices, `x:max(y)` the larger of two.
 local function extreme(name, all, along, pair)
   return function(x, dim, keepdim)
@@ -297,9 +312,12 @@ function Tensor.reshape_as(x, y) return f.reshape(x, Tensor.size(y)) end
 
 --- Gives the memory back now. Every handle to this tensor is stale afterwards; views of it are not.
 function Tensor.free(x)
-  if S.scopes == 0 then
-    C.aj_release(ffi.gc(x, nil))
+  if S.scopes > 0 then
+    -- What an outer scope or the collector owns stays theirs.
+    if C.aj_scope_keep(-1, x) then C.aj_release(x) end
+    return lib.ok()
   end
+  C.aj_release(ffi.gc(x, nil))
 end
 
 -- -- Properties and operators ---------------------------------------------------------------------------------------------------
@@ -382,7 +400,7 @@ mt.__sub = function(a, b) return sub(a, b) end
 mt.__mul = f.mul
 mt.__div = f.div
 mt.__mod = f.remainder
-mt.__pow = f.pow
+mt.__pow = Tensor.pow
 mt.__unm = function(a) return f.neg(a) end
 mt.__tostring = function(x) return Tensor.to_string(x) end
 mt.__concat = function(a, b) return tostring(a) .. tostring(b) end
