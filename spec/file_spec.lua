@@ -110,6 +110,27 @@ describe("files", function()
         renewed = renewed or bytes == new
       end
       assert.is_true(renewed)
+      -- What the killed ones left is gone when the file is written again.
+      file.write(at "x", "done")
+      assert.are.same({"ready", "s.lua", "x"}, files.list(folder))
+    end)
+
+    it("two writers at a time do not meet, and no other file is taken for a stale one", function()
+      local script = files.put(at "s.lua", ([[
+        package.path = %q
+        require "aijit.tree"
+        local file = require "aijit.io.file"
+        for i = 1, 300 do file.write(%q, arg[1]:rep(100000)) end
+      ]]):format(package.path, at "x"))
+      os.execute(("ln -s real %s; echo kept > %s"):format(at ".link.aijit-tmp", at "real"))
+      local output, ok = files.run(("sh -c 'luajit %s a & luajit %s b & luajit %s c; wait'"):format(script, script, script))
+      assert.are.same({"", true}, {output, ok})
+      local bytes = files.get(at "x")
+      assert.are.equal(bytes:sub(1, 1):rep(100000), bytes)
+      file.write(at "link", "x")
+      assert.are.equal("kept\n", files.get(at "real"))
+      os.remove(at ".link.aijit-tmp")
+      assert.are.same({"link", "real", "s.lua", "x"}, files.list(folder))
     end)
 
     it("a request to stop leaves the old file", function()
@@ -156,7 +177,9 @@ describe("files", function()
       fails(function() file.write(at(("n"):rep(300)), "x") end, "File name too long")
       fails(function() file.write(nil, "x") end, "the path must be a string, got nil")
       fails(function() file.write(at "x", 7) end, "the bytes must be a string, got number")
-      assert.are.same({}, files.list(folder))
+      local longest = ("n"):rep(255)
+      file.write(at(longest), "x")
+      assert.are.same({longest}, files.list(folder))
     end)
 
     it("renames files and folders that were written in other ways", function()

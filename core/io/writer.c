@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -130,22 +131,51 @@ static char *target_of(const char *path, mode_t *mode) {
     return target;
 }
 
+static bool is_at(const char *path, int fd) {
+    struct stat a, b;
+    return lstat(path, &a) == 0 && fstat(fd, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* Removes the temporary file of a writer that was killed: ours, and locked by nobody. */
+static bool remove_stale(const char *path) {
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) return false;
+    struct stat st;
+    bool stale = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() && flock(fd, LOCK_EX | LOCK_NB) == 0 && is_at(path, fd);
+    if (stale) unlink(path);
+    close(fd);
+    return stale;
+}
+
+/* A new file beside path, locked while it is written. Its name is made of path's, so that what a killed writer left is
+ * found and removed by the next; a second writer at the same time, or too long a name, makes another of numbers. */
 static bool open_temporary(aj_writer *w, mode_t mode) {
     static int32_t count;
-    const char *slash = strrchr(w->path, '/');
-    int folder = slash ? (int)(slash - w->path) + 1 : 0;
-    size_t room = (size_t)folder + 64;
+    const char *slash = strrchr(w->path, '/'), *base = slash ? slash + 1 : w->path;
+    int folder = (int)(base - w->path);
+    size_t room = strlen(w->path) + 64;
     w->temporary = malloc(room);
     if (!w->temporary) return aj_error("file: %s: out of memory", w->path);
+    bool numbered = false;
     for (int tries = 0; tries < 1000; tries++) {
-        int32_t n = __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED);
-        snprintf(w->temporary, room, "%.*s.aijit-%ld-%d.tmp", folder, w->path, (long)getpid(), n);
+        if (numbered) {
+            int32_t n = __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED);
+            snprintf(w->temporary, room, "%.*s.%ld-%d.aijit-tmp", folder, w->path, (long)getpid(), n);
+        } else snprintf(w->temporary, room, "%.*s.%s.aijit-tmp", folder, w->path, base);
         w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (w->fd >= 0) {
-            if (mode && fchmod(w->fd, mode) != 0 && errno != EPERM) return fail(w, "cannot be given the old file's mode");
-            return true;
-        }
-        if (errno != EEXIST && errno != EINTR) break;
+            /* Another writer may have taken it for stale before it was locked. File systems without locks refuse in other ways. */
+            bool taken = flock(w->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+            if (!taken && is_at(w->temporary, w->fd)) {
+                if (mode && fchmod(w->fd, mode) != 0 && errno != EPERM) return fail(w, "cannot be given the old file's mode");
+                return true;
+            }
+            close(w->fd);
+            w->fd = -1;
+            numbered = true;
+        } else if (errno == EEXIST) numbered = numbered || !remove_stale(w->temporary);
+        else if (errno == ENAMETOOLONG && !numbered) numbered = true;
+        else if (errno != EINTR) break;
     }
     free(w->temporary);
     w->temporary = NULL;
@@ -216,12 +246,14 @@ bool aj_writer_commit(aj_writer *w) {
     if (w->fd < 0) return aj_error("file: %s: is closed", aj_writer_name(w));
     if (!flush(w)) return false;
     if (!sync_fd(w->fd)) return fail(w, "cannot be synced");
-    /* A network file system may tell only now that there was no room. */
+    /* A network file system may tell only when a file is closed that there was no room; the lock must last beyond that. */
     int fd = w->fd;
-    w->fd = -1;
+    w->fd = dup(fd);
     if (close(fd) != 0 && errno != EINTR) return fail(w, "cannot be closed");
     if (aj_may_fail() || rename(w->temporary, w->path) != 0) return fail(w, "cannot be replaced");
     w->committed = true;
+    if (w->fd >= 0) close(w->fd);
+    w->fd = -1;
     if (!aj_sync_parent(w->path)) return fail(w, "is in place, but its folder cannot be synced");
     return true;
 }
@@ -239,8 +271,9 @@ aj_blob *aj_writer_blob(aj_writer *w) {
 
 void aj_writer_drop(aj_writer *w) {
     if (!w) return;
-    if (w->fd >= 0) close(w->fd);
+    /* Unlinked first: once the lock is gone the name may be another writer's. */
     if (w->temporary && !w->committed) unlink(w->temporary);
+    if (w->fd >= 0) close(w->fd);
     free(w->temporary);
     free(w->path);
     free(w->data);
