@@ -150,12 +150,13 @@ enum { AJ_NONE, AJ_MEAN, AJ_SUM, AJ_BATCHMEAN, AJ_NO_DIM = INT32_MIN };
 int8_t aj_reduction_of(const char *name);                /* -1: unknown */
 bool aj_reduction(const aj_call *c, bool batchmean);     /* attrs->reduction is one */
 bool aj_same_dtype(const aj_call *c);                    /* all inputs that are there */
+int8_t aj_pad_mode(const char *mode);                    /* -1: there is no such mode */
 bool aj_index_dtype(const aj_call *c, int k);            /* input k holds integers (not bool) */
 
 /* -- Nodes ------------------------------------------------------------------------------------------------ */
 
 typedef struct { aj_node *node; int32_t out; } aj_edge;  /* node NULL: no gradient is wanted here */
-typedef struct { aj_tensor *t; int32_t version; } aj_saved;
+typedef struct { aj_tensor *t; int32_t version; int64_t numel; } aj_saved;      /* numel: of an input also when it was not saved */
 
 struct aj_node {
     int16_t op;

@@ -229,11 +229,12 @@ static aj_node *record(const aj_call *c, int n_results) {
         if (!t) continue;
         int j = k < AJ_MAX_ARGS ? k : AJ_MAX_ARGS - 1;
         if (!o->never[j] && aj_is_float(t->dtype) && t->requires_grad) n->edge[k] = edge_to(t);
-        if (saves_in >> (k < 15 ? k : 15) & 1) n->in[k] = (aj_saved){aj_hold(t), t->storage->version};
+        if (saves_in >> (k < 15 ? k : 15) & 1) n->in[k] = (aj_saved){aj_hold(t), t->storage->version, 0};
+        n->in[k].numel = t->numel;
     }
     for (int i = 0; i < n_results; i++) {
         spec_of(&n->spec[i], c->out[i]);
-        if (saves_out >> i & 1) n->out[i] = (aj_saved){aj_alias(c->out[i]), c->out[i]->storage->version};
+        if (saves_out >> i & 1) n->out[i] = (aj_saved){aj_alias(c->out[i]), c->out[i]->storage->version, c->out[i]->numel};
     }
     return n;
 }

@@ -1,0 +1,354 @@
+/* index.c - elements and slices by tensors of positions: gather, scatter and their kin.
+ *
+ * Values of an index tensor count from base. Those of index_* may also be negative, and then count from the end.
+ * The functions that return a new tensor copy and write in place, so that one kernel serves both.
+ */
+#include "rule.h"
+
+static bool there(const aj_call *c, int n) {
+    for (int k = 0; k < n; k++)
+        if (!c->in[k]) return aj_error("%s: input %d is nil, where a tensor is wanted", aj_ops[c->op].info->name, k + 1);
+    return true;
+}
+static aj_ints shape_of(const aj_node *n, int k) {
+    const aj_spec *s = &n->edge[k].node->spec[n->edge[k].out];
+    aj_ints v = {s->ndim, {0}};
+    for (int d = 0; d < s->ndim; d++) v.v[d] = s->shape[d];
+    return v;
+}
+static aj_ints sizes(const aj_tensor *t) {
+    aj_ints v = {t->ndim, {0}};
+    for (int d = 0; d < t->ndim; d++) v.v[d] = t->shape[d];
+    return v;
+}
+static aj_tensor *zeros(const aj_ints *shape, const aj_tensor *like) { return aj_full((aj_dtype)like->dtype, shape, like->device, 0); }
+/* One zero seen in every place of a shape. */
+static aj_tensor *zero_over(const aj_ints *shape, const aj_tensor *like) {
+    aj_ints none = {0};
+    aj_tensor *zero = zeros(&none, like);
+    return zero ? aj_expand(zero, shape) : NULL;
+}
+
+/* Input k as int64, of integers; a tensor of its own when it shares memory with the one that is written. */
+static bool ready_index(aj_call *c, int k) {
+    if (!aj_index_dtype(c, k) || !aj_cast_inputs(c, k, 1, AJ_I64)) return false;
+    if (c->in[k]->storage != c->in[0]->storage) return true;
+    return (c->in[k] = aj_live(aj_clone(c->in[k]))) != NULL;
+}
+static bool ready_source(aj_call *c, int k) {
+    if (!aj_cast_inputs(c, k, 1, c->in[0]->dtype)) return false;
+    if (c->in[k]->storage != c->in[0]->storage) return true;
+    return (c->in[k] = aj_live(aj_clone(c->in[k]))) != NULL;
+}
+
+/* -- gather, scatter: an index for each element ---------------------------------------------------------------- */
+
+/* The index is inside input k along every dimension, but for dim unless also_dim. */
+static bool fits(aj_call *c, int k, bool also_dim) {
+    const aj_tensor *t = c->in[k], *index = c->in[1];
+    int n = t->ndim ? t->ndim : 1, m = index->ndim ? index->ndim : 1;
+    if (n != m) return aj_refuse(c, "the index has %d dimensions and must have %d, as input %d has", index->ndim, t->ndim, k + 1);
+    for (int d = 0; d < index->ndim && d < t->ndim; d++)
+        if ((d != c->attrs->dim || also_dim) && index->shape[d] > t->shape[d])
+            return aj_refuse(c, "the index has size %lld along dimension %d, more than the %lld of input %d", (long long)index->shape[d], d + 1, (long long)t->shape[d], k + 1);
+    return true;
+}
+
+bool gather_shape(aj_call *c) {
+    if (!there(c, 2)) return false;
+    int dim = aj_dim_of(c, c->attrs->dim, c->in[0]->ndim);
+    if (dim < 0 || !aj_index_dtype(c, 1)) return false;
+    c->attrs->dim = dim;
+    if (c->in[1]->numel && !fits(c, 0, false)) return false;
+    aj_spec_like(&c->spec[0], c->in[1]);
+    c->spec[0].dtype = c->in[0]->dtype;
+    return aj_cast_inputs(c, 1, 1, AJ_I64);
+}
+bool gather_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
+    aj_ints shape = shape_of(n, 0);
+    aj_tensor *z = zeros(&shape, gy[0]);
+    return z && (gx[0] = aj_scatter_add_(z, n->attrs->dim, aj_saved_in(n, 1), gy[0], n->attrs->base));
+}
+
+static bool scatter_check(aj_call *c) {
+    if (!there(c, 3)) return false;
+    int dim = aj_dim_of(c, c->attrs->dim, c->in[0]->ndim);
+    if (dim < 0) return false;
+    c->attrs->dim = dim;
+    if (!ready_index(c, 1)) return false;
+    if (c->in[1]->numel && (!fits(c, 0, false) || !fits(c, 2, true))) return false;
+    return ready_source(c, 2);
+}
+bool scatter__check(aj_call *c) { return scatter_check(c); }
+bool scatter_add__check(aj_call *c) { return scatter_check(c); }
+
+/* The gradient of the source: what lies at the index, in the corner of the source that the index covers. */
+static aj_tensor *source_grad(aj_node *n, aj_tensor *gy) {
+    aj_tensor *index = aj_saved_in(n, 1), *g = aj_live(aj_gather(gy, n->attrs->dim, index, n->attrs->base));
+    aj_ints shape = shape_of(n, 2), before = {shape.n, {0}}, after = {shape.n, {0}};
+    bool whole = true;
+    for (int d = 0; g && d < shape.n && d < g->ndim; d++) whole &= (after.v[d] = shape.v[d] - g->shape[d]) == 0;
+    return g && !whole ? aj_constant_pad(g, &before, &after, 0) : g;
+}
+bool scatter__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
+    aj_tensor *index = aj_saved_in(n, 1);
+    if (aj_wants(n, 0)) {
+        aj_ints shape = sizes(index);
+        aj_tensor *zero = zero_over(&shape, gy[0]);
+        if (!zero || !(gx[0] = aj_scatter(gy[0], n->attrs->dim, index, zero, n->attrs->base))) return false;
+    }
+    return !aj_wants(n, 2) || (gx[2] = source_grad(n, gy[0]));
+}
+bool scatter_add__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
+    gx[0] = gy[0];
+    return !aj_wants(n, 2) || (gx[2] = source_grad(n, gy[0]));
+}
+aj_tensor *scatter_compose(aj_call *c) {
+    if (!there(c, 3)) return NULL;
+    aj_tensor *y = aj_clone(c->in[0]);
+    return y ? aj_scatter_(y, c->attrs->dim, c->in[1], c->in[2], c->attrs->base) : NULL;
+}
+aj_tensor *scatter_add_compose(aj_call *c) {
+    if (!there(c, 3)) return NULL;
+    aj_tensor *y = aj_clone(c->in[0]);
+    return y ? aj_scatter_add_(y, c->attrs->dim, c->in[1], c->in[2], c->attrs->base) : NULL;
+}
+
+/* -- index_select and embedding: an index for each slice ----------------------------------------------------------- */
+
+/* A flat index; a slice takes all of the other dimensions. */
+static bool flat_index(aj_call *c) {
+    aj_ints flat = {1, {-1}};
+    if (c->in[1]->ndim == 1) return true;
+    flat.v[0] = c->in[1]->numel;
+    return (c->in[1] = aj_live(aj_reshape(c->in[1], &flat))) != NULL;
+}
+
+/* An index whose elements lie one stride apart. */
+static bool in_order(aj_call *c) { return c->in[1]->ndim == 1 || (c->in[1] = aj_live(aj_contiguous(c->in[1]))) != NULL; }
+
+bool index_select_shape(aj_call *c) {
+    if (!there(c, 2)) return false;
+    const aj_tensor *x = c->in[0], *index = c->in[1];
+    int dim = aj_dim_of(c, c->attrs->dim, x->ndim), m = index->ndim ? index->ndim : 1;
+    if (dim < 0 || !aj_index_dtype(c, 1)) return false;
+    if (x->ndim - 1 + m > AJ_MAX_DIM) return aj_refuse(c, "the result would have %d dimensions, more than the %d there can be", x->ndim - 1 + m, AJ_MAX_DIM);
+    c->attrs->dim = dim;
+    aj_spec *y = &c->spec[0];
+    y->dtype = x->dtype;
+    y->ndim = 0;
+    for (int d = 0; d < x->ndim; d++) {
+        if (d != dim) { y->shape[y->ndim++] = x->shape[d]; continue; }
+        if (!index->ndim) y->shape[y->ndim++] = 1;
+        for (int e = 0; e < index->ndim; e++) y->shape[y->ndim++] = index->shape[e];
+    }
+    if (!x->ndim && index->numel != 1) return aj_refuse(c, "a tensor of no dimensions has one slice");
+    return aj_cast_inputs(c, 1, 1, AJ_I64) && in_order(c);
+}
+/* g with the dimensions that a many-dimensional index made as one again. */
+static aj_tensor *one_slice_dim(aj_node *n, aj_tensor *g) {
+    aj_ints shape = shape_of(n, 0);
+    if (shape.n) shape.v[n->attrs->dim] = aj_saved_in(n, 1)->numel;
+    return aj_reshape(g, &shape);
+}
+static aj_tensor *select_grad(aj_node *n, aj_tensor *g) {
+    aj_ints shape = shape_of(n, 0);
+    aj_tensor *z = zeros(&shape, g);
+    g = z ? one_slice_dim(n, g) : NULL;
+    return g ? aj_index_add_(z, n->attrs->dim, aj_saved_in(n, 1), g, 1, n->attrs->base) : NULL;
+}
+bool index_select_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return (gx[0] = select_grad(n, gy[0])) != NULL; }
+
+static bool has_padding(const aj_attrs *a) { return a->i != INT32_MIN; }
+bool embedding_shape(aj_call *c) {
+    if (!there(c, 2)) return false;
+    const aj_tensor *w = c->in[0], *index = c->in[1];
+    if (!aj_index_dtype(c, 1)) return false;
+    if (w->ndim < 1) return aj_refuse(c, "the weight has no dimensions, and must have one row for each index");
+    if (w->ndim - 1 + index->ndim > AJ_MAX_DIM) return aj_refuse(c, "the result would have %d dimensions, more than the %d there can be", w->ndim - 1 + index->ndim, AJ_MAX_DIM);
+    if (has_padding(c->attrs)) {
+        int64_t i = c->attrs->i < 0 ? c->attrs->i + w->shape[0] : c->attrs->i;
+        if (i < 0 || i >= w->shape[0])
+            return aj_refuse(c, "padding_idx %lld is not among the %lld rows of the weight", (long long)(c->attrs->i < 0 ? c->attrs->i : i + c->attrs->base), (long long)w->shape[0]);
+        c->attrs->i = i;
+    }
+    c->attrs->dim = 0;
+    aj_spec *y = &c->spec[0];
+    y->dtype = w->dtype;
+    y->ndim = 0;
+    for (int d = 0; d < index->ndim; d++) y->shape[y->ndim++] = index->shape[d];
+    for (int d = 1; d < w->ndim; d++) y->shape[y->ndim++] = w->shape[d];
+    return aj_cast_inputs(c, 1, 1, AJ_I64) && in_order(c);
+}
+/* The row at padding_idx is written over with zeros, after all rows have been summed. */
+bool embedding_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
+    aj_tensor *g = select_grad(n, gy[0]);
+    if (g && has_padding(n->attrs)) {
+        aj_tensor *row = aj_live(aj_select(g, 0, n->attrs->i));
+        if (!row || !aj_fill_(row, 0)) return false;
+    }
+    return (gx[0] = g) != NULL;
+}
+
+/* -- index_copy, index_add, index_fill, index_put --------------------------------------------------------------------- */
+
+static bool slices_check(aj_call *c) {
+    if (!there(c, 3)) return false;
+    const aj_tensor *x = c->in[0];
+    int dim = aj_dim_of(c, c->attrs->dim, x->ndim);
+    if (dim < 0) return false;
+    c->attrs->dim = dim;
+    if (!ready_index(c, 1) || !flat_index(c)) return false;
+    const aj_tensor *s = c->in[2];
+    bool same = s->ndim == x->ndim || (x->ndim <= 1 && s->ndim <= 1);
+    for (int d = 0; same && d < x->ndim && d < s->ndim; d++) same = s->shape[d] == (d == dim ? c->in[1]->numel : x->shape[d]);
+    if (!same || (!s->ndim && c->in[1]->numel != 1))
+        return aj_refuse(c, "the source has one slice for each of the %lld indices along dimension %d, and the sizes of the first tensor elsewhere", (long long)c->in[1]->numel, dim + 1);
+    return ready_source(c, 2);
+}
+bool index_copy__check(aj_call *c) { return slices_check(c); }
+bool index_add__check(aj_call *c) { return slices_check(c); }
+bool index_fill__check(aj_call *c) {
+    if (!there(c, 2)) return false;
+    int dim = aj_dim_of(c, c->attrs->dim, c->in[0]->ndim);
+    if (dim < 0) return false;
+    c->attrs->dim = dim;
+    return ready_index(c, 1) && flat_index(c);
+}
+/* Along the first dimension; the values broadcast to the index's shape and then x's other dimensions. */
+bool index_put__check(aj_call *c) {
+    if (!there(c, 3)) return false;
+    const aj_tensor *x = c->in[0], *index = c->in[1];
+    if (!x->ndim) return aj_refuse(c, "a tensor of no dimensions has no slices to write");
+    if (x->ndim - 1 + index->ndim > AJ_MAX_DIM) return aj_refuse(c, "an index of %d dimensions is too large here", index->ndim);
+    c->attrs->dim = 0;
+    aj_ints wide = sizes(index), rows = sizes(x);
+    for (int d = 1; d < x->ndim; d++) wide.v[wide.n++] = x->shape[d];
+    rows.v[0] = index->numel;
+    if (!ready_index(c, 1) || !flat_index(c)) return false;
+    const aj_tensor *v = c->in[2];
+    bool fit = v->ndim <= wide.n;
+    for (int d = 0; fit && d < v->ndim; d++) { int64_t s = v->shape[d]; fit = s == 1 || s == wide.v[wide.n - v->ndim + d]; }
+    if (!fit) return aj_refuse(c, "the values do not broadcast to one slice for each index");
+    return ready_source(c, 2) && (c->in[2] = aj_live(aj_expand(c->in[2], &wide))) && (c->in[2] = aj_live(aj_reshape(c->in[2], &rows)));
+}
+
+static aj_tensor *without_slices(aj_node *n, aj_tensor *g) { return aj_index_fill(g, n->attrs->dim, aj_saved_in(n, 1), 0, n->attrs->base); }
+bool index_fill__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return (gx[0] = without_slices(n, gy[0])) != NULL; }
+static aj_tensor *slices_of(aj_node *n, aj_tensor *g) {
+    g = aj_index_select(g, n->attrs->dim, aj_saved_in(n, 1), n->attrs->base);
+    aj_ints shape = shape_of(n, 2);
+    return g ? aj_reshape(g, &shape) : NULL;
+}
+bool index_copy__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
+    if (aj_wants(n, 0) && !(gx[0] = without_slices(n, gy[0]))) return false;
+    return !aj_wants(n, 2) || (gx[2] = slices_of(n, gy[0]));
+}
+bool index_add__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
+    gx[0] = gy[0];
+    if (!aj_wants(n, 2)) return true;
+    gx[2] = slices_of(n, gy[0]);
+    if (gx[2] && n->attrs->s != 1) gx[2] = aj_mul_number(gx[2], n->attrs->s, false);
+    return gx[2] != NULL;
+}
+bool index_put__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
+    if (!n->attrs->flag) return index_copy__vjp(n, gy, gx);
+    gx[0] = gy[0];
+    return !aj_wants(n, 2) || (gx[2] = slices_of(n, gy[0]));
+}
+
+aj_tensor *index_copy_compose(aj_call *c) {
+    if (!there(c, 3)) return NULL;
+    aj_tensor *y = aj_clone(c->in[0]);
+    return y ? aj_index_copy_(y, c->attrs->dim, c->in[1], c->in[2], c->attrs->base) : NULL;
+}
+aj_tensor *index_add_compose(aj_call *c) {
+    if (!there(c, 3)) return NULL;
+    aj_tensor *y = aj_clone(c->in[0]);
+    return y ? aj_index_add_(y, c->attrs->dim, c->in[1], c->in[2], c->attrs->s, c->attrs->base) : NULL;
+}
+aj_tensor *index_fill_compose(aj_call *c) {
+    if (!there(c, 2)) return NULL;
+    aj_tensor *y = aj_clone(c->in[0]);
+    return y ? aj_index_fill_(y, c->attrs->dim, c->in[1], c->attrs->s, c->attrs->base) : NULL;
+}
+aj_tensor *index_put_compose(aj_call *c) {
+    if (!there(c, 3)) return NULL;
+    aj_tensor *y = aj_clone(c->in[0]);
+    return y ? aj_index_put_(y, c->in[1], c->in[2], c->attrs->flag, c->attrs->base) : NULL;
+}
+
+/* -- take, put: positions in the elements as one row ------------------------------------------------------------------- */
+
+aj_tensor *take_compose(aj_call *c) {
+    if (!there(c, 2)) return NULL;
+    aj_ints flat = {1, {c->in[0]->numel}}, shape = sizes(c->in[1]);
+    aj_tensor *x = aj_reshape(c->in[0], &flat);
+    x = x ? aj_index_select(x, 0, c->in[1], c->attrs->base) : NULL;
+    return x ? aj_reshape(x, &shape) : NULL;
+}
+aj_tensor *put__compose(aj_call *c) {
+    if (!there(c, 3)) return NULL;
+    aj_tensor *x = c->in[0], *y = x->contiguous ? x : aj_live(aj_clone(x));
+    if (!y) return NULL;
+    if (c->in[1]->numel != c->in[2]->numel) {
+        aj_refuse(c, "there is one value for each index, and here are %lld values for %lld indices", (long long)c->in[2]->numel, (long long)c->in[1]->numel);
+        return NULL;
+    }
+    aj_ints flat = {1, {x->numel}}, many = {1, {c->in[1]->numel}};
+    aj_tensor *row = aj_view(y, &flat), *v = row ? aj_reshape(c->in[2], &many) : NULL, *i = v ? aj_reshape(c->in[1], &many) : NULL;
+    if (!i || !aj_index_put_(row, i, v, c->attrs->flag, c->attrs->base)) return NULL;
+    return y == x ? x : aj_copy_(x, y);
+}
+
+/* -- Several index tensors at once --------------------------------------------------------------------------------------- */
+
+bool ravel_index_shape(aj_call *c) {
+    if (c->n_in < 1 || c->n_in != c->attrs->list.n) return aj_error("ravel_index: one size for each index tensor");
+    if (!there(c, c->n_in)) return false;
+    for (int k = 0; k < c->n_in; k++) if (!aj_index_dtype(c, k)) return false;
+    c->spec[0].dtype = AJ_I64;
+    return aj_cast_inputs(c, 0, c->n_in, AJ_I64) && aj_broadcast(c, &c->spec[0]);
+}
+bool ravel_index_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { (void)n; (void)gy; (void)gx; return true; }
+
+aj_tensor *index_by_compose(aj_call *c) {
+    int m = c->n_in - 1;
+    if (m < 1) { aj_error("index_by: a list of a tensor and at least one index tensor"); return NULL; }
+    if (!there(c, c->n_in)) return NULL;
+    aj_tensor *x = c->in[0];
+    int dim = aj_dim_of(c, c->attrs->dim, x->ndim);
+    if (dim < 0) return NULL;
+    if (dim + m > x->ndim) { aj_refuse(c, "%d index tensors from dimension %d on, of a tensor of %d dimensions", m, dim + 1, x->ndim); return NULL; }
+    aj_ints run = {m, {0}}, flat = {0};
+    int64_t all = 1;
+    for (int d = 0; d < m; d++) all *= run.v[d] = x->shape[dim + d];
+    for (int d = 0; d < x->ndim; d++) if (d <= dim || d >= dim + m) flat.v[flat.n++] = d == dim ? all : x->shape[d];
+    aj_list list = {m, c->in + 1};
+    aj_tensor *i = aj_live(aj_ravel_index(&list, &run, c->attrs->base));
+    x = i ? aj_live(aj_reshape(x, &flat)) : NULL;
+    x = x ? aj_live(aj_index_select(x, dim, i, 0)) : NULL;
+    return x && i->ndim == 0 ? aj_select(x, dim, 0) : x;
+}
+
+aj_tensor *one_hot_compose(aj_call *c) {
+    if (!there(c, 1) || !aj_index_dtype(c, 0)) return NULL;
+    aj_tensor *index = c->in[0];
+    int64_t classes = c->attrs->i;
+    if (index->ndim == AJ_MAX_DIM) { aj_refuse(c, "has %d dimensions already, the most there can be", AJ_MAX_DIM); return NULL; }
+    if (classes == -1) {
+        aj_ints all = {-1, {0}};
+        if (!index->numel) { aj_refuse(c, "num_classes must be given for an index of no elements"); return NULL; }
+        aj_tensor *most = aj_amax(index, &all, false);
+        if (!most || !aj_get_int(most, NULL, &classes)) return NULL;
+        classes += 1 - c->attrs->base;
+    }
+    if (classes < 1 && index->numel) { aj_refuse(c, "num_classes is %lld, and must be at least 1", (long long)classes); return NULL; }
+    aj_ints shape = sizes(index), none = {0};
+    shape.v[shape.n++] = classes < 0 ? 0 : classes;
+    aj_tensor *y = aj_full(AJ_I64, &shape, index->device, 0), *one = y ? aj_full(AJ_I64, &none, index->device, 1) : NULL;
+    shape.v[shape.n - 1] = 1;
+    index = one ? aj_live(aj_unsqueeze(index, -1)) : NULL;
+    one = index ? aj_expand(one, &shape) : NULL;
+    return one ? aj_scatter_(y, -1, index, one, c->attrs->base) : NULL;
+}

@@ -1,0 +1,126 @@
+/* sort.c - order: sort, topk, unique; and whether tensors are equal. */
+#include "rule.h"
+
+static bool there(const aj_call *c, int n) {
+    for (int k = 0; k < n; k++)
+        if (!c->in[k]) return aj_error("%s: input %d is nil, where a tensor is wanted", aj_ops[c->op].info->name, k + 1);
+    return true;
+}
+
+/* The gradient goes back to where the values came from. */
+static bool ordered_vjp(aj_node *n, aj_tensor *gy, aj_tensor **gx) {
+    const aj_spec *s = &n->edge[0].node->spec[n->edge[0].out];
+    aj_ints shape = {s->ndim, {0}};
+    for (int d = 0; d < s->ndim; d++) shape.v[d] = s->shape[d];
+    if (!gy) return true;
+    aj_tensor *z = aj_full((aj_dtype)gy->dtype, &shape, gy->device, 0);
+    return z && (gx[0] = aj_scatter_(z, n->attrs->dim, aj_saved_out(n, 1), gy, n->attrs->base));
+}
+
+bool sort_shape(aj_call *c) {
+    if (!there(c, 1)) return false;
+    int dim = aj_dim_of(c, c->attrs->dim, c->in[0]->ndim);
+    if (dim < 0) return false;
+    c->attrs->dim = dim;
+    aj_spec_like(&c->spec[0], c->in[0]);
+    c->spec[1] = c->spec[0];
+    c->spec[1].dtype = AJ_I64;
+    c->n_out = 2;
+    return true;
+}
+bool sort_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return ordered_vjp(n, gy[0], gx); }
+
+aj_tensor *argsort_compose(aj_call *c) {
+    if (!there(c, 1)) return NULL;
+    bool mode = aj_grad_mode(false);
+    aj_tensor *y = aj_sort(c->in[0], c->attrs->dim, c->attrs->flag, c->attrs->flag2, c->attrs->base);
+    aj_grad_mode(mode);
+    return y ? aj_result(2) : NULL;
+}
+
+bool topk_shape(aj_call *c) {
+    if (!sort_shape(c)) return false;
+    aj_tensor *x = c->in[0];
+    int64_t size = x->ndim ? x->shape[c->attrs->dim] : 1, k = c->attrs->i;
+    if (k < 0 || k > size) return aj_refuse(c, "k is %lld, and must be from 0 to %lld, the size of dimension %d", (long long)k, (long long)size, c->attrs->dim + 1);
+    if (x->ndim) c->spec[0].shape[c->attrs->dim] = c->spec[1].shape[c->attrs->dim] = k;
+    else if (k != 1) return aj_refuse(c, "k is %lld, and must be 1 for a tensor of no dimensions", (long long)k);
+    return true;
+}
+bool topk_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return ordered_vjp(n, gy[0], gx); }
+
+/* Sorted, an element is the first of its value where it differs from the one before it. */
+aj_tensor *unique_compose(aj_call *c) {
+    if (!there(c, 1)) return NULL;
+    aj_tensor *x = c->in[0];
+    int32_t base = c->attrs->base;
+    aj_ints flat = {1, {x->numel}}, shape = {x->ndim, {0}}, one = {1, {1}};
+    for (int d = 0; d < x->ndim; d++) shape.v[d] = x->shape[d];
+    bool mode = aj_grad_mode(false);
+    aj_tensor *values = NULL, *inverse = NULL, *counts = NULL, *row = aj_reshape(x, &flat);
+    aj_tensor *sorted = row ? aj_sort(row, 0, false, true, 0) : NULL, *place = sorted ? aj_result(2) : NULL;
+    if (place && x->numel) {
+        int64_t n = x->numel;
+        aj_tensor *a = aj_narrow(sorted, 0, 1, n - 1), *b = aj_narrow(sorted, 0, 0, n - 1);
+        aj_tensor *list[2] = {aj_full(AJ_BOOL, &one, x->device, 1), a && b ? aj_ne(a, b) : NULL};
+        aj_tensor *first = list[0] && list[1] ? aj_cat(&(aj_list){2, list}, 0) : NULL;
+        values = first ? aj_live(aj_masked_select(sorted, first)) : NULL;
+        aj_tensor *begin = values ? aj_nonzero(first, 0) : NULL;
+        if (begin && (begin = aj_select(begin, 1, 0))) {
+            aj_tensor *ends[2] = {aj_narrow(begin, 0, 1, values->numel - 1), aj_full_int(AJ_I64, &one, x->device, n)};
+            aj_tensor *end = ends[0] && ends[1] ? aj_cat(&(aj_list){2, ends}, 0) : NULL;
+            counts = end ? aj_sub(end, begin) : NULL;
+        }
+        aj_tensor *group = counts ? aj_repeat_positions(counts, base) : NULL;
+        aj_tensor *to = group ? aj_empty(AJ_I64, &flat, x->device) : NULL;
+        inverse = to && aj_scatter_(to, 0, place, group, 0) ? aj_reshape(to, &shape) : NULL;
+    } else if (place) {
+        values = sorted;
+        counts = place;
+        inverse = aj_reshape(place, &shape);
+    }
+    aj_grad_mode(mode);
+    if (!values || !inverse || !counts) return NULL;
+    c->n_out = 3;
+    c->out[1] = inverse;
+    c->out[2] = counts;
+    return values;
+}
+
+/* -- Equality ------------------------------------------------------------------------------------------------------- */
+
+static aj_tensor *all_of(aj_tensor *t) {
+    aj_ints all = {-1, {0}};
+    return t ? aj_all(t, &all, false) : NULL;
+}
+aj_tensor *equal_compose(aj_call *c) {
+    if (!there(c, 2)) return NULL;
+    aj_ints none = {0};
+    if (!aj_same_shape(c->in[0], c->in[1])) return aj_full(AJ_BOOL, &none, c->in[0]->device, 0);
+    return all_of(aj_eq(c->in[0], c->in[1]));
+}
+
+/* |a - b| <= atol + rtol * |b|, or the same infinity, or both NaN where those count as equal. */
+aj_tensor *allclose_compose(aj_call *c) {
+    if (!there(c, 2)) return NULL;
+    aj_spec s;
+    if (!aj_broadcast(c, &s)) return NULL;
+    aj_tensor *a = c->in[0], *b = c->in[1];
+    bool mode = aj_grad_mode(false);
+    if (!aj_is_float(a->dtype)) a = aj_live(aj_cast(a, AJ_F64));
+    if (!aj_is_float(b->dtype)) b = aj_live(aj_cast(b, AJ_F64));
+    aj_tensor *y = NULL, *room = a && b ? aj_abs(b) : NULL, *off = room ? aj_sub(a, b) : NULL;
+    off = off ? aj_abs(off) : NULL;
+    room = off ? aj_mul_number(room, c->attrs->s, false) : NULL;
+    room = room ? aj_add_number(room, c->attrs->t, false) : NULL;
+    aj_tensor *close = room ? aj_le(off, room) : NULL, *finite = close ? aj_isfinite(off) : NULL, *same = finite ? aj_eq(a, b) : NULL;
+    close = same ? aj_logical_and(close, finite) : NULL;
+    y = close ? aj_logical_or(close, same) : NULL;
+    if (y && c->attrs->flag) {
+        aj_tensor *p = aj_isnan(a), *q = aj_isnan(b), *both = p && q ? aj_logical_and(p, q) : NULL;
+        y = both ? aj_logical_or(y, both) : NULL;
+    }
+    y = all_of(y);
+    aj_grad_mode(mode);
+    return y;
+}
