@@ -16,9 +16,12 @@ local function find_library()
     local file = io.open(path)
     if file then file:close() return path end
   end
-  local path = try(os.getenv "AIJIT_LIB", "AIJIT_LIB") or try(paths.lib, "this tree's")
-    or try(package.searchpath("aijit.libaijit", package.cpath), "package.cpath")
-  if path then return path end
+  local asked = os.getenv "AIJIT_LIB"
+  if asked and asked ~= "" then
+    return try(asked, "AIJIT_LIB") or error("aijit: AIJIT_LIB names " .. asked .. ", which cannot be read", 0)
+  end
+  local found = try(paths.lib, "this tree's") or try(package.searchpath("aijit.libaijit", package.cpath), "package.cpath")
+  if found then return found end
   error("aijit: libaijit.so was not found:\n" .. table.concat(tried, "\n")
     .. "\nBuild it with `rocks/bootstrap build`, or name it in AIJIT_LIB.", 0)
 end
@@ -41,9 +44,13 @@ ffi.C.aj_setenv_("GOMP_SPINCOUNT", "2000", 0)
 local blas = os.getenv "OPENBLAS_NUM_THREADS"
 if not blas then ffi.C.aj_setenv_("OPENBLAS_NUM_THREADS", "1", 0) end
 
-local C = ffi.load(find_library())
+local path = find_library()
+local C = ffi.load(path)
 if not blas then ffi.C.aj_unsetenv_ "OPENBLAS_NUM_THREADS" end
 lib.C = C
+-- Within the aijit program, Ctrl-C reaches long loops in C too.
+local host = package.loaded["aijit.host"]
+if host then host.attach(path) end
 
 -- In Lua a tensor is a reference to an opaque struct, which an index may follow (a pointer's would be arithmetic).
 local function declare(text) ffi.cdef((text:gsub("aj_tensor %*(aj_[%w_]+%()", "aj_tensor &%1"))) end
@@ -75,8 +82,8 @@ local text = ffi.new "char[1024]"
 --- Raises an error at the line of the program that called into aijit, with the path of the module that was running.
 ---@param message string
 function lib.raise(message)
-  local path = package.loaded["aijit.nn.path"]
-  local where = path and path.describe()
+  local module_path = package.loaded["aijit.nn.path"]
+  local where = module_path and module_path.describe()
   if where then message = message .. "\n  in " .. where end
   for level = 2, 100 do
     local info = debug.getinfo(level, "Sl")

@@ -52,7 +52,8 @@ local function formatter(values, dtype)
       if a > 0 and a < smallest then smallest = a end
     end
   end
-  local p, spec = print_options.precision, nil
+  local p = print_options.precision
+  local spec
   local is_float = dtype:match "^b?f" ~= nil
   if whole and largest < 1e8 then spec = is_float and "%.0f." or "%.0f"
   elseif not is_float then spec = "%.0f"

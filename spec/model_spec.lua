@@ -170,6 +170,21 @@ describe("m.conv", function()
   end)
 end)
 
+describe("m.norm", function()
+  it("PixelNorm gives each position's channels a mean square of 1", function()
+    local y = m.norm.PixelNorm()(ai.randn(2, 8, 3, 3))
+    for _, v in ipairs(numbers(y:square():mean({2}))) do assert.is_near(1, v, 1e-4) end
+  end)
+
+  it("MinibatchStd adds the deviation within groups as a channel", function()
+    local x = ai.zeros(2, 1, 2, 2)
+    x[2] = 2
+    local y = m.norm.MinibatchStd()(x)
+    assert.are.same({2, 2, 2, 2}, shape(y))
+    for _, v in ipairs(numbers(y[{1, 2}])) do assert.is_near(1, v, 1e-6) end
+  end)
+end)
+
 describe("m.resblk", function()
   it("halves, doubles or keeps the size", function()
     local x = ai.randn(2, 4, 8, 8)

@@ -97,7 +97,8 @@ end
 --- The reference page of all ops, in Markdown.
 ---@return string
 function help.reference()
-  local lines = {"# Ops", "", "Every op is a function `ai.f.name` and, where its first argument is a tensor, a method. Dimensions and indices count from 1.", ""}
+  local lines = {"# Ops", "", "Every op is a function `ai.f.name` and, where its first argument is a tensor, a method.",
+    "Dimensions and indices count from 1.", ""}
   for _, row in ipairs(op.rows) do
     local notes = DOMAIN[row.domain] and " (" .. DOMAIN[row.domain] .. ")" or ""
     lines[#lines + 1] = ("- `%s` → %s: %s%s"):format(op.signature(row), table.concat(row.returns, ", "), row.doc, notes)

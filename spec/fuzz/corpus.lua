@@ -40,3 +40,5 @@ put("png", {
   deep = "\6" .. files.png(1, 1, 16, 2, "\0\1\2\3\4\5\6"), bits = "\1" .. files.png(5, 1, 1, 0, "\0\168"),
   palette = "\2" .. files.png(2, 1, 8, 3, "\0\1\0", files.png_chunk("PLTE", "\1\2\3\4\5\6")),
 })
+
+put("hash", {short = "\3abc", long = ("0123456789"):rep(40)})

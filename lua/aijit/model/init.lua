@@ -13,13 +13,14 @@ local m = {
   Model = require "aijit.model.model",
   Module = require "aijit.model.model",
   f = require "aijit.model.functional",
+  norm = require "aijit.model.norm",
   param = param.new,
   param_init = param.init,
   seq = sequence.seq, rep = sequence.rep, modseq = sequence.modseq, pyramid = sequence.pyramid,
   fc = linear.fc,
   conv = conv.conv, resample = conv.resample, clamp = conv.clamp, global_avg = conv.global_avg,
   res = residual.res, se = residual.se, resblk = residual.resblk, resblk_group = residual.resblk_group,
-  embed = nn.Embedding, modules = nn.ModuleList, module_dict = nn.ModuleDict, null = nn.Identity,
+  embed = nn.Embedding, layer_norm = nn.LayerNorm, modules = nn.ModuleList, module_dict = nn.ModuleDict, null = nn.Identity,
 }
 
 --- (N, *) -> (N, product); from another dimension with start_dim.

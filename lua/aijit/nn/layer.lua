@@ -177,9 +177,7 @@ function Layer:parameter(name, ...)
       refuse(getmetatable(self), "%s cannot have the sizes %s; whole numbers are wanted", name, Module.quoted{...})
     end
   end
-  local tensor = ai.keep(ai.empty({...}, self._where))
-  tensor:requires_grad_(true)
-  return self:register_parameter(name, tensor)
+  return self:register_parameter(name, ai.empty({...}, self._where):requires_grad_(true))
 end
 
 --- A buffer of the layer's device, filled.

@@ -92,7 +92,7 @@ end
 ---@param tensor aijit.Tensor? nil: the field is cleared
 ---@return aijit.Tensor? tensor
 function Module:register_parameter(name, tensor)
-  rawset(self, name, tensor)
+  rawset(self, name, tensor and ai.keep(tensor))
   if tensor then record(self, name, "parameter") end
   return tensor
 end
