@@ -66,14 +66,17 @@ lib.state = S
 
 -- -- Errors -----------------------------------------------------------------------------------------------------------
 
+-- Where aijit's own Lua files lie; those of lua/ may have been found by a relative path.
 local own = {debug.getinfo(1, "S").source:match "^(@.*/)[^/]*$" or "@bindings/", "@" .. paths.lua .. "/aijit/"}
+local found = package.searchpath("aijit.tree", package.path)
+own[3] = found and "@" .. found:gsub("tree%.lua$", "") or own[2]
 
 --- Whether a source (as of debug.getinfo) is part of aijit rather than of a program.
 ---@param source string
 ---@return boolean
 function lib.is_own(source)
   if source:sub(1, 7) == "=aijit." or source == "=[C]" then return true end
-  return source:sub(1, #own[1]) == own[1] or source:sub(1, #own[2]) == own[2]
+  return source:sub(1, #own[1]) == own[1] or source:sub(1, #own[2]) == own[2] or source:sub(1, #own[3]) == own[3]
 end
 
 local bit_and = bit.band
@@ -96,9 +99,15 @@ function lib.raise(message)
 end
 local raise = lib.raise
 
+-- The pending message. A long loop in C that was asked to stop says "interrupted"; the request is then met.
 local function take_error()
   C.aj_error_take(text, 1024)
-  return ffi.string(text)
+  local message = ffi.string(text)
+  if message == "interrupted" then
+    C.aj_interrupt(false)
+    error(message, 0)
+  end
+  return message
 end
 
 -- -- The governor: collects handles before the bytes behind them are too many ------------------------------------------

@@ -222,6 +222,12 @@ describe("convolutions", function()
     assert.are.same({2, 6, 9, 9}, shape(nn.Conv2d(4, 6, 5, {padding = "same"})(x)))
   end)
 
+  it("pad in the mode that is asked for", function()
+    local conv = nn.Conv1d(1, 1, 3, {padding = 1, bias = false, padding_mode = "circular"})
+    conv:load_state_dict{weight = ai.tensor{{{1, 0, 0}}}}
+    assert.are.same({3, 1, 2}, numbers(conv(ai.tensor{{{1, 2, 3}}})))
+  end)
+
   it("refuse groups that do not divide the channels", function()
     assert.matches("3 groups", message_of(nn.Conv2d, 4, 6, 3, {groups = 3}))
     assert.matches("in_channels is 4", message_of(nn.Conv2d(6, 3, {groups = 3}), ai.ones(1, 4, 5, 5)))

@@ -85,7 +85,7 @@ local parts = {
   class = {"aijit.class"}, is = {"aijit.class", "is"},
   Config = {"aijit.config", "Config"}, field = {"aijit.config", "field"}, required = {"aijit.config", "required"}, main = {"aijit.config", "main"},
   Task = {"aijit.task", "Task"}, get_data_dir = {"aijit.data", "get_data_dir"},
-  save = {"aijit.io", "save"}, load = {"aijit.io", "load"},
+  save = {"aijit.io", "save"}, load = {"aijit.io", "load"}, download = {"aijit.io", "download"},
 }
 
 return setmetatable(ai, {

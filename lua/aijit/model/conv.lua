@@ -79,7 +79,7 @@ function conv.global_avg() return nn.Sequential{nn.AdaptiveAvgPool2d(1), nn.Flat
 
 local defaults = {
   k = 3, stride = 1, actv = false, norm = false, gain = false, clamp = false, noise = false, dropout = false, bias = true,
-  scale_w = false, lr_mul = false, groups = 1,
+  scale_w = false, lr_mul = false, groups = 1, padtype = "zeros",
 }
 
 --- resample -> convolution -> norm -> noise -> activation -> gain -> clamp -> dropout, each if asked for; one alone comes bare.
@@ -89,7 +89,7 @@ local defaults = {
 ---@param nc2? integer channels out
 ---@param k? integer kernel size, 3
 ---@param options? {k: integer, stride: number, actv: string, norm: string, gain: number, clamp: number, noise: boolean}
---- also {dropout: number, bias: boolean, scale_w: boolean, lr_mul: number, groups: integer}
+--- also {dropout: number, bias: boolean, scale_w: boolean, lr_mul: number, groups: integer, padtype: string}
 ---@return aijit.nn.Module
 function conv.conv(nc1, nc2, k, options)
   if type(nc2) ~= "number" then nc1, nc2, k, options = nil, nc1, nc2, k end
@@ -102,9 +102,11 @@ function conv.conv(nc1, nc2, k, options)
                 padding = math.floor((k - 1) / 2), groups = o.groups, bias = o.bias and not has_bias}
   local layer
   if o.scale_w or o.lr_mul then
+    if o.padtype ~= "zeros" then raise("conv: with scale_w or lr_mul the padtype is \"zeros\"") end
     args.scale_w, args.lr_mul = o.scale_w or false, o.lr_mul
     layer = EqualConv2d(args)
   else
+    args.padding_mode = o.padtype
     layer = nn.Conv2d(args)
   end
   return sequence.several{

@@ -44,15 +44,26 @@ local function padding_of(self, n)
   return out
 end
 
+--- What f.pad takes, from the last dimension backwards.
+local function both_sides(padding, n)
+  local list, sizes = {}, each(padding, n)
+  for i = n, 1, -1 do
+    list[#list + 1] = sizes[i]
+    list[#list + 1] = sizes[i]
+  end
+  return list
+end
+
 for n = 1, 3 do
   local op, transposed = ("conv%dd"):format(n), ("conv_transpose%dd"):format(n)
 
   --- Cross-correlation: (N, in, *size) -> (N, out, *size'),
   --- size' = floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1.
   --- weight (out, in / groups, *kernel), bias (out). Windows are a number, or one for each dimension; padding may be "same".
+  --- padding_mode: "zeros", "reflect", "replicate" or "circular".
   ---@class aijit.nn.Conv: aijit.nn.Layer
   local Conv = layer(("Conv%dd"):format(n),
-    "in_channels? out_channels kernel_size stride=1 padding=0 dilation=1 groups=1 bias=true")
+    "in_channels? out_channels kernel_size stride=1 padding=0 dilation=1 groups=1 bias=true padding_mode=zeros")
   nn[Conv.__name] = Conv
 
   function Conv:sizes(x) self.in_channels = x:size(-n - 1) end
@@ -62,11 +73,16 @@ for n = 1, 3 do
     check_groups(self)
     self:parameter("weight", weight_shape(self.out_channels, self.in_channels / self.groups, self.kernel_size, n))
     self.bias = self.bias and self:parameter("bias", self.out_channels) or nil
-    self._options = {stride = self.stride, padding = padding_of(self, n), dilation = self.dilation, groups = self.groups}
+    local padding = padding_of(self, n)
+    self._pad = self.padding_mode ~= "zeros" and both_sides(padding, n) or nil
+    self._options = {stride = self.stride, padding = self._pad and 0 or padding, dilation = self.dilation, groups = self.groups}
   end
 
   function Conv:reset() init.default_(self.weight, self.bias) end
-  function Conv:forward(x) return f[op](x, self.weight, self.bias, self._options) end
+  function Conv:forward(x)
+    if self._pad then x = f.pad(x, self._pad, self.padding_mode) end
+    return f[op](x, self.weight, self.bias, self._options)
+  end
 
   --- The gradient of Conv with respect to its input, as a layer:
   --- size' = (size - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1. weight (in, out / groups, *kernel).

@@ -44,6 +44,6 @@ function Embedding:reset()
   if self.padding_idx then ai.no_grad(function() self.weight[self.padding_idx] = 0 end) end
 end
 
-function Embedding:forward(x) return f.embedding(x, self.weight, self._options) end
+function Embedding:forward(x) return f.embedding(self.weight, x, self._options) end
 
 return nn

@@ -25,7 +25,7 @@ Module.training = true
 
 --- Fields that are the module's own business.
 local private = {forward = true, training = true}
-for _, name in ipairs{"_order", "_kinds", "_hooks", "_unbuilt", "_options", "_op", "_where", "_first_values"} do
+for _, name in ipairs{"_order", "_kinds", "_hooks", "_unbuilt", "_options", "_op", "_pad", "_where", "_first_values"} do
   private[name] = true
 end
 Module.private_fields = private
