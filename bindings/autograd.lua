@@ -164,6 +164,7 @@ function Tensor.requires_grad_(x, on)
 end
 --- Lets a tensor that an op made keep its gradient in .grad too.
 function Tensor.retain_grad(x) lib.ok(C.aj_retain_grad(x)) return x end
+--- Forgets the gradient.
 function Tensor.zero_grad(x) x.grad = nil end
 
 local hook_lists = {}

@@ -86,6 +86,11 @@ for _, name in ipairs {"empty", "zeros", "ones"} do
     return construct[name](Tensor.size(t), {dtype = o.dtype or t.dtype, device = o.device or t.device, requires_grad = o.requires_grad})
   end
 end
+--- A tensor of the sizes, dtype and device of t, every element `value`.
+---@param t aijit.Tensor
+---@param value number|boolean
+---@param o aijit.TensorOptions?
+---@return aijit.Tensor
 function construct.full_like(t, value, o)
   o = o or {}
   return construct.full(Tensor.size(t), value, {dtype = o.dtype or t.dtype, device = o.device or t.device, requires_grad = o.requires_grad})
@@ -287,6 +292,8 @@ function Tensor.data(x)
   lib.ok()
   return ffi.cast(pointer[tonumber(C.aj_dtype_of(x))], p)
 end
+--- Counts as a write in place, after writing through :data().
+---@return aijit.Tensor x
 function Tensor.touch(x) C.aj_touch(x) lib.ok() return x end
 
 --- The elements' bytes in order, little-endian.

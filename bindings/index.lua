@@ -55,6 +55,7 @@ local function has_tensor(key)
   return false
 end
 
+--- What `x[k]` gives: a view for numbers and ranges, a copy for masks and positions.
 ---@param x aijit.Tensor
 ---@param k integer|table|aijit.Tensor
 ---@return aijit.Tensor
@@ -77,6 +78,10 @@ local function assign(to, v)
   else lib.raise("index: " .. lib.describe(v) .. " cannot be stored in a tensor; use a number, a table of numbers or a tensor") end
 end
 
+--- What `x[k] = v` does: writes a number, a table or a tensor (broadcast) into the elements that k means.
+---@param x aijit.Tensor
+---@param k integer|table|aijit.Tensor
+---@param v number|boolean|table|aijit.Tensor
 function Tensor.index_set(x, k, v)
   local kind = type(k)
   if kind == "number" then return assign(f.select(x, 1, k), v) end

@@ -53,6 +53,8 @@ function Tensor.add(a, b, o)
   if type(b) == "number" then return add(a, alpha * b) end
   return f.add_scaled(a, b, alpha)
 end
+--- a becomes a + alpha * b.
+---@return aijit.Tensor a
 function Tensor.add_(a, b, o)
   if o == nil then return add_(a, b) end
   local alpha = option(o, "add_", "alpha") or 1
@@ -70,6 +72,8 @@ function Tensor.sub(a, b, o)
   if type(b) == "number" then return sub(a, alpha * b) end
   return f.add_scaled(a, b, -alpha)
 end
+--- a becomes a - alpha * b.
+---@return aijit.Tensor a
 function Tensor.sub_(a, b, o)
   if o == nil then return sub_(a, b) end
   local alpha = option(o, "sub_", "alpha") or 1
@@ -133,6 +137,8 @@ function Tensor.clamp(x, min, max)
   if max ~= nil then x = type(max) == "number" and f.clamp_max(x, max) or f.minimum(x, max) end
   return x
 end
+--- clamp, in place; min and max are numbers.
+---@return aijit.Tensor x
 function Tensor.clamp_(x, min, max)
   if type(min) == "table" then min, max = min.min, min.max end
   if min ~= nil then f.clamp_min_(x, min) end
@@ -304,8 +310,14 @@ function Tensor.type_as(x, y) return Tensor.to(x, y) end
 
 ---@return aijit.Tensor
 function Tensor.zero_(x) return f.fill_(x, 0) end
+--- x with the sizes of y, never a copy.
+---@return aijit.Tensor
 function Tensor.view_as(x, y) return f.view(x, Tensor.size(y)) end
+--- x expanded to the sizes of y.
+---@return aijit.Tensor
 function Tensor.expand_as(x, y) return f.expand(x, Tensor.size(y)) end
+--- x with the sizes of y.
+---@return aijit.Tensor
 function Tensor.reshape_as(x, y) return f.reshape(x, Tensor.size(y)) end
 
 -- -- Lifetime ---------------------------------------------------------------------------------------------------------------
