@@ -68,16 +68,11 @@ function Threshold:forward(x)
 end
 
 --- Over one dimension, the last by default.
-for name, op in pairs{Softmax = "softmax", LogSoftmax = "log_softmax"} do
+for name, op in pairs{Softmax = "softmax", LogSoftmax = "log_softmax", Softmin = "softmin"} do
   local Over = layer(name, "dim=-1")
   nn[name] = Over
   function Over:forward(x) return f[op](x, self.dim) end
 end
-
---- softmax(-x).
-local Softmin = layer("Softmin", "dim=-1")
-nn.Softmin = Softmin
-function Softmin:forward(x) return f.softmax(f.neg(x), self.dim) end
 
 --- Half of the channels gates the other half: a * sigmoid(b) (Dauphin and others, 2017).
 local GLU = layer("GLU", "dim=-1")

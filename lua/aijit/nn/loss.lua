@@ -14,7 +14,7 @@ local rows = {
   {"L1Loss", "l1_loss", "reduction=mean"},
   {"SmoothL1Loss", "smooth_l1_loss", "reduction=mean beta=1"},
   {"HuberLoss", "huber_loss", "reduction=mean delta=1"},
-  {"BCELoss", "bce", "weight=none reduction=mean"},
+  {"BCELoss", "bce_loss", "weight=none reduction=mean"},
   {"BCEWithLogitsLoss", "bce_with_logits", "weight=none reduction=mean pos_weight=none"},
   {"KLDivLoss", "kl_div", "reduction=mean log_target=false"},
 }
