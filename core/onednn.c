@@ -351,30 +351,37 @@ static bool allowed(int way) {
     return !strcmp(only, way_name[way]);
 }
 
-/* Tries each way there is on the data at hand, and leaves the quickest in s. */
+/* Tries each way there is on the data at hand, several times in turn, and leaves the quickest in s. */
 static int choose(slot *s, const work *w) {
-    double best = 1e30;
-    s->way = CONV_WAYS;
+    enum { ROUNDS = 6 };
+    plan p[CONV_WAYS];
+    bool has[CONV_WAYS];
+    double best[CONV_WAYS], least = 1e30, spent = 0;
+    int r = AJ_ONEDNN_DONE;
+    memset(p, 0, sizeof p);
     for (int way = 0; way < CONV_WAYS; way++) {
-        if (!allowed(way) || (way == WINOGRAD && !has_winograd(w->v)) || (way == OWN && !w->own)) continue;
-        plan p;
-        memset(&p, 0, sizeof p);
-        if (way != OWN && !plan_conv(&p, w->v, way)) { plan_free(&p); continue; }
-        double took = 1e30;
-        for (int i = 0; i < 4; i++) {                    /* the first run warms up, unless it took long */
-            double t = seconds();
-            if (run_way(&p, way, w) != AJ_ONEDNN_DONE) { plan_free(&p); return AJ_ONEDNN_FAILED; }
-            t = seconds() - t;
-            if ((i || t > 0.02) && t < took) took = t;
-            if (t > 0.02) break;
-        }
-        if (took < best) {
-            best = took;
-            plan_free(&s->plan);
-            s->plan = p; s->way = way;
-        } else plan_free(&p);
+        has[way] = allowed(way) && (way != WINOGRAD || has_winograd(w->v)) && (way == OWN ? w->own != NULL : plan_conv(&p[way], w->v, way));
+        best[way] = 1e30;
     }
-    return AJ_ONEDNN_DONE;
+    for (int i = 0; i < ROUNDS && (i < 2 || spent < 0.2) && r == AJ_ONEDNN_DONE; i++)
+        for (int way = 0; way < CONV_WAYS && r == AJ_ONEDNN_DONE; way++) {
+            if (!has[way] || (i > 1 && best[way] > 2 * least)) continue;      /* out of the race */
+            double t = seconds();
+            r = run_way(&p[way], way, w);
+            t = seconds() - t;
+            spent += t;
+            if (i == 0) continue;                        /* a warm-up */
+            if (t < best[way]) best[way] = t;
+            if (t < least) least = t;
+        }
+    s->way = CONV_WAYS;
+    least = 1e30;
+    for (int way = 0; way < CONV_WAYS; way++) if (has[way] && best[way] < least) { least = best[way]; s->way = way; }
+    for (int way = 0; way < CONV_WAYS; way++) {
+        if (way == s->way && r == AJ_ONEDNN_DONE) s->plan = p[way];
+        else plan_free(&p[way]);
+    }
+    return r;
 }
 
 int aj_onednn_conv(const aj_conv *v, void *x, void *w, const void *bias, void *y, aj_conv_own *own_way) {
