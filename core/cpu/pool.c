@@ -1,0 +1,172 @@
+/* pool.c - pooling, a channel at a time: a table of windows for each dimension, so that fixed and adaptive windows,
+ * padding and dilation are one case. Channels of other dtypes are converted on the way.
+ */
+#include "cpu.h"
+#include <math.h>
+#include <string.h>
+
+enum { LARGEST, PLACE, PICK, MEAN, MEAN_BACK, LANES = 16, TAPS = 64 };
+typedef struct { int64_t first, n, step, count; } window;        /* count: what a mean is divided by */
+typedef struct {
+    int what, dtype;
+    bool keep, regular;         /* places are wanted; windows along a line have one step, and few taps */
+    int64_t I[3], Y[3], n_in, n_out, planes, divisor;
+    int64_t K, S, P, L;         /* along a line, when regular */
+    int64_t lo[TAPS], hi[TAPS]; /* the windows that have tap t inside the line */
+    window *win[3];
+    const char *from;
+    char *to;
+    int32_t *index;
+    bool failed;
+} pool;
+
+static const float lowest_f32 = -INFINITY;
+static const double lowest_f64 = -INFINITY;
+static const int64_t lowest_i64 = INT64_MIN;
+#define IS_NAN(v) ((v) != (v))
+#define real float
+#define REAL(name) name##_f32
+#include "pool.inc"
+#undef real
+#undef REAL
+#define real double
+#define REAL(name) name##_f64
+#include "pool.inc"
+#undef real
+#undef REAL
+#undef IS_NAN
+#define IS_NAN(v) false
+#define real int64_t
+#define REAL(name) name##_i64
+#include "pool.inc"
+#undef real
+#undef REAL
+
+static void planes_range(void *arg, int64_t lo, int64_t hi) {
+    pool *p = arg;
+    int class = class_of_dtype(p->dtype), bytes = dtype_bytes[p->dtype], wide = dtype_bytes[dtype_of_class[class]];
+    bool back = p->what == PLACE || p->what == MEAN_BACK, direct = p->dtype == dtype_of_class[class];
+    int64_t n_from = back ? p->n_out : p->n_in, n_to = back ? p->n_in : p->n_out;
+    char *own = aj_scratch(8 * (p->Y[2] + (direct ? 0 : n_from + n_to)) + 4 * p->Y[2]);
+    if (!own) { __atomic_store_n(&p->failed, true, __ATOMIC_RELAXED); return; }
+    char *x_own = own + 8 * p->Y[2], *y_own = x_own + wide * n_from;
+    int32_t *places = (int32_t *)(void *)(own + 8 * (p->Y[2] + (direct ? 0 : n_from + n_to)));
+    for (int64_t c = lo; c < hi; c++) {
+        const char *x = p->from + c * n_from * bytes;
+        char *y = p->to + c * n_to * bytes;
+        int32_t *index = p->index ? p->index + c * p->n_out : places;
+        if (!direct) aj_load(class, p->dtype)(x_own, x, 1, n_from);
+        void *a = direct ? (void *)x : x_own, *b = direct ? y : y_own;
+        if (class == CLASS_F32) channel_f32(p, a, b, index, (float *)(void *)own);
+        else if (class == CLASS_F64) channel_f64(p, a, b, index, (double *)(void *)own);
+        else channel_i64(p, a, b, index, (int64_t *)(void *)own);
+        if (!direct) aj_store(class, p->dtype)(y, 1, y_own, n_to);
+    }
+    aj_scratch_free(own);
+}
+
+static bool work(pool *p, double per_plane) {
+    if (p->planes == 0) return true;
+    aj_parallel(p->planes, 1 + (int64_t)(60000 / (per_plane + 1)), planes_range, p);
+    return p->failed ? aj_error("pooling: out of memory") : true;
+}
+
+/* x: what windows are taken from; y: one element a window. */
+static void sizes(pool *p, const aj_tensor *x, const aj_tensor *y, int nd) {
+    p->planes = p->n_in = p->n_out = 1;
+    for (int d = 0; d < x->ndim - nd; d++) p->planes *= x->shape[d];
+    for (int i = 0; i < 3; i++) {
+        int d = x->ndim - 3 + i;
+        p->I[i] = i < 3 - nd ? 1 : x->shape[d];
+        p->Y[i] = i < 3 - nd ? 1 : y->shape[d];
+        p->n_in *= p->I[i]; p->n_out *= p->Y[i];
+    }
+    p->dtype = x->dtype;
+}
+
+static bool make_windows(pool *p, const aj_attrs *a, int nd, bool adaptive, bool dilated) {
+    p->win[0] = aj_scratch((int64_t)sizeof(window) * (p->Y[0] + p->Y[1] + p->Y[2]));
+    if (!p->win[0]) return false;
+    p->win[1] = p->win[0] + p->Y[0];
+    p->win[2] = p->win[1] + p->Y[1];
+    for (int i = 0; i < 3; i++) {
+        int j = i - (3 - nd);                            /* its place among the attributes */
+        int64_t I = p->I[i], K = 1, S = 1, P = 0, L = 1;
+        if (j >= 0 && !adaptive) { K = a->kernel.v[j]; S = a->stride.v[j]; P = a->padding.v[j]; L = dilated ? a->dilation.v[j] : 1; }
+        for (int64_t o = 0; o < p->Y[i]; o++) {
+            window *w = &p->win[i][o];
+            if (adaptive) {
+                int64_t first = o * I / p->Y[i], end = ((o + 1) * I + p->Y[i] - 1) / p->Y[i];
+                *w = (window){first, end - first, 1, end - first};
+                continue;
+            }
+            int64_t first = o * S - P, end = first + (K - 1) * L + 1, padded = end < I + P ? end : I + P;
+            w->count = padded - first;
+            while (first < 0) first += L;
+            if (end > I) end = I;
+            w->first = first; w->step = L;
+            w->n = end <= first ? 0 : (end - first + L - 1) / L;
+            if (w->n == 0) w->first = 0;                 /* all of it lies in the padding */
+            if (!a->flag2) w->count = w->n;              /* padding is not counted */
+        }
+        if (i < 2) continue;
+        p->regular = !adaptive && K <= TAPS;
+        p->K = K; p->S = S; p->P = P; p->L = L;
+        for (int64_t t = 0; p->regular && t < K; t++) {
+            int64_t off = t * L - P;
+            p->lo[t] = off < 0 ? (-off + S - 1) / S : 0;
+            p->hi[t] = I - off <= 0 ? 0 : (I - off + S - 1) / S;
+            if (p->hi[t] > p->Y[2]) p->hi[t] = p->Y[2];
+        }
+    }
+    return true;
+}
+
+static bool pooling(const aj_call *c, int what, int nd, bool adaptive) {
+    pool p = {.what = what};
+    bool back = what == MEAN_BACK;
+    const aj_tensor *from = c->in[0];
+    aj_tensor *to = c->out[0];
+    if (to->numel == 0) return true;
+    sizes(&p, back ? to : from, back ? from : to, nd);
+    p.from = from->data; p.to = to->data;
+    p.keep = what == LARGEST && c->n_out > 1;
+    p.index = p.keep ? (int32_t *)(void *)c->out[1]->data : NULL;
+    p.divisor = what == LARGEST || adaptive ? 0 : c->attrs->i;
+    if (p.n_in > INT32_MAX) return aj_error("%s: a channel has %lld elements; the most is 2^31 - 1", aj_ops[c->op].info->name, (long long)p.n_in);
+    if (!make_windows(&p, c->attrs, nd, adaptive, what == LARGEST)) return false;
+    double per = (double)p.n_out;
+    for (int i = 0; i < 3; i++) per *= (double)p.win[i][0].n + 0.5;
+    bool ok = work(&p, per);
+    aj_scratch_free(p.win[0]);
+    return ok;
+}
+
+bool KERNEL(max_pool1d)(const aj_call *c) { return pooling(c, LARGEST, 1, false); }
+bool KERNEL(max_pool2d)(const aj_call *c) { return pooling(c, LARGEST, 2, false); }
+bool KERNEL(max_pool3d)(const aj_call *c) { return pooling(c, LARGEST, 3, false); }
+bool KERNEL(adaptive_max_pool1d)(const aj_call *c) { return pooling(c, LARGEST, 1, true); }
+bool KERNEL(adaptive_max_pool2d)(const aj_call *c) { return pooling(c, LARGEST, 2, true); }
+bool KERNEL(adaptive_max_pool3d)(const aj_call *c) { return pooling(c, LARGEST, 3, true); }
+bool KERNEL(avg_pool1d)(const aj_call *c) { return pooling(c, MEAN, 1, false); }
+bool KERNEL(avg_pool2d)(const aj_call *c) { return pooling(c, MEAN, 2, false); }
+bool KERNEL(avg_pool3d)(const aj_call *c) { return pooling(c, MEAN, 3, false); }
+bool KERNEL(adaptive_avg_pool1d)(const aj_call *c) { return pooling(c, MEAN, 1, true); }
+bool KERNEL(adaptive_avg_pool2d)(const aj_call *c) { return pooling(c, MEAN, 2, true); }
+bool KERNEL(adaptive_avg_pool3d)(const aj_call *c) { return pooling(c, MEAN, 3, true); }
+bool KERNEL(avg_pool_grad)(const aj_call *c) { return pooling(c, MEAN_BACK, (int)c->attrs->k, false); }
+bool KERNEL(adaptive_avg_pool_grad)(const aj_call *c) { return pooling(c, MEAN_BACK, (int)c->attrs->k, true); }
+
+static bool placing(const aj_call *c, int what) {
+    pool p = {.what = what};
+    aj_tensor *y = c->out[0];
+    if (y->numel == 0) return true;
+    sizes(&p, what == PLACE ? y : c->in[0], c->in[1], (int)c->attrs->i);
+    p.from = c->in[0]->data; p.to = y->data;
+    p.index = (int32_t *)(void *)c->in[1]->data;
+    for (int64_t i = 0; i < c->in[1]->numel; i++)
+        if ((uint32_t)p.index[i] >= (uint64_t)p.n_in) return aj_error("%s: place %d is out of range: a channel has %lld elements", aj_ops[c->op].info->name, p.index[i], (long long)p.n_in);
+    return work(&p, (double)(p.n_in + p.n_out));
+}
+bool KERNEL(max_pool_grad)(const aj_call *c) { return placing(c, PLACE); }
+bool KERNEL(max_pool_pick)(const aj_call *c) { return placing(c, PICK); }
