@@ -14,11 +14,13 @@ function optim.counters(n)
   return ffi.new("int64_t[?]", n)
 end
 
+--- The count of parameter i, from 1.
 ---@return integer
 function optim.count(counters, i)
   return tonumber(counters[i - 1])
 end
 
+--- Sets the count of parameter i.
 function optim.set_count(counters, i, value)
   counters[i - 1] = value
 end

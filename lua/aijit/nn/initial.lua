@@ -50,14 +50,17 @@ function init.normal_(t, mean, std)
   return fill(t, "normal_", mean or 0, std or 1)
 end
 
+--- Every element becomes `value`.
 function init.constant_(t, value)
   return fill(t, "fill_", value)
 end
 
+--- Every element becomes 0.
 function init.zeros_(t)
   return fill(t, "fill_", 0)
 end
 
+--- Every element becomes 1.
 function init.ones_(t)
   return fill(t, "fill_", 1)
 end

@@ -140,6 +140,14 @@ end
 --- Whether a size other than the declared ones is still to be seen.
 function Layer:waits() return false end
 
+--- Takes the sizes that were left out from the first input.
+---@param x aijit.Tensor
+function Layer:sizes(x) end
+
+--- Takes the sizes that were left out from weights that are about to be loaded.
+---@param state table<string, aijit.Tensor> this layer's part of a state_dict
+function Layer:sizes_from(state) end
+
 --- Makes the parameters and buffers; the sizes are known.
 function Layer:build() end
 
@@ -159,11 +167,10 @@ function Layer:build_for(x)
   })
 end
 
---- Takes the sizes from weights that are about to be loaded, and builds.
+--- Takes the sizes from weights that are about to be loaded, and builds; what does not fit is left for the report.
 ---@param state table<string, aijit.Tensor> this layer's part of a state_dict
 function Layer:build_from(state)
-  if not self.sizes_from or not pcall(self.sizes_from, self, state) or not sizes_known(self) then return end
-  finish(self, self._unbuilt)
+  if pcall(self.sizes_from, self, state) and sizes_known(self) then finish(self, self._unbuilt) end
 end
 
 --- A parameter of the layer's dtype and device, not yet filled.
