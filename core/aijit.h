@@ -56,6 +56,12 @@ aj_tensor *aj_empty(aj_dtype dtype, aj_shape shape, int32_t device);
 aj_tensor *aj_full(aj_dtype dtype, aj_shape shape, int32_t device, double value);
 aj_tensor *aj_full_int(aj_dtype dtype, aj_shape shape, int32_t device, int64_t value);
 aj_tensor *aj_arange(aj_dtype dtype, int32_t device, double start, double step, int64_t n);
+aj_tensor *aj_linspace(aj_dtype dtype, int32_t device, double start, double end, int64_t steps);
+aj_tensor *aj_eye(aj_dtype dtype, int32_t device, int64_t n, int64_t m);
+aj_tensor *aj_rand(aj_dtype dtype, aj_shape shape, int32_t device);       /* uniform in [0, 1) */
+aj_tensor *aj_randn(aj_dtype dtype, aj_shape shape, int32_t device);      /* normal, mean 0 and standard deviation 1 */
+aj_tensor *aj_randint(aj_dtype dtype, aj_shape shape, int32_t device, int64_t low, int64_t high);     /* low to high - 1 */
+aj_tensor *aj_randperm(aj_dtype dtype, int32_t device, int64_t n, aj_base base);                      /* base to base + n - 1 in random order */
 /* Memory that is not ours; contiguous; done(arg) is called when the last view is gone, if not NULL. */
 aj_tensor *aj_from_memory(aj_dtype dtype, aj_shape shape, void *data, void (*done)(void *), void *arg);
 aj_tensor *aj_retain(aj_tensor *t);

@@ -83,6 +83,7 @@ typedef struct {
     bool keepdim, flag, flag2;
     int32_t dim, dim2, base, groups;
     int64_t i, j, k;
+    uint64_t seed, position;    /* of the first random number of a row that draws some; core/philox.h */
     aj_triple kernel, stride, padding, dilation, output_padding;
     aj_ints list, list2;
 } aj_attrs;

@@ -250,6 +250,22 @@ bool KERNEL(index_fill_)(const aj_call *c) {
     return true;
 }
 
+/* The elements as one row; those of a strided tensor in a copy that goes back. */
+bool KERNEL(put_)(const aj_call *c) {
+    aj_tensor *x = c->in[0], *row = x, *i = c->in[1], *s = c->in[2];
+    if (!check_index(c, i, x->numel, 0, true)) return false;
+    if (!x->contiguous && !(row = aj_new((aj_dtype)x->dtype, x->ndim, x->shape, AJ_CPU))) return false;
+    bool ok = row == x || KERNEL(copy_into)(row, x);
+    aj_tensor flat = *row;
+    flat.ndim = 1;
+    flat.shape[0] = x->numel;
+    flat.stride[0] = 1;
+    if (ok && c->attrs->flag) ok = add_run(c, &flat, i, s, true, 1);
+    else if (ok) exchange_run(c, &flat, i, s, true, put_of(dtype_bytes[x->dtype]), true, 1);
+    if (row != x) { ok = ok && KERNEL(copy_into)(x, row); aj_drop(row); }
+    return ok;
+}
+
 /* -- Several index tensors as positions in one row ------------------------------------------------------------------------------ */
 
 bool KERNEL(ravel_index)(const aj_call *c) {

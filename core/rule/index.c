@@ -287,18 +287,28 @@ aj_tensor *take_compose(aj_call *c) {
     x = x ? aj_index_select(x, 0, c->in[1], c->attrs->base) : NULL;
     return x ? aj_reshape(x, &shape) : NULL;
 }
-aj_tensor *put__compose(aj_call *c) {
-    if (!there(c, 3)) return NULL;
-    aj_tensor *x = c->in[0], *y = x->contiguous ? x : aj_live(aj_clone(x));
-    if (!y) return NULL;
-    if (c->in[1]->numel != c->in[2]->numel) {
-        aj_refuse(c, "there is one value for each index, and here are %lld values for %lld indices", (long long)c->in[2]->numel, (long long)c->in[1]->numel);
-        return NULL;
+bool put__check(aj_call *c) {
+    if (!there(c, 3) || !ready_index(c, 1) || !flat_index(c)) return false;
+    if (c->in[1]->numel != c->in[2]->numel)
+        return aj_refuse(c, "there is one value for each index, and here are %lld values for %lld indices", (long long)c->in[2]->numel, (long long)c->in[1]->numel);
+    aj_ints many = {1, {c->in[2]->numel}};
+    c->attrs->dim = 0;
+    return ready_source(c, 2) && (c->in[2] = aj_live(aj_reshape(c->in[2], &many)));
+}
+bool put__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
+    aj_tensor *index = aj_saved_in(n, 1);
+    aj_ints many = {1, {index->numel}};
+    gx[0] = gy[0];
+    if (aj_wants(n, 0) && !n->attrs->flag) {
+        aj_tensor *zero = zero_over(&many, gy[0]);
+        if (!zero || !(gx[0] = aj_put(gy[0], index, zero, false, n->attrs->base))) return false;
     }
-    aj_ints flat = {1, {x->numel}}, many = {1, {c->in[1]->numel}};
-    aj_tensor *row = aj_view(y, &flat), *v = row ? aj_reshape(c->in[2], &many) : NULL, *i = v ? aj_reshape(c->in[1], &many) : NULL;
-    if (!i || !aj_index_put_(row, i, v, c->attrs->flag, c->attrs->base)) return NULL;
-    return y == x ? x : aj_copy_(x, y);
+    return !aj_wants(n, 2) || (gx[2] = aj_take(gy[0], index, n->attrs->base));
+}
+aj_tensor *put_compose(aj_call *c) {
+    if (!there(c, 3)) return NULL;
+    aj_tensor *y = aj_clone(c->in[0]);
+    return y ? aj_put_(y, c->in[1], c->in[2], c->attrs->flag, c->attrs->base) : NULL;
 }
 
 /* -- Several index tensors at once --------------------------------------------------------------------------------------- */
