@@ -291,6 +291,8 @@ describe("Dropout", function()
     for _, v in ipairs(numbers(m(ai.ones(100)))) do assert.is_true(v == 0 or v == 2) end
     assert.are.same({1, 1}, numbers(m:eval()(ai.ones(2))))
     assert.matches("probability", message_of(nn.Dropout, 1.5))
+    local y = nn.Dropout2d(0.5)(ai.ones(2, 20, 3, 3)):reshape(40, 9)
+    for i = 1, 40 do assert.are.equal(y[{i, 1}]:item(), y[{i, 9}]:item()) end
   end)
 end)
 
