@@ -90,6 +90,7 @@ typedef struct {
 
 aj_ints aj_ints_of(const aj_ints *list);                 /* NULL: none */
 aj_triple aj_triple_of(const aj_ints *window, int32_t fallback);      /* NULL or none: the fallback in each place */
+int aj_resampling_named(const char *name);               /* NULL: nearest; -1: there is none of that name */
 
 /* -- Calls and rules ------------------------------------------------------------------------------------- */
 
