@@ -28,7 +28,7 @@ static const aj_optim_kernels *kernels(void) {
 
 /* -- One update of one tensor ----------------------------------------------------------------------------- */
 
-enum { MAX_OPERANDS = 5, MAX_NUMBERS = 8, GRAIN = 16384, BLOCK = 65536 };
+enum { MAX_OPERANDS = 5, MAX_NUMBERS = 8, GRAIN = 1 << 16, BLOCK = 65536 };
 
 /* An update of at[0] with the others beside it; the operands have one shape and one dtype. */
 typedef struct {

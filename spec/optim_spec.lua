@@ -119,7 +119,7 @@ describe("a step", function()
   end)
 
   it("is right for large and for strided tensors", function()
-    local n = 70001
+    local n = 300001
     local p = nn.Parameter(ai.ones(n))
     p.grad = ai.ones(n) * 2
     optim.SGD({p}, {lr = 0.25}):step()
