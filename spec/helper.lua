@@ -10,7 +10,9 @@ if paths.lib or os.getenv("AIJIT_LIB") then
   local ok, message = pcall(function()
     require "aijit"
     -- `ai` stays, and so must the parts that it keeps: a class loaded twice would be two classes.
-    for _, part in ipairs {"class", "nn", "optim", "model"} do require("aijit." .. part) end
+    for _, part in ipairs {"class", "config", "nn", "optim", "model", "log", "data", "data.loader", "data.mnist", "data.cache", "task"} do
+      require("aijit." .. part)
+    end
   end)
   if not ok then io.stderr:write("spec/helper.lua: aijit does not load: ", tostring(message):match("[^\n]*"), "\n") end
 else
