@@ -249,6 +249,14 @@ describe("pools", function()
   end)
 end)
 
+describe("Upsample", function()
+  it("repeats or interpolates", function()
+    local x = ai.tensor{{{{1, 3}}}}
+    assert.are.same({1, 1, 3, 3, 1, 1, 3, 3}, numbers(nn.Upsample{scale_factor = 2}(x)))
+    assert.are.same({1, 2, 3}, numbers(nn.Upsample{size = {1, 3}, mode = "bilinear", align_corners = true}(x)))
+  end)
+end)
+
 describe("norms", function()
   it("BatchNorm uses the batch in training and its running statistics in evaluation", function()
     local m = nn.BatchNorm1d(1)

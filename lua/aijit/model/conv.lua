@@ -55,15 +55,13 @@ function Resample:check()
   if type(factor) ~= "number" or factor < 1 or factor % 1 ~= 0 then
     raise(("resample: a scale of %s is neither a whole number nor one divided by one"):format(tostring(self.scale)))
   end
-  self.factor = factor
 end
 
 function Resample:forward(x)
-  local k = self.factor
-  if k == 1 then return x end
-  if self.scale < 1 then return f.avg_pool2d(x, k) end
-  local n, c, h, w = x:size(1), x:size(2), x:size(3), x:size(4)
-  return x:reshape(n, c, h, 1, w, 1):expand(n, c, h, k, w, k):reshape(n, c, h * k, w * k)
+  local scale = self.scale
+  if scale == 1 then return x end
+  if scale < 1 then return f.avg_pool2d(x, 1 / scale) end
+  return f.interpolate(x, {scale_factor = scale})
 end
 
 ---@param scale number 0.5 halves, 2 doubles

@@ -12,6 +12,16 @@ function functional.flatten(x, start_dim)
   return ai.f.flatten(x, start_dim or 2)
 end
 
+--- An image's size times `scale`.
+---@param x aijit.Tensor (N, C, *)
+---@param scale number
+---@param mode? string "bilinear"; also "nearest", "linear", "trilinear", "area"; corners are aligned
+---@return aijit.Tensor
+function functional.resample(x, scale, mode)
+  mode = mode or "bilinear"
+  return ai.f.interpolate(x, {scale_factor = scale, mode = mode, align_corners = mode:find "linear" ~= nil})
+end
+
 --- x divided by the root of its mean square over a dimension.
 ---@param x aijit.Tensor
 ---@param dim? integer 2
