@@ -14,40 +14,10 @@ local construct = {}
 ---@field device string|integer? the device in scope
 ---@field requires_grad boolean?
 
-local OPTIONS = {dtype = true, device = true, requires_grad = true}
-local OPTION_NAMES = {"dtype", "device", "requires_grad"}
-
-local function is_options(v) return type(v) == "table" and v[1] == nil and next(v) ~= nil end
-
-local function finish(t, o)
-  if o and o.requires_grad then lib.ok(C.aj_set_requires_grad(t, true)) end
-  return t
-end
-
-local shape = ffi.new "aj_ints"
+local argument = require "aijit.bindings.argument"
+local read, finish, shape = argument.read, argument.finish, argument.shape
+local OPTIONS, OPTION_NAMES = argument.OPTIONS, argument.NAMES
 local NONE = ffi.new "aj_ints"
-
---- Reads sizes given as numbers or as a table, and the options after them. Returns dtype number, device number, options.
-local function read(name, default, ...)
-  local n, o = select("#", ...), nil
-  local first = ...
-  local sizes
-  if type(first) == "table" and not is_options(first) then
-    sizes, o = first, (select(2, ...))
-  else
-    sizes = {...}
-    if n > 0 and type(sizes[n]) == "table" then o, sizes[n] = sizes[n], nil end
-  end
-  if o ~= nil then
-    if type(o) ~= "table" then op.helper.bad(name, n, "options", "a table", o) end
-    op.helper.read_options(name, o, OPTIONS, OPTION_NAMES)
-  end
-  op.helper.ints(name, 1, "sizes", shape, sizes)
-  for d = 0, shape.n - 1 do
-    if shape.v[d] < 0 then lib.raise(("%s: size %d is negative"):format(name, tonumber(shape.v[d]))) end
-  end
-  return o and o.dtype and lib.dtype(o.dtype) or default, device.number(o and o.device), o
-end
 
 ---@param ... any  sizes, as numbers or in a table, then options
 ---@return aijit.Tensor  uninitialised
@@ -113,6 +83,30 @@ function construct.arange(first, last, step, o)
   local d = o and o.dtype and lib.dtype(o.dtype) or (whole and C.AJ_I64 or C.AJ_F32)
   local n = math.max(0, math.floor((last - first) / step * (1 + 1e-12) + 1e-12) + 1)
   return finish(lib.check(C.aj_arange(d, device.number(o and o.device), first, step, n)), o)
+end
+
+--- `steps` numbers from first to last, evenly spaced, both ends included.
+---@param first number
+---@param last number
+---@param steps integer
+---@param o aijit.TensorOptions?
+---@return aijit.Tensor
+function construct.linspace(first, last, steps, o)
+  if type(first) ~= "number" or type(last) ~= "number" or type(steps) ~= "number" then lib.raise "linspace: first, last and steps are numbers" end
+  local d, where = read("linspace", C.AJ_F32, {}, o)
+  return finish(lib.check(C.aj_linspace(d, where, first, last, steps)), o)
+end
+
+--- Ones on the diagonal of n rows and m columns, zeros elsewhere.
+---@param n integer
+---@param m integer?  n by default
+---@param o aijit.TensorOptions?
+---@return aijit.Tensor
+function construct.eye(n, m, o)
+  if type(m) == "table" then m, o = nil, m end
+  if type(n) ~= "number" then op.helper.bad("eye", 1, "n", "a number", n) end
+  local d, where = read("eye", C.AJ_F32, {}, o)
+  return finish(lib.check(C.aj_eye(d, where, n, m or n)), o)
 end
 
 -- -- From Lua values -----------------------------------------------------------------------------------------------------
