@@ -17,7 +17,7 @@ end
 
 local function tiled(image)
   local picture = require "aijit.log.picture"
-  return picture.tile(image.images, image.captions), picture
+  return picture, picture.tile(image.images, image.captions)
 end
 
 --- Images as PNG files: DIR/images/PHASE-NAME-STEP.png, and their captions in DIR/images/index.jsonl.
@@ -36,13 +36,13 @@ end
 function Images:write(line)
   for _, image in ipairs(line.images) do
     system.make_directories(self.dir)
-    local canvas, picture = tiled(image)
+    local picture, canvas, captions = tiled(image)
     local name = ("%s-%s-%08d.png"):format(line.phase, image.name:gsub("[^%w_%-]", "_"), line.step)
     picture.save(self.dir .. "/" .. name, canvas)
     self._index = self._index or jsonl.open(self.dir .. "/index.jsonl")
     self._index:write(jsonl.line {
       {"file", name}, {"name", image.name}, {"phase", line.phase}, {"step", line.step},
-      {"captions", table.concat(image.captions or {}, " | ")},
+      {"captions", table.concat(captions or {}, " | ")},
     }, "\n")
     self._index:flush()
   end
@@ -94,11 +94,11 @@ function TensorBoard:write(line)
   for _, pair in ipairs(line.scalars) do values[#values + 1] = event.scalar(pair[1], pair[2]) end
   for _, pair in ipairs(line.texts) do values[#values + 1] = event.text(pair[1], pair[2]) end
   for _, image in ipairs(line.images) do
-    local canvas, picture = tiled(image)
+    local picture, canvas, captions = tiled(image)
     values[#values + 1] = event.image(image.name, picture.png(canvas), canvas:size(1), canvas:size(2), canvas:size(3))
     -- TensorBoard's images have no caption: it goes beside them, as a text.
-    if image.captions then
-      values[#values + 1] = event.text(image.name .. "/captions", table.concat(image.captions, "\n\n"))
+    if captions then
+      values[#values + 1] = event.text(image.name .. "/captions", table.concat(captions, "\n\n"))
     end
   end
   if #values == 0 then return end

@@ -138,6 +138,7 @@ end
 ---@param captions? string[] one for each image
 ---@param o? {max_images?: integer, keep_resolution?: boolean} at most 36 images; small ones are enlarged unless told not to
 ---@return any tensor u8 (H, W, C)
+---@return string[]? shown the captions of the images that are in it, row by row
 function picture.tile(images, captions, o)
   o = o or {}
   local all = gather(images)
@@ -147,11 +148,12 @@ function picture.tile(images, captions, o)
   height, width = height * factor, width * factor
   all = picture.resize(all:index_select(1, ai.tensor(chosen, {dtype = "i64"})), height, width)
 
-  local wrapped, most = {}, 0
+  local wrapped, most, shown = {}, 0, captions and {}
   if captions then
     local letters = math.max(4, math.floor(width / (font.width + 1)))
     for i, from in ipairs(chosen) do
-      wrapped[i] = font.wrap(tostring(captions[from] or ""), letters)
+      shown[i] = tostring(captions[from] or "")
+      wrapped[i] = font.wrap(shown[i], letters)
       most = math.max(most, #wrapped[i])
     end
   end
@@ -169,7 +171,7 @@ function picture.tile(images, captions, o)
       canvas[{{y + height + 1, last}, {x + 1, x + width}, {}}] = strip:unsqueeze(3):expand(below, width, channels)
     end
   end
-  return canvas
+  return canvas, shown
 end
 
 --- Writes a picture as PNG.
