@@ -132,6 +132,7 @@ static inline void philox_run(uint64_t seed, uint64_t block, uint32_t sequence, 
         } \
     }
 PHILOX_FILL(philox_fill_words, uint32_t, 4, PHILOX_32, for (int i = 0; i < MANY; i++) to[i] = w[i];)
+PHILOX_FILL(philox_fill_longs, uint64_t, 2, PHILOX_64, for (int i = 0; i < MANY; i++) to[i] = (uint64_t)w[2 * i + 1] << 32 | w[2 * i];)
 PHILOX_FILL(philox_fill_uniform_f32, float, 4, PHILOX_32, for (int i = 0; i < MANY; i++) to[i] = philox_unit_f32(w[i]);)
 PHILOX_FILL(philox_fill_uniform_f64, double, 2, PHILOX_64,
     for (int i = 0; i < MANY; i++) to[i] = philox_unit_f64((uint64_t)w[2 * i + 1] << 32 | w[2 * i]);)

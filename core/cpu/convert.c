@@ -182,8 +182,13 @@ static void choose_range(void *arg, int64_t lo, int64_t hi) {
         aj_iter_at(it, lo, at);
         const uint8_t *c = (uint8_t *)m->c->data + at[1];
         int64_t sc = it->stride[1][0], sa = it->stride[2][0], sb = it->stride[3][0];
-#define CHOOSE(type) { type *y = (type *)(void *)m->y->data + at[0]; const type *a = (type *)(void *)m->a->data + at[2], *b = (type *)(void *)m->b->data + at[3]; \
-        for (int64_t i = 0; i < n; i++) y[i] = c[i * sc] ? a[i * sa] : b[i * sb]; } break
+        /* Known strides make vectors of the loop. */
+#define CHOOSE_(type, sc_, sa_, sb_) for (int64_t i = 0; i < n; i++) { const type p = a[i * (sa_)], q = b[i * (sb_)]; y[i] = c[i * (sc_)] ? p : q; }
+#define CHOOSE(type) { type *restrict y = (type *)(void *)m->y->data + at[0]; const type *a = (type *)(void *)m->a->data + at[2], *b = (type *)(void *)m->b->data + at[3]; \
+        if (sc == 1 && sa == 1 && sb == 1) CHOOSE_(type, 1, 1, 1) \
+        else if (sc == 1 && sa == 0 && sb == 1) CHOOSE_(type, 1, 0, 1) \
+        else if (sc == 1 && sa == 1 && sb == 0) CHOOSE_(type, 1, 1, 0) \
+        else CHOOSE_(type, sc, sa, sb) } break
         switch (m->size) {
         case 1: CHOOSE(uint8_t);
         case 2: CHOOSE(uint16_t);

@@ -48,7 +48,7 @@ static void choose(aj_tensor *many, const aj_tensor *mask, char *few, int64_t co
 #define MOVE(type) { \
         type *x = (type *)(void *)many->data + at[0], *y = (type *)(void *)few; \
         if (out) for (int64_t i = 0; i < n && w < count; i++) { y[w] = x[i * s]; w += k[i * sk] != 0; } \
-        else for (int64_t i = 0; i < n && w < count; i++) if (k[i * sk]) x[i * s] = y[w++]; \
+        else for (int64_t i = 0; i < n && w < count; i++) { type v = y[w], on = (type)(k[i * sk] ? ~(type)0 : 0); x[i * s] = (type)((v & on) | (x[i * s] & (type)~on)); w += on & 1; } \
         } break
         switch (dtype_bytes[many->dtype]) {
         case 1: MOVE(uint8_t);
@@ -67,21 +67,29 @@ bool KERNEL(masked_scatter_)(const aj_call *c) {
     return true;
 }
 
+/* Row by row of the last dimension; the place among the others is counted along. */
 bool KERNEL(nonzero)(const aj_call *c) {
     const aj_tensor *x = c->in[0];                       /* dense bools */
     const uint8_t *p = (const uint8_t *)x->data;
-    int64_t *y = (int64_t *)(void *)c->out[0]->data, base = c->attrs->base, D = x->ndim, left = c->out[0]->shape[0];
-    for (int64_t i = 0; i < x->numel && left; i++) {
-        if (i % 8 == 0) {                                /* eight that are all false */
-            uint64_t eight;
-            while (i + 8 <= x->numel && (memcpy(&eight, p + i, 8), eight == 0)) i += 8;
-            if (i >= x->numel) break;
+    int64_t *y = (int64_t *)(void *)c->out[0]->data, base = c->attrs->base, left = c->out[0]->shape[0], at[AJ_MAX_DIM];
+    int D = x->ndim;
+    if (!D || !left) return true;
+    for (int d = 0; d < D; d++) at[d] = base;
+    for (int64_t W = x->shape[D - 1]; left; p += W) {
+        for (int64_t i = 0; i < W; i++) {
+            uint64_t eight;                              /* that are all false */
+            while (i + 8 <= W && (memcpy(&eight, p + i, 8), eight == 0)) i += 8;
+            if (i >= W) break;
+            int64_t on = p[i] != 0;                      /* without a branch: what is false is written over */
+            for (int d = 0; d < D - 1; d++) y[d] = at[d];
+            y[D - 1] = i + base;
+            y += on * D;
+            if (!(left -= on)) break;
         }
-        if (!p[i]) continue;
-        int64_t rest = i;
-        for (int64_t d = D - 1; d >= 0; d--) { y[d] = rest % x->shape[d] + base; rest /= x->shape[d]; }
-        y += D;
-        left--;
+        for (int d = D - 2; d >= 0; d--) {
+            if (++at[d] < x->shape[d] + base) break;
+            at[d] = base;
+        }
     }
     return true;
 }

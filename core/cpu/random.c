@@ -68,7 +68,7 @@ static void fill_normal(const aj_attrs *a, int class, int dtype, void *to, int64
 }
 /* -log(u) / lambda with u strictly between 0 and 1. Whole blocks, so that each logarithm is the vector one. */
 static void fill_exponential(const aj_attrs *a, int class, int dtype, void *to, int64_t n, uint64_t at) {
-    enum { BLOCK = 16 };
+    enum { BLOCK = 64 };
     (void)dtype;
     if (class == CLASS_F64) {
         double *y = to, v[BLOCK], scale = -1 / a->s;
@@ -104,9 +104,11 @@ static void fill_whole(const aj_attrs *a, int class, int dtype, void *to, int64_
     int64_t *y = to, from = a->i;
     uint64_t count = (uint64_t)a->j - (uint64_t)a->i;
     (void)class; (void)dtype;
-    for (int64_t i = 0; i < n; i++) {
-        uint64_t v = philox_long(a->seed, at + (uint64_t)i);
-        y[i] = (int64_t)((uint64_t)from + (uint64_t)((unsigned __int128)v * count >> 64));
+    uint64_t w[CHUNK];
+    for (int64_t i = 0; i < n; i += CHUNK) {
+        int64_t k = n - i < CHUNK ? n - i : CHUNK;
+        philox_fill_longs(w, k, a->seed, at + (uint64_t)i);
+        for (int64_t j = 0; j < k; j++) y[i + j] = (int64_t)((uint64_t)from + (uint64_t)((unsigned __int128)w[j] * count >> 64));
     }
 }
 
@@ -128,11 +130,16 @@ static int by_key(const void *a, const void *b) {
     return p->key != q->key ? (p->key > q->key) - (p->key < q->key) : (p->i > q->i) - (p->i < q->i);
 }
 static void keep_first(const double *w, int64_t classes, int64_t n, const aj_attrs *a, uint64_t at, candidate *p, int64_t *y) {
-    enum { SOME = 64 };
+    enum { SOME = 64, BLOCK = 64 };
     int64_t m = 0;
+    double u[BLOCK];
     for (int64_t i = 0; i < classes; i++) {
+        if (i % BLOCK == 0) {
+            philox_fill_uniform_f64(u, BLOCK, a->seed, at + (uint64_t)i);
+            for (int j = 0; j < BLOCK; j++) u[j] = -log(u[j] + 0x1p-54);
+        }
         if (w[i] == 0) continue;
-        candidate v = {-log(philox_uniform_f64(a->seed, at + (uint64_t)i) + 0x1p-54) / w[i], i};
+        candidate v = {u[i % BLOCK] / w[i], i};
         if (n > SOME) { p[m++] = v; continue; }
         if (m == n && !(v.key < p[n - 1].key)) continue;
         int64_t j = m < n ? m++ : n - 1;
