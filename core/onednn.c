@@ -77,7 +77,7 @@ static dnnl_data_type_t type_of(int dtype) { return dtype == AJ_BF16 ? dnnl_bf16
 
 enum { OPERANDS = 4, KEY = 28, WAYS = 4, SLOTS = 512 };
 
-typedef struct { int64_t v[KEY]; } key;
+typedef struct { int64_t n, v[KEY]; } key;               /* the first n say all */
 typedef struct {
     int arg;
     bool written;
@@ -202,15 +202,17 @@ static int run(plan *p, void *const *data) {
 /* The place of a key: its own, or the least used of its few, emptied. */
 static slot *find(const key *k) {
     uint64_t h = 1469598103934665603u;
-    for (int i = 0; i < KEY; i++) h = (h ^ (uint64_t)k->v[i]) * 1099511628211u, h ^= h >> 29;
+    for (int i = 0; i < k->n; i++) h = (h << 7 | h >> 57) ^ ((uint64_t)k->v[i] * 0x9e3779b97f4a7c15u);
+    h ^= h >> 32;
     slot *set = &own.slot[h % (SLOTS / WAYS) * WAYS], *oldest = set;
     for (int i = 0; i < WAYS; i++) {
-        if (set[i].taken && !memcmp(&set[i].k, k, sizeof *k)) { set[i].used = ++own.clock; return &set[i]; }
+        if (set[i].taken && set[i].k.n == k->n && !memcmp(set[i].k.v, k->v, (size_t)k->n * sizeof *k->v)) { set[i].used = ++own.clock; return &set[i]; }
         if (set[i].used < oldest->used) oldest = &set[i];
     }
     if (oldest->taken) plan_free(&oldest->plan);
     memset(oldest, 0, sizeof *oldest);
-    oldest->k = *k;
+    oldest->k.n = k->n;
+    memcpy(oldest->k.v, k->v, (size_t)k->n * sizeof *k->v);
     oldest->used = ++own.clock;
     return oldest;
 }
@@ -250,7 +252,10 @@ static bool plan_matmul(plan *p, const aj_product *m) {
 
 int aj_onednn_matmul(const aj_product *m) {
     if (!ready()) return AJ_ONEDNN_NOT;
-    key k = {{100, m->dtype, m->threads, m->M, m->N, m->K, m->sa[0], m->sa[1], m->sb[0], m->sb[1], m->ldc, m->bias != NULL}};
+    key k;
+    k.n = 9;                                             /* one stride of each is 1 */
+    k.v[0] = m->dtype | m->threads << 8 | (m->bias != NULL) << 24 | (m->sa[1] != 1) << 25 | (m->sb[1] != 1) << 26;
+    k.v[1] = m->M; k.v[2] = m->N; k.v[3] = m->K; k.v[4] = m->sa[0]; k.v[5] = m->sa[1]; k.v[6] = m->sb[0]; k.v[7] = m->sb[1]; k.v[8] = m->ldc;
     int was = with_threads(m->threads);
     slot *s = find(&k);
     if (!s->taken) {
@@ -392,8 +397,8 @@ int aj_onednn_conv(const aj_conv *v, void *x, void *w, const void *bias, void *y
 #ifndef AJ_NO_OPENMP
     if (omp_in_parallel()) threads = 1;
 #endif
-    key k = {{200, threads}};
-    _Static_assert(sizeof *v + 2 * sizeof(int64_t) <= sizeof k, "a key holds a convolution");
+    key k = {KEY, {200, threads}};
+    _Static_assert(sizeof *v + 2 * sizeof(int64_t) == sizeof k.v, "a key holds a convolution");
     memcpy(k.v + 2, v, sizeof *v);
     int was = with_threads(threads);
     slot *s = find(&k);
