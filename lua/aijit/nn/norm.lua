@@ -70,7 +70,7 @@ for n = 1, 3 do
     self._options = {eps = self.eps}
   end
 
-  function InstanceNorm:forward(x) return f.instance_norm(x, self.weight, self.bias, self._options) end
+  function InstanceNorm:forward(x) return f.instance_norm(x, nil, nil, self.weight, self.bias, self._options) end
 end
 
 --- (N, C, *): groups of channels of each sample with their mean and variance (Wu and He, 2018).
