@@ -116,9 +116,9 @@ end
 LayerNorm.reset = reset_affine
 function LayerNorm:forward(x) return f.layer_norm(x, self.normalized_shape, self.weight, self.bias, self._options) end
 
---- x / sqrt(mean(x^2) + eps) over the trailing dimensions (Zhang and Sennrich, 2019).
+--- x / sqrt(mean(x^2) + eps) over the trailing dimensions (Zhang and Sennrich, 2019); eps is that of the dtype unless given.
 ---@class aijit.nn.RMSNorm: aijit.nn.Layer
-local RMSNorm = layer("RMSNorm", "normalized_shape? eps=1e-06 elementwise_affine=true")
+local RMSNorm = layer("RMSNorm", "normalized_shape? eps=none elementwise_affine=true")
 nn.RMSNorm = RMSNorm
 
 RMSNorm.sizes, RMSNorm.sizes_from, RMSNorm.check = trailing, trailing_from, trailing_list
