@@ -56,8 +56,11 @@ end
 local function about(run)
   local state = run.state
   local progress, total = state:progress(run.limits, run.loader:size())
+  -- What is measured between two epochs belongs to the one that is over.
+  local between = state.phase == "valid" and state.batch == 0 and state.num_epochs > 0
+  local epoch = state.num_epochs + (between and 0 or 1)
   return {
-    step = state.num_steps, samples = state.num_samples, epoch = state.num_epochs + 1, phase = state.phase,
+    step = state.num_steps, samples = state.num_samples, epoch = epoch, phase = state.phase,
     elapsed = state.elapsed, progress = progress, total = total,
   }
 end
