@@ -76,6 +76,10 @@ static bool scatter_check(aj_call *c) {
     if (dim < 0) return false;
     c->attrs->dim = dim;
     if (!ready_index(c, 1)) return false;
+    if (!c->in[2]->ndim && c->in[1]->ndim) {             /* one value for all places */
+        aj_ints shape = sizes(c->in[1]);
+        if (!(c->in[2] = aj_live(aj_expand(c->in[2], &shape)))) return false;
+    }
     if (c->in[1]->numel && (!fits(c, 0, false) || !fits(c, 2, true))) return false;
     return ready_source(c, 2);
 }
@@ -322,23 +326,55 @@ bool ravel_index_shape(aj_call *c) {
 }
 bool ravel_index_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { (void)n; (void)gy; (void)gx; return true; }
 
-aj_tensor *index_by_compose(aj_call *c) {
-    int m = c->n_in - 1;
-    if (m < 1) { aj_error("index_by: a list of a tensor and at least one index tensor"); return NULL; }
-    if (!there(c, c->n_in)) return NULL;
-    aj_tensor *x = c->in[0];
-    int dim = aj_dim_of(c, c->attrs->dim, x->ndim);
-    if (dim < 0) return NULL;
-    if (dim + m > x->ndim) { aj_refuse(c, "%d index tensors from dimension %d on, of a tensor of %d dimensions", m, dim + 1, x->ndim); return NULL; }
-    aj_ints run = {m, {0}}, flat = {0};
+/* The place of m index tensors, in[first] on, along dimensions dim to dim + m - 1 of x, as one index: flat gets the shape
+ * of x with those dimensions as one. -1 after an error. */
+static int one_index(aj_call *c, int first, aj_ints *flat, aj_tensor **index) {
+    const aj_tensor *x = c->in[0];
+    int m = c->n_in - first, dim = aj_dim_of(c, c->attrs->dim, x->ndim);
+    if (dim < 0) return -1;
+    if (dim + m > x->ndim) { aj_refuse(c, "%d index tensors from dimension %d on, of a tensor of %d dimensions", m, dim + 1, x->ndim); return -1; }
+    aj_ints run = {m, {0}};
     int64_t all = 1;
     for (int d = 0; d < m; d++) all *= run.v[d] = x->shape[dim + d];
-    for (int d = 0; d < x->ndim; d++) if (d <= dim || d >= dim + m) flat.v[flat.n++] = d == dim ? all : x->shape[d];
-    aj_list list = {m, c->in + 1};
-    aj_tensor *i = aj_live(aj_ravel_index(&list, &run, c->attrs->base));
-    x = i ? aj_live(aj_reshape(x, &flat)) : NULL;
+    flat->n = 0;
+    for (int d = 0; d < x->ndim; d++) if (d <= dim || d >= dim + m) flat->v[flat->n++] = d == dim ? all : x->shape[d];
+    *index = aj_live(aj_ravel_index(&(aj_list){m, c->in + first}, &run, c->attrs->base));
+    return *index ? dim : -1;
+}
+aj_tensor *index_by_compose(aj_call *c) {
+    if (c->n_in < 2) { aj_error("index_by: a list of a tensor and at least one index tensor"); return NULL; }
+    if (!there(c, c->n_in)) return NULL;
+    aj_ints flat;
+    aj_tensor *i;
+    int dim = one_index(c, 1, &flat, &i);
+    aj_tensor *x = dim < 0 ? NULL : aj_live(aj_reshape(c->in[0], &flat));
     x = x ? aj_live(aj_index_select(x, dim, i, 0)) : NULL;
     return x && i->ndim == 0 ? aj_select(x, dim, 0) : x;
+}
+/* The values broadcast to what index_by would give. */
+aj_tensor *index_put_by_compose(aj_call *c) {
+    if (c->n_in < 3) { aj_error("index_put_by: a list of a tensor, the values, and at least one index tensor"); return NULL; }
+    if (!there(c, c->n_in)) return NULL;
+    aj_tensor *x = c->in[0], *i;
+    aj_ints flat, wide = {0}, rows, whole = sizes(x);
+    int dim = one_index(c, 2, &flat, &i);
+    if (dim < 0) return NULL;
+    if (flat.n - 1 + i->ndim > AJ_MAX_DIM) { aj_refuse(c, "indices of %d dimensions are too large here", i->ndim); return NULL; }
+    rows = flat;
+    rows.v[dim] = i->numel;
+    for (int d = 0; d < flat.n; d++) {
+        if (d != dim) { wide.v[wide.n++] = flat.v[d]; continue; }
+        for (int e = 0; e < i->ndim; e++) wide.v[wide.n++] = i->shape[e];
+    }
+    aj_tensor *v = c->in[1];
+    bool fit = v->ndim <= wide.n;
+    for (int d = 0; fit && d < v->ndim; d++) { int64_t s = v->shape[d]; fit = s == 1 || s == wide.v[wide.n - v->ndim + d]; }
+    if (!fit) { aj_refuse(c, "the values do not broadcast to what the indices choose"); return NULL; }
+    v = aj_expand(v, &wide);
+    v = v ? aj_reshape(v, &rows) : NULL;
+    x = v ? aj_reshape(x, &flat) : NULL;
+    x = !x ? NULL : c->attrs->flag ? aj_index_add(x, dim, i, v, 1, 0) : aj_index_copy(x, dim, i, v, 0);
+    return x ? aj_reshape(x, &whole) : NULL;
 }
 
 aj_tensor *one_hot_compose(aj_call *c) {
