@@ -142,6 +142,21 @@ bool KERNEL(fill_)(const aj_call *c) {
 
 /* -- Windows and choices ---------------------------------------------------------------------------------------- */
 
+/* No two elements of t are one in memory, for certain: each stride passes over all that smaller ones reach. */
+static bool all_apart(const aj_tensor *t) {
+    int64_t reach = 0;
+    bool done[AJ_MAX_DIM] = {0};
+    for (int k = 0; k < t->ndim; k++) {
+        int least = -1;
+        for (int d = 0; d < t->ndim; d++) if (!done[d] && (least < 0 || t->stride[d] < t->stride[least])) least = d;
+        done[least] = true;
+        if (t->shape[least] <= 1) continue;
+        if (t->stride[least] <= reach) return false;
+        reach += (t->shape[least] - 1) * t->stride[least];
+    }
+    return true;
+}
+
 bool KERNEL(as_strided_grad)(const aj_call *c) {
     aj_tensor *y = c->out[0], *g = c->in[0];
     int class = class_of_dtype(y->dtype), size = dtype_bytes[y->dtype];
@@ -150,6 +165,7 @@ bool KERNEL(as_strided_grad)(const aj_call *c) {
     window.data = y->data + c->attrs->i * size;
     for (int d = 0; d < g->ndim; d++) window.stride[d] = c->attrs->list2.v[d];
     aj_set_contiguous(&window);
+    if (all_apart(&window)) return KERNEL(copy_into)(&window, g);
     window.contiguous = false;
     aj_iter it;
     const aj_tensor *operands[] = {&window, g};

@@ -157,12 +157,10 @@ static void choose_rows(void *arg, int64_t lo, int64_t hi) {
     for (int64_t r = lo; r < hi; r++) {
         const double *w = m->x + r * C;
         int64_t *y = m->y + r * n, positive = 0;
-        double sum = 0;
         int reason = FINE;
         for (int64_t i = 0; i < C; i++) {
             if (!(w[i] >= 0) || w[i] > 1.7e308) reason = NEGATIVE;
             positive += w[i] > 0;
-            sum += w[i];
         }
         if (!reason && !positive) reason = NOTHING;
         if (!reason && !m->a->flag && positive < n) reason = FEW;

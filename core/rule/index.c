@@ -5,22 +5,6 @@
  */
 #include "rule.h"
 
-static bool there(const aj_call *c, int n) {
-    for (int k = 0; k < n; k++)
-        if (!c->in[k]) return aj_error("%s: input %d is nil, where a tensor is wanted", aj_ops[c->op].info->name, k + 1);
-    return true;
-}
-static aj_ints shape_of(const aj_node *n, int k) {
-    const aj_spec *s = &n->edge[k].node->spec[n->edge[k].out];
-    aj_ints v = {s->ndim, {0}};
-    for (int d = 0; d < s->ndim; d++) v.v[d] = s->shape[d];
-    return v;
-}
-static aj_ints sizes(const aj_tensor *t) {
-    aj_ints v = {t->ndim, {0}};
-    for (int d = 0; d < t->ndim; d++) v.v[d] = t->shape[d];
-    return v;
-}
 static aj_tensor *zeros(const aj_ints *shape, const aj_tensor *like) { return aj_full((aj_dtype)like->dtype, shape, like->device, 0); }
 /* One zero seen in every place of a shape. */
 static aj_tensor *zero_over(const aj_ints *shape, const aj_tensor *like) {
@@ -55,7 +39,7 @@ static bool fits(aj_call *c, int k, bool also_dim) {
 }
 
 bool gather_shape(aj_call *c) {
-    if (!there(c, 2)) return false;
+    if (!aj_given(c, 0, 2)) return false;
     int dim = aj_dim_of(c, c->attrs->dim, c->in[0]->ndim);
     if (dim < 0 || !aj_index_dtype(c, 1)) return false;
     c->attrs->dim = dim;
@@ -65,19 +49,19 @@ bool gather_shape(aj_call *c) {
     return aj_cast_inputs(c, 1, 1, AJ_I64);
 }
 bool gather_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
-    aj_ints shape = shape_of(n, 0);
+    aj_ints shape = aj_sizes_in(n, 0);
     aj_tensor *z = zeros(&shape, gy[0]);
     return z && (gx[0] = aj_scatter_add_(z, n->attrs->dim, aj_saved_in(n, 1), gy[0], n->attrs->base));
 }
 
 static bool scatter_check(aj_call *c) {
-    if (!there(c, 3)) return false;
+    if (!aj_given(c, 0, 3)) return false;
     int dim = aj_dim_of(c, c->attrs->dim, c->in[0]->ndim);
     if (dim < 0) return false;
     c->attrs->dim = dim;
     if (!ready_index(c, 1)) return false;
     if (!c->in[2]->ndim && c->in[1]->ndim) {             /* one value for all places */
-        aj_ints shape = sizes(c->in[1]);
+        aj_ints shape = aj_sizes(c->in[1]);
         if (!(c->in[2] = aj_live(aj_expand(c->in[2], &shape)))) return false;
     }
     if (c->in[1]->numel && (!fits(c, 0, false) || !fits(c, 2, true))) return false;
@@ -89,7 +73,7 @@ bool scatter_add__check(aj_call *c) { return scatter_check(c); }
 /* The gradient of the source: what lies at the index, in the corner of the source that the index covers. */
 static aj_tensor *source_grad(aj_node *n, aj_tensor *gy) {
     aj_tensor *index = aj_saved_in(n, 1), *g = aj_live(aj_gather(gy, n->attrs->dim, index, n->attrs->base));
-    aj_ints shape = shape_of(n, 2), before = {shape.n, {0}}, after = {shape.n, {0}};
+    aj_ints shape = aj_sizes_in(n, 2), before = {shape.n, {0}}, after = {shape.n, {0}};
     bool whole = true;
     for (int d = 0; g && d < shape.n && d < g->ndim; d++) whole &= (after.v[d] = shape.v[d] - g->shape[d]) == 0;
     return g && !whole ? aj_constant_pad(g, &before, &after, 0) : g;
@@ -97,7 +81,7 @@ static aj_tensor *source_grad(aj_node *n, aj_tensor *gy) {
 bool scatter__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     aj_tensor *index = aj_saved_in(n, 1);
     if (aj_wants(n, 0)) {
-        aj_ints shape = sizes(index);
+        aj_ints shape = aj_sizes(index);
         aj_tensor *zero = zero_over(&shape, gy[0]);
         if (!zero || !(gx[0] = aj_scatter(gy[0], n->attrs->dim, index, zero, n->attrs->base))) return false;
     }
@@ -108,12 +92,12 @@ bool scatter_add__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     return !aj_wants(n, 2) || (gx[2] = source_grad(n, gy[0]));
 }
 aj_tensor *scatter_compose(aj_call *c) {
-    if (!there(c, 3)) return NULL;
+    if (!aj_given(c, 0, 3)) return NULL;
     aj_tensor *y = aj_clone(c->in[0]);
     return y ? aj_scatter_(y, c->attrs->dim, c->in[1], c->in[2], c->attrs->base) : NULL;
 }
 aj_tensor *scatter_add_compose(aj_call *c) {
-    if (!there(c, 3)) return NULL;
+    if (!aj_given(c, 0, 3)) return NULL;
     aj_tensor *y = aj_clone(c->in[0]);
     return y ? aj_scatter_add_(y, c->attrs->dim, c->in[1], c->in[2], c->attrs->base) : NULL;
 }
@@ -132,7 +116,7 @@ static bool flat_index(aj_call *c) {
 static bool in_order(aj_call *c) { return c->in[1]->ndim == 1 || (c->in[1] = aj_live(aj_contiguous(c->in[1]))) != NULL; }
 
 bool index_select_shape(aj_call *c) {
-    if (!there(c, 2)) return false;
+    if (!aj_given(c, 0, 2)) return false;
     const aj_tensor *x = c->in[0], *index = c->in[1];
     int dim = aj_dim_of(c, c->attrs->dim, x->ndim), m = index->ndim ? index->ndim : 1;
     if (dim < 0 || !aj_index_dtype(c, 1)) return false;
@@ -151,12 +135,12 @@ bool index_select_shape(aj_call *c) {
 }
 /* g with the dimensions that a many-dimensional index made as one again. */
 static aj_tensor *one_slice_dim(aj_node *n, aj_tensor *g) {
-    aj_ints shape = shape_of(n, 0);
+    aj_ints shape = aj_sizes_in(n, 0);
     if (shape.n) shape.v[n->attrs->dim] = aj_saved_in(n, 1)->numel;
     return aj_reshape(g, &shape);
 }
 static aj_tensor *select_grad(aj_node *n, aj_tensor *g) {
-    aj_ints shape = shape_of(n, 0);
+    aj_ints shape = aj_sizes_in(n, 0);
     aj_tensor *z = zeros(&shape, g);
     g = z ? one_slice_dim(n, g) : NULL;
     return g ? aj_index_add_(z, n->attrs->dim, aj_saved_in(n, 1), g, 1, n->attrs->base) : NULL;
@@ -165,7 +149,7 @@ bool index_select_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return
 
 static bool has_padding(const aj_attrs *a) { return a->i != INT32_MIN; }
 bool embedding_shape(aj_call *c) {
-    if (!there(c, 2)) return false;
+    if (!aj_given(c, 0, 2)) return false;
     const aj_tensor *w = c->in[0], *index = c->in[1];
     if (!aj_index_dtype(c, 1)) return false;
     if (w->ndim < 1) return aj_refuse(c, "the weight has no dimensions, and must have one row for each index");
@@ -197,7 +181,7 @@ bool embedding_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
 /* -- index_copy, index_add, index_fill, index_put --------------------------------------------------------------------- */
 
 static bool slices_check(aj_call *c) {
-    if (!there(c, 3)) return false;
+    if (!aj_given(c, 0, 3)) return false;
     const aj_tensor *x = c->in[0];
     int dim = aj_dim_of(c, c->attrs->dim, x->ndim);
     if (dim < 0) return false;
@@ -213,7 +197,7 @@ static bool slices_check(aj_call *c) {
 bool index_copy__check(aj_call *c) { return slices_check(c); }
 bool index_add__check(aj_call *c) { return slices_check(c); }
 bool index_fill__check(aj_call *c) {
-    if (!there(c, 2)) return false;
+    if (!aj_given(c, 0, 2)) return false;
     int dim = aj_dim_of(c, c->attrs->dim, c->in[0]->ndim);
     if (dim < 0) return false;
     c->attrs->dim = dim;
@@ -221,12 +205,12 @@ bool index_fill__check(aj_call *c) {
 }
 /* Along the first dimension; the values broadcast to the index's shape and then x's other dimensions. */
 bool index_put__check(aj_call *c) {
-    if (!there(c, 3)) return false;
+    if (!aj_given(c, 0, 3)) return false;
     const aj_tensor *x = c->in[0], *index = c->in[1];
     if (!x->ndim) return aj_refuse(c, "a tensor of no dimensions has no slices to write");
     if (x->ndim - 1 + index->ndim > AJ_MAX_DIM) return aj_refuse(c, "an index of %d dimensions is too large here", index->ndim);
     c->attrs->dim = 0;
-    aj_ints wide = sizes(index), rows = sizes(x);
+    aj_ints wide = aj_sizes(index), rows = aj_sizes(x);
     for (int d = 1; d < x->ndim; d++) wide.v[wide.n++] = x->shape[d];
     rows.v[0] = index->numel;
     if (!ready_index(c, 1) || !flat_index(c)) return false;
@@ -241,7 +225,7 @@ static aj_tensor *without_slices(aj_node *n, aj_tensor *g) { return aj_index_fil
 bool index_fill__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return (gx[0] = without_slices(n, gy[0])) != NULL; }
 static aj_tensor *slices_of(aj_node *n, aj_tensor *g) {
     g = aj_index_select(g, n->attrs->dim, aj_saved_in(n, 1), n->attrs->base);
-    aj_ints shape = shape_of(n, 2);
+    aj_ints shape = aj_sizes_in(n, 2);
     return g ? aj_reshape(g, &shape) : NULL;
 }
 bool index_copy__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
@@ -262,22 +246,22 @@ bool index_put__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
 }
 
 aj_tensor *index_copy_compose(aj_call *c) {
-    if (!there(c, 3)) return NULL;
+    if (!aj_given(c, 0, 3)) return NULL;
     aj_tensor *y = aj_clone(c->in[0]);
     return y ? aj_index_copy_(y, c->attrs->dim, c->in[1], c->in[2], c->attrs->base) : NULL;
 }
 aj_tensor *index_add_compose(aj_call *c) {
-    if (!there(c, 3)) return NULL;
+    if (!aj_given(c, 0, 3)) return NULL;
     aj_tensor *y = aj_clone(c->in[0]);
     return y ? aj_index_add_(y, c->attrs->dim, c->in[1], c->in[2], c->attrs->s, c->attrs->base) : NULL;
 }
 aj_tensor *index_fill_compose(aj_call *c) {
-    if (!there(c, 2)) return NULL;
+    if (!aj_given(c, 0, 2)) return NULL;
     aj_tensor *y = aj_clone(c->in[0]);
     return y ? aj_index_fill_(y, c->attrs->dim, c->in[1], c->attrs->s, c->attrs->base) : NULL;
 }
 aj_tensor *index_put_compose(aj_call *c) {
-    if (!there(c, 3)) return NULL;
+    if (!aj_given(c, 0, 3)) return NULL;
     aj_tensor *y = aj_clone(c->in[0]);
     return y ? aj_index_put_(y, c->in[1], c->in[2], c->attrs->flag, c->attrs->base) : NULL;
 }
@@ -285,14 +269,14 @@ aj_tensor *index_put_compose(aj_call *c) {
 /* -- take, put: positions in the elements as one row ------------------------------------------------------------------- */
 
 aj_tensor *take_compose(aj_call *c) {
-    if (!there(c, 2)) return NULL;
-    aj_ints flat = {1, {c->in[0]->numel}}, shape = sizes(c->in[1]);
+    if (!aj_given(c, 0, 2)) return NULL;
+    aj_ints flat = {1, {c->in[0]->numel}}, shape = aj_sizes(c->in[1]);
     aj_tensor *x = aj_reshape(c->in[0], &flat);
     x = x ? aj_index_select(x, 0, c->in[1], c->attrs->base) : NULL;
     return x ? aj_reshape(x, &shape) : NULL;
 }
 bool put__check(aj_call *c) {
-    if (!there(c, 3) || !ready_index(c, 1) || !flat_index(c)) return false;
+    if (!aj_given(c, 0, 3) || !ready_index(c, 1) || !flat_index(c)) return false;
     if (c->in[1]->numel != c->in[2]->numel)
         return aj_refuse(c, "there is one value for each index, and here are %lld values for %lld indices", (long long)c->in[2]->numel, (long long)c->in[1]->numel);
     aj_ints many = {1, {c->in[2]->numel}};
@@ -310,7 +294,7 @@ bool put__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     return !aj_wants(n, 2) || (gx[2] = aj_take(gy[0], index, n->attrs->base));
 }
 aj_tensor *put_compose(aj_call *c) {
-    if (!there(c, 3)) return NULL;
+    if (!aj_given(c, 0, 3)) return NULL;
     aj_tensor *y = aj_clone(c->in[0]);
     return y ? aj_put_(y, c->in[1], c->in[2], c->attrs->flag, c->attrs->base) : NULL;
 }
@@ -319,7 +303,7 @@ aj_tensor *put_compose(aj_call *c) {
 
 bool ravel_index_shape(aj_call *c) {
     if (c->n_in < 1 || c->n_in != c->attrs->list.n) return aj_error("ravel_index: one size for each index tensor");
-    if (!there(c, c->n_in)) return false;
+    if (!aj_given(c, 0, c->n_in)) return false;
     for (int k = 0; k < c->n_in; k++) if (!aj_index_dtype(c, k)) return false;
     c->spec[0].dtype = AJ_I64;
     return aj_cast_inputs(c, 0, c->n_in, AJ_I64) && aj_broadcast(c, &c->spec[0]);
@@ -343,7 +327,7 @@ static int one_index(aj_call *c, int first, aj_ints *flat, aj_tensor **index) {
 }
 aj_tensor *index_by_compose(aj_call *c) {
     if (c->n_in < 2) { aj_error("index_by: a list of a tensor and at least one index tensor"); return NULL; }
-    if (!there(c, c->n_in)) return NULL;
+    if (!aj_given(c, 0, c->n_in)) return NULL;
     aj_ints flat;
     aj_tensor *i;
     int dim = one_index(c, 1, &flat, &i);
@@ -354,9 +338,9 @@ aj_tensor *index_by_compose(aj_call *c) {
 /* The values broadcast to what index_by would give. */
 aj_tensor *index_put_by_compose(aj_call *c) {
     if (c->n_in < 3) { aj_error("index_put_by: a list of a tensor, the values, and at least one index tensor"); return NULL; }
-    if (!there(c, c->n_in)) return NULL;
+    if (!aj_given(c, 0, c->n_in)) return NULL;
     aj_tensor *x = c->in[0], *i;
-    aj_ints flat, wide = {0}, rows, whole = sizes(x);
+    aj_ints flat, wide = {0}, rows, whole = aj_sizes(x);
     int dim = one_index(c, 2, &flat, &i);
     if (dim < 0) return NULL;
     if (flat.n - 1 + i->ndim > AJ_MAX_DIM) { aj_refuse(c, "indices of %d dimensions are too large here", i->ndim); return NULL; }
@@ -378,7 +362,7 @@ aj_tensor *index_put_by_compose(aj_call *c) {
 }
 
 aj_tensor *one_hot_compose(aj_call *c) {
-    if (!there(c, 1) || !aj_index_dtype(c, 0)) return NULL;
+    if (!aj_given(c, 0, 1) || !aj_index_dtype(c, 0)) return NULL;
     aj_tensor *index = c->in[0];
     int64_t classes = c->attrs->i;
     if (index->ndim == AJ_MAX_DIM) { aj_refuse(c, "has %d dimensions already, the most there can be", AJ_MAX_DIM); return NULL; }
@@ -390,7 +374,7 @@ aj_tensor *one_hot_compose(aj_call *c) {
         classes += 1 - c->attrs->base;
     }
     if (classes < 1 && index->numel) { aj_refuse(c, "num_classes is %lld, and must be at least 1", (long long)classes); return NULL; }
-    aj_ints shape = sizes(index), none = {0};
+    aj_ints shape = aj_sizes(index), none = {0};
     shape.v[shape.n++] = classes < 0 ? 0 : classes;
     aj_tensor *y = aj_full(AJ_I64, &shape, index->device, 0), *one = y ? aj_full(AJ_I64, &none, index->device, 1) : NULL;
     shape.v[shape.n - 1] = 1;

@@ -3,23 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool there(const aj_call *c, int n) {
-    for (int k = 0; k < n; k++)
-        if (!c->in[k]) return aj_error("%s: input %d is nil, where a tensor is wanted", aj_ops[c->op].info->name, k + 1);
-    return true;
-}
-static aj_ints shape_of(const aj_node *n, int k) {
-    const aj_spec *s = &n->edge[k].node->spec[n->edge[k].out];
-    aj_ints v = {s->ndim, {0}};
-    for (int d = 0; d < s->ndim; d++) v.v[d] = s->shape[d];
-    return v;
-}
-static aj_ints sizes(const aj_tensor *t) {
-    aj_ints v = {t->ndim, {0}};
-    for (int d = 0; d < t->ndim; d++) v.v[d] = t->shape[d];
-    return v;
-}
-
 /* -- cat, stack ------------------------------------------------------------------------------------------------- */
 
 /* An empty tensor of one dimension joins anything, as in PyTorch. */
@@ -27,7 +10,7 @@ static bool skipped(int ndim, int64_t first) { return ndim == 1 && first == 0; }
 
 bool cat_shape(aj_call *c) {
     if (c->n_in < 1) return aj_error("cat: the list is empty, and needs at least one tensor");
-    if (!there(c, c->n_in)) return false;
+    if (!aj_given(c, 0, c->n_in)) return false;
     const aj_tensor *first = NULL;
     aj_spec *y = &c->spec[0];
     int dim = 0, dtype = c->in[0]->dtype;
@@ -60,7 +43,7 @@ bool cat_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     int64_t slice = gy[0]->numel && gy[0]->shape[dim] ? gy[0]->numel / gy[0]->shape[dim] : 0, at = 0;
     for (int k = 0; k < n->n_in; k++) {
         if (aj_wants(n, k)) {
-            aj_ints s = shape_of(n, k);
+            aj_ints s = aj_sizes_in(n, k);
             if (!skipped(s.n, s.v[0])) gx[k] = slice ? aj_narrow(gy[0], dim, at, s.v[dim]) : aj_full((aj_dtype)gy[0]->dtype, &s, gy[0]->device, 0);
             if (!gx[k] && !skipped(s.n, s.v[0])) return false;
         }
@@ -71,7 +54,7 @@ bool cat_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
 
 aj_tensor *stack_compose(aj_call *c) {
     if (c->n_in < 1) { aj_error("stack: the list is empty, and needs at least one tensor"); return NULL; }
-    if (!there(c, c->n_in)) return NULL;
+    if (!aj_given(c, 0, c->n_in)) return NULL;
     for (int k = 1; k < c->n_in; k++)
         if (!aj_same_shape(c->in[0], c->in[k])) { aj_refuse(c, "tensor %d has another shape than the first; only tensors of one shape can be stacked", k + 1); return NULL; }
     int dim = aj_dim_of(c, c->attrs->dim, c->in[0]->ndim + 1);
@@ -89,7 +72,7 @@ aj_tensor *stack_compose(aj_call *c) {
 
 bool flip_shape(aj_call *c) {
     bool over[AJ_MAX_DIM];
-    if (!there(c, 1) || !aj_dims_of(c, &c->attrs->list, c->in[0]->ndim, over)) return false;
+    if (!aj_given(c, 0, 1) || !aj_dims_of(c, &c->attrs->list, c->in[0]->ndim, over)) return false;
     aj_spec_like(&c->spec[0], c->in[0]);
     return true;
 }
@@ -105,10 +88,10 @@ static aj_tensor *roll_one(aj_tensor *x, int dim, int64_t shift) {
     return aj_cat(&(aj_list){2, part}, dim);
 }
 aj_tensor *roll_compose(aj_call *c) {
-    if (!there(c, 1)) return NULL;
+    if (!aj_given(c, 0, 1)) return NULL;
     aj_tensor *x = c->in[0], *y = x;
     const aj_ints *shifts = &c->attrs->list, *dims = &c->attrs->list2;
-    aj_ints shape = sizes(x), flat = {1, {x->numel}};
+    aj_ints shape = aj_sizes(x), flat = {1, {x->numel}};
     if (dims->n < 0) {                                   /* without dims: as one row */
         if (shifts->n != 1) { aj_refuse(c, "%d shifts without dims; one is wanted", shifts->n); return NULL; }
         y = aj_reshape(x, &flat);
@@ -137,7 +120,7 @@ int8_t aj_pad_mode(const char *mode) {
 
 /* before and after: elements to add at the two ends of each dimension; negative ones are cut off. */
 bool constant_pad_shape(aj_call *c) {
-    if (!there(c, 1)) return false;
+    if (!aj_given(c, 0, 1)) return false;
     const aj_tensor *x = c->in[0];
     const aj_ints *before = &c->attrs->list, *after = &c->attrs->list2;
     if (before->n != x->ndim || after->n != x->ndim) return aj_refuse(c, "before and after have one entry for each dimension");
@@ -185,7 +168,7 @@ static aj_tensor *pad_one(const aj_call *c, aj_tensor *x, int dim, int64_t befor
     return i ? aj_live(aj_index_select(x, dim, i, 0)) : NULL;
 }
 aj_tensor *pad_compose(aj_call *c) {
-    if (!there(c, 1)) return NULL;
+    if (!aj_given(c, 0, 1)) return NULL;
     aj_tensor *x = c->in[0];
     const aj_ints *pad = &c->attrs->list;
     int mode = c->attrs->mode, n = pad->n / 2;
@@ -204,7 +187,7 @@ aj_tensor *pad_compose(aj_call *c) {
 
 /* Each dimension gets one of stride 0 in front of it, as many at a time as there is room for, and a copy makes them one. */
 aj_tensor *tile_compose(aj_call *c) {
-    if (!there(c, 1)) return NULL;
+    if (!aj_given(c, 0, 1)) return NULL;
     aj_tensor *x = c->in[0], *y = x;
     aj_ints reps = c->attrs->list, shape = {reps.n, {0}};
     if (reps.n < x->ndim) {
@@ -250,7 +233,7 @@ static int one_dim(const aj_call *c, const aj_ints *dims, aj_tensor **x) {
     return *x ? 0 : -1;
 }
 aj_tensor *repeat_interleave_compose(aj_call *c) {
-    if (!there(c, 1)) return NULL;
+    if (!aj_given(c, 0, 1)) return NULL;
     aj_tensor *x = c->in[0];
     int64_t n = c->attrs->i;
     if (n < 0) { aj_refuse(c, "%lld repetitions", (long long)n); return NULL; }
@@ -258,7 +241,7 @@ aj_tensor *repeat_interleave_compose(aj_call *c) {
     if (dim < 0) return NULL;
     if (x->ndim == AJ_MAX_DIM) { aj_refuse(c, "tensors of up to %d dimensions can be repeated", AJ_MAX_DIM - 1); return NULL; }
     if (!x->ndim) { aj_ints one = {1, {1}}; if (!(x = aj_live(aj_reshape(x, &one)))) return NULL; }
-    aj_ints shape = sizes(x), wide = {0};
+    aj_ints shape = aj_sizes(x), wide = {0};
     for (int d = 0; d < x->ndim; d++) { wide.v[wide.n++] = x->shape[d]; if (d == dim) wide.v[wide.n++] = n; }
     shape.v[dim] *= n;
     x = aj_live(aj_unsqueeze(x, dim + 1));
@@ -269,7 +252,7 @@ aj_tensor *repeat_interleave_compose(aj_call *c) {
 
 /* Position i as often as repeats says for it; the size of the result is their sum. */
 bool repeat_positions_shape(aj_call *c) {
-    if (!there(c, 1) || !aj_index_dtype(c, 0)) return false;
+    if (!aj_given(c, 0, 1) || !aj_index_dtype(c, 0)) return false;
     aj_ints all = {-1, {0}};
     if (c->in[0]->ndim > 1) return aj_refuse(c, "the repeats have one dimension, not %d", c->in[0]->ndim);
     if (!aj_cast_inputs(c, 0, 1, AJ_I64) || !(c->in[0] = aj_live(aj_contiguous(c->in[0])))) return false;
@@ -285,7 +268,7 @@ bool repeat_positions_shape(aj_call *c) {
 bool repeat_positions_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { (void)n; (void)gy; (void)gx; return true; }
 
 aj_tensor *repeat_each_compose(aj_call *c) {
-    if (!there(c, 2)) return NULL;
+    if (!aj_given(c, 0, 2)) return NULL;
     aj_tensor *x = c->in[0], *r = c->in[1];
     int dim = one_dim(c, &c->attrs->list, &x);
     if (dim < 0) return NULL;

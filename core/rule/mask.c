@@ -1,18 +1,8 @@
 /* mask.c - elements chosen by bools, and where they are. */
 #include "rule.h"
 
-static bool there(const aj_call *c, int n) {
-    for (int k = 0; k < n; k++)
-        if (!c->in[k]) return aj_error("%s: input %d is nil, where a tensor is wanted", aj_ops[c->op].info->name, k + 1);
-    return true;
-}
 static bool is_mask(const aj_call *c, int k) {
     return c->in[k]->dtype == AJ_BOOL || aj_refuse(c, "the mask is of bools, not %s; compare it, mask:ne(0)", aj_dtype_name((aj_dtype)c->in[k]->dtype));
-}
-static aj_ints spec_shape(const aj_spec *s) {
-    aj_ints v = {s->ndim, {0}};
-    for (int d = 0; d < s->ndim; d++) v.v[d] = s->shape[d];
-    return v;
 }
 
 /* The mask seen in the shape of x, which it must broadcast to. */
@@ -21,20 +11,18 @@ static bool spread_mask(aj_call *c) {
     bool fit = m->ndim <= x->ndim;
     for (int d = 0; fit && d < m->ndim; d++) { int64_t s = m->shape[d]; fit = s == 1 || s == x->shape[x->ndim - m->ndim + d]; }
     if (!fit) return aj_refuse(c, "the mask does not broadcast to the first tensor");
-    aj_spec s;
-    aj_spec_like(&s, x);
-    aj_ints shape = spec_shape(&s);
+    aj_ints shape = aj_sizes(x);
     if (m->storage == x->storage && !(c->in[1] = aj_live(aj_clone(c->in[1])))) return false;
     return (c->in[1] = aj_live(aj_expand(c->in[1], &shape))) != NULL;
 }
 
 aj_tensor *masked_fill_compose(aj_call *c) {
-    if (!there(c, 2) || !is_mask(c, 1)) return NULL;
+    if (!aj_given(c, 0, 2) || !is_mask(c, 1)) return NULL;
     aj_ints none = {0};
     aj_tensor *x = c->in[0], *v = aj_full((aj_dtype)x->dtype, &none, x->device, c->attrs->s);
     return v ? aj_where(c->in[1], v, x) : NULL;
 }
-bool masked_fill__check(aj_call *c) { return there(c, 2) && is_mask(c, 1) && spread_mask(c); }
+bool masked_fill__check(aj_call *c) { return aj_given(c, 0, 2) && is_mask(c, 1) && spread_mask(c); }
 bool masked_fill__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     return (gx[0] = aj_masked_fill(gy[0], aj_saved_in(n, 1), 0)) != NULL;
 }
@@ -50,21 +38,22 @@ static bool count_true(aj_tensor *mask, int64_t *count) {
 /* The size of the result is known when the mask has been read. */
 bool masked_select_shape(aj_call *c) {
     aj_spec both;
-    if (!there(c, 2) || !is_mask(c, 1) || !aj_broadcast(c, &both)) return false;
-    aj_ints shape = spec_shape(&both);
+    if (!aj_given(c, 0, 2) || !is_mask(c, 1) || !aj_broadcast(c, &both)) return false;
+    aj_ints shape = {both.ndim, {0}};
+    for (int d = 0; d < both.ndim; d++) shape.v[d] = both.shape[d];
     for (int k = 0; k < 2; k++) if (!(c->in[k] = aj_live(aj_expand(c->in[k], &shape)))) return false;
     c->spec[0].dtype = c->in[0]->dtype;
     c->spec[0].ndim = 1;
     return count_true(c->in[1], &c->spec[0].shape[0]);
 }
 bool masked_select_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
-    aj_ints shape = spec_shape(&n->edge[0].node->spec[n->edge[0].out]);
+    aj_ints shape = aj_sizes_in(n, 0);
     aj_tensor *z = aj_full((aj_dtype)gy[0]->dtype, &shape, gy[0]->device, 0);
     return z && (gx[0] = aj_masked_scatter_(z, aj_saved_in(n, 1), gy[0]));
 }
 
 bool masked_scatter__check(aj_call *c) {
-    if (!there(c, 3) || !is_mask(c, 1) || !spread_mask(c)) return false;
+    if (!aj_given(c, 0, 3) || !is_mask(c, 1) || !spread_mask(c)) return false;
     int64_t count;
     if (!count_true(c->in[1], &count)) return false;
     if (count > c->in[2]->numel) return aj_refuse(c, "the mask chooses %lld elements, and the source has only %lld", (long long)count, (long long)c->in[2]->numel);
@@ -78,19 +67,19 @@ bool masked_scatter__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     if (!aj_wants(n, 2)) return true;
     aj_tensor *g = aj_live(aj_masked_select(gy[0], mask));
     if (!g) return false;
-    aj_ints shape = spec_shape(&n->edge[2].node->spec[n->edge[2].out]), before = {1, {0}}, after = {1, {-g->numel}};
+    aj_ints shape = aj_sizes_in(n, 2), before = {1, {0}}, after = {1, {-g->numel}};
     for (int64_t d = 0, all = 1; d <= shape.n; d++) { if (d == shape.n) after.v[0] += all; else all *= shape.v[d]; }
     if (after.v[0] && !(g = aj_live(aj_constant_pad(g, &before, &after, 0)))) return false;
     return (gx[2] = aj_reshape(g, &shape)) != NULL;
 }
 aj_tensor *masked_scatter_compose(aj_call *c) {
-    if (!there(c, 3)) return NULL;
+    if (!aj_given(c, 0, 3)) return NULL;
     aj_tensor *y = aj_clone(c->in[0]);
     return y ? aj_masked_scatter_(y, c->in[1], c->in[2]) : NULL;
 }
 
 bool nonzero_shape(aj_call *c) {
-    if (!there(c, 1)) return false;
+    if (!aj_given(c, 0, 1)) return false;
     aj_tensor *x = c->in[0];
     c->spec[0].dtype = AJ_I64;
     c->spec[0].ndim = 2;

@@ -12,22 +12,19 @@ static bool reserve(aj_call *c, int64_t n) {
     c->attrs->position = aj_random_take(n);
     return true;
 }
-static bool floats(aj_call *c) {
-    return aj_is_float(c->in[0]->dtype) || aj_refuse(c, "is for tensors of floats, not %s", aj_dtype_name((aj_dtype)c->in[0]->dtype));
-}
 
 bool uniform__check(aj_call *c) {
     double from = c->attrs->s, to = c->attrs->t;
     if (!(from <= to) || isinf(to - from)) return aj_refuse(c, "from is %g and to is %g; from must not be above to", from, to);
-    return floats(c) && reserve(c, c->in[0]->numel);
+    return aj_floats(c, 0) && reserve(c, c->in[0]->numel);
 }
 bool normal__check(aj_call *c) {
     if (!(c->attrs->t >= 0)) return aj_refuse(c, "std is %g, and must not be negative", c->attrs->t);
-    return floats(c) && reserve(c, c->in[0]->numel);
+    return aj_floats(c, 0) && reserve(c, c->in[0]->numel);
 }
 bool exponential__check(aj_call *c) {
     if (!(c->attrs->s > 0)) return aj_refuse(c, "lambda is %g, and must be above 0", c->attrs->s);
-    return floats(c) && reserve(c, c->in[0]->numel);
+    return aj_floats(c, 0) && reserve(c, c->in[0]->numel);
 }
 bool bernoulli__check(aj_call *c) {
     if (!(c->attrs->s >= 0 && c->attrs->s <= 1)) return aj_refuse(c, "p is %g, and must be from 0 to 1", c->attrs->s);
@@ -41,10 +38,8 @@ bool random__check(aj_call *c) {
 /* Gradients do not flow through a choice. */
 aj_tensor *bernoulli_compose(aj_call *c) {
     aj_tensor *p = c->in[0];
-    if (!p) { aj_error("bernoulli: the input is nil, where a tensor is wanted"); return NULL; }
-    if (!floats(c)) return NULL;
-    aj_ints shape = {p->ndim, {0}};
-    for (int d = 0; d < p->ndim; d++) shape.v[d] = p->shape[d];
+    if (!aj_floats(c, 0)) return NULL;
+    aj_ints shape = aj_sizes(p);
     bool mode = aj_grad_mode(false);
     aj_tensor *u = aj_empty(p->dtype == AJ_F64 ? AJ_F64 : AJ_F32, &shape, p->device);
     u = u ? aj_uniform_(u, 0, 1) : NULL;
@@ -58,8 +53,7 @@ aj_tensor *bernoulli_compose(aj_call *c) {
 bool multinomial_shape(aj_call *c) {
     aj_tensor *x = c->in[0];
     int64_t n = c->attrs->i;
-    if (!x) return aj_error("multinomial: the input is nil, where a tensor is wanted");
-    if (!floats(c)) return false;
+    if (!aj_floats(c, 0)) return false;
     if (x->ndim != 1 && x->ndim != 2) return aj_refuse(c, "takes a row of weights, or a matrix of rows");
     int64_t classes = x->shape[x->ndim - 1], rows = x->ndim == 2 ? x->shape[0] : 1;
     if (n < 1) return aj_refuse(c, "num_samples is %lld, and must be at least 1", (long long)n);

@@ -1,24 +1,16 @@
 /* sort.c - order: sort, topk, unique; and whether tensors are equal. */
 #include "rule.h"
 
-static bool there(const aj_call *c, int n) {
-    for (int k = 0; k < n; k++)
-        if (!c->in[k]) return aj_error("%s: input %d is nil, where a tensor is wanted", aj_ops[c->op].info->name, k + 1);
-    return true;
-}
-
 /* The gradient goes back to where the values came from. */
 static bool ordered_vjp(aj_node *n, aj_tensor *gy, aj_tensor **gx) {
-    const aj_spec *s = &n->edge[0].node->spec[n->edge[0].out];
-    aj_ints shape = {s->ndim, {0}};
-    for (int d = 0; d < s->ndim; d++) shape.v[d] = s->shape[d];
+    aj_ints shape = aj_sizes_in(n, 0);
     if (!gy) return true;
     aj_tensor *z = aj_full((aj_dtype)gy->dtype, &shape, gy->device, 0);
     return z && (gx[0] = aj_scatter_(z, n->attrs->dim, aj_saved_out(n, 1), gy, n->attrs->base));
 }
 
 bool sort_shape(aj_call *c) {
-    if (!there(c, 1)) return false;
+    if (!aj_given(c, 0, 1)) return false;
     int dim = aj_dim_of(c, c->attrs->dim, c->in[0]->ndim);
     if (dim < 0) return false;
     c->attrs->dim = dim;
@@ -31,7 +23,7 @@ bool sort_shape(aj_call *c) {
 bool sort_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return ordered_vjp(n, gy[0], gx); }
 
 aj_tensor *argsort_compose(aj_call *c) {
-    if (!there(c, 1)) return NULL;
+    if (!aj_given(c, 0, 1)) return NULL;
     bool mode = aj_grad_mode(false);
     aj_tensor *y = aj_sort(c->in[0], c->attrs->dim, c->attrs->flag, c->attrs->flag2, c->attrs->base);
     aj_grad_mode(mode);
@@ -51,11 +43,10 @@ bool topk_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return ordered
 
 /* Sorted, an element is the first of its value where it differs from the one before it. */
 aj_tensor *unique_compose(aj_call *c) {
-    if (!there(c, 1)) return NULL;
+    if (!aj_given(c, 0, 1)) return NULL;
     aj_tensor *x = c->in[0];
     int32_t base = c->attrs->base;
-    aj_ints flat = {1, {x->numel}}, shape = {x->ndim, {0}}, one = {1, {1}};
-    for (int d = 0; d < x->ndim; d++) shape.v[d] = x->shape[d];
+    aj_ints flat = {1, {x->numel}}, shape = aj_sizes(x), one = {1, {1}};
     bool mode = aj_grad_mode(false);
     aj_tensor *values = NULL, *inverse = NULL, *counts = NULL, *row = aj_reshape(x, &flat);
     aj_tensor *sorted = row ? aj_sort(row, 0, false, true, 0) : NULL, *place = sorted ? aj_result(2) : NULL;
@@ -94,7 +85,7 @@ static aj_tensor *all_of(aj_tensor *t) {
     return t ? aj_all(t, &all, false) : NULL;
 }
 aj_tensor *equal_compose(aj_call *c) {
-    if (!there(c, 2)) return NULL;
+    if (!aj_given(c, 0, 2)) return NULL;
     aj_ints none = {0};
     if (!aj_same_shape(c->in[0], c->in[1])) return aj_full(AJ_BOOL, &none, c->in[0]->device, 0);
     return all_of(aj_eq(c->in[0], c->in[1]));
@@ -102,7 +93,7 @@ aj_tensor *equal_compose(aj_call *c) {
 
 /* |a - b| <= atol + rtol * |b|, or the same infinity, or both NaN where those count as equal. */
 aj_tensor *allclose_compose(aj_call *c) {
-    if (!there(c, 2)) return NULL;
+    if (!aj_given(c, 0, 2)) return NULL;
     aj_spec s;
     if (!aj_broadcast(c, &s)) return NULL;
     aj_tensor *a = c->in[0], *b = c->in[1];

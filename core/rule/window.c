@@ -1,13 +1,6 @@
 /* window.c - parts of a tensor as views (narrow, diagonal, unfold), and triangles and diagonals of matrices. */
 #include "rule.h"
 
-static bool there(const aj_call *c) { return c->in[0] || aj_error("%s: the input is nil, where a tensor is wanted", aj_ops[c->op].info->name); }
-static aj_ints shape_of(const aj_node *n) {
-    const aj_spec *s = &n->edge[0].node->spec[n->edge[0].out];
-    aj_ints v = {s->ndim, {0}};
-    for (int d = 0; d < s->ndim; d++) v.v[d] = s->shape[d];
-    return v;
-}
 static aj_ints dense(const aj_ints *shape) {
     aj_ints s = {shape->n, {0}};
     int64_t run = 1;
@@ -38,7 +31,7 @@ aj_tensor *narrow_view(aj_call *c) {
     return y;
 }
 bool narrow_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
-    aj_ints of = shape_of(n), before = {of.n, {0}}, after = {of.n, {0}};
+    aj_ints of = aj_sizes_in(n, 0), before = {of.n, {0}}, after = {of.n, {0}};
     int dim = n->attrs->dim;
     before.v[dim] = n->attrs->i;
     after.v[dim] = of.v[dim] - n->attrs->i - n->attrs->j;
@@ -69,7 +62,7 @@ aj_tensor *diagonal_view(aj_call *c) {
     return aj_new_view(x, m, shape, stride, n ? row * x->stride[a] + col * x->stride[b] : 0);
 }
 bool diagonal_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
-    aj_ints of = shape_of(n), strides = dense(&of), window = {0};
+    aj_ints of = aj_sizes_in(n, 0), strides = dense(&of), window = {0};
     int a = plain(n->attrs->dim, of.n), b = plain(n->attrs->dim2, of.n);
     int64_t row, col, length = diagonal_length(of.v[a], of.v[b], n->attrs->i, &row, &col);
     for (int d = 0; d < of.n; d++) if (d != a && d != b) window.v[window.n++] = strides.v[d];
@@ -79,7 +72,7 @@ bool diagonal_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
 
 /* The last dimension of x as a diagonal of new matrices: zeros with x added through a window. */
 aj_tensor *diag_embed_compose(aj_call *c) {
-    if (!there(c)) return NULL;
+    if (!aj_given(c, 0, 1)) return NULL;
     aj_tensor *x = c->in[0];
     if (x->ndim < 1) { aj_refuse(c, "has no dimension to lay along a diagonal"); return NULL; }
     if (x->ndim == AJ_MAX_DIM) { aj_refuse(c, "has %d dimensions already, the most there can be", AJ_MAX_DIM); return NULL; }
@@ -95,7 +88,7 @@ aj_tensor *diag_embed_compose(aj_call *c) {
     return aj_as_strided_grad(x, &of, &window, offset < 0 ? -offset * strides.v[a] : offset * strides.v[b]);
 }
 aj_tensor *diag_compose(aj_call *c) {
-    if (!there(c)) return NULL;
+    if (!aj_given(c, 0, 1)) return NULL;
     aj_tensor *x = c->in[0];
     if (x->ndim == 1) return aj_diag_embed(x, c->attrs->i, -2, -1);
     if (x->ndim != 2) { aj_refuse(c, "is for vectors and matrices; use diagonal or diag_embed for more dimensions"); return NULL; }
@@ -121,7 +114,7 @@ aj_tensor *unfold_view(aj_call *c) {
     return aj_new_view(x, x->ndim + 1, shape, stride, 0);
 }
 bool unfold_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
-    aj_ints of = shape_of(n), window = dense(&of);
+    aj_ints of = aj_sizes_in(n, 0), window = dense(&of);
     int dim = plain(n->attrs->dim, of.n);
     window.v[of.n] = of.n ? window.v[dim] : 1;
     if (of.n) window.v[dim] *= n->attrs->j;
@@ -132,7 +125,7 @@ bool unfold_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
 /* -- movedim ---------------------------------------------------------------------------------------------------------- */
 
 aj_tensor *movedim_compose(aj_call *c) {
-    if (!there(c)) return NULL;
+    if (!aj_given(c, 0, 1)) return NULL;
     aj_tensor *x = c->in[0];
     const aj_ints *from = &c->attrs->list, *to = &c->attrs->list2;
     bool moved[AJ_MAX_DIM], taken[AJ_MAX_DIM];
@@ -151,7 +144,7 @@ aj_tensor *movedim_compose(aj_call *c) {
 /* -- tril, triu --------------------------------------------------------------------------------------------------------- */
 
 static bool triangle_shape(aj_call *c) {
-    if (!there(c)) return false;
+    if (!aj_given(c, 0, 1)) return false;
     if (c->in[0]->ndim < 2) return aj_refuse(c, "a triangle needs at least two dimensions");
     aj_spec_like(&c->spec[0], c->in[0]);
     return true;
