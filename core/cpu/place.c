@@ -3,9 +3,9 @@
  * Along the innermost dimension each run is walked on its own; otherwise a block of neighbours goes along together.
  */
 #include "dense.h"
-#include <math.h>
+#include "lanes.h"
 
-enum { LANES = 16, BLOCK = 128 };
+enum { BLOCK = 128, RUNS = 4 };
 typedef struct {
     const void *x;
     void *y;
@@ -13,10 +13,6 @@ typedef struct {
     int64_t outer, K, inner, base;
     bool back;                  /* from the end */
 } walk;
-static const float lowest_f32 = -INFINITY, highest_f32 = INFINITY;
-static const double lowest_f64 = -INFINITY, highest_f64 = INFINITY;
-static const int64_t lowest_i64 = INT64_MIN, highest_i64 = INT64_MAX;
-
 #define real float
 #define wide double
 #define REAL(name) name##_f32

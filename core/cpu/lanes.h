@@ -1,0 +1,58 @@
+/* lanes.h - LANES partial results side by side, in as many vectors of this instruction level as they take.
+ *
+ * The compiler may not change the order of a sum; so the order is written down, one lane for each place modulo LANES,
+ * which makes it the same at every level.
+ */
+#ifndef AJ_LANES_H
+#define AJ_LANES_H
+#include "cpu.h"
+#include <string.h>
+
+#if defined __AVX512F__
+#define VECTOR_BYTES 64
+#elif defined __AVX2__
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+enum { LANES = 32 };
+typedef float lanes_f32 __attribute__((vector_size(VECTOR_BYTES)));
+typedef double lanes_f64 __attribute__((vector_size(VECTOR_BYTES)));
+typedef int64_t lanes_i64 __attribute__((vector_size(VECTOR_BYTES)));
+typedef int32_t mask_f32 __attribute__((vector_size(VECTOR_BYTES)));
+typedef int64_t mask_f64 __attribute__((vector_size(VECTOR_BYTES)));
+typedef int64_t mask_i64 __attribute__((vector_size(VECTOR_BYTES)));
+
+#define LANES_OF(type, real) \
+    enum { lanes_width_##type = VECTOR_BYTES / sizeof(real), lanes_vecs_##type = LANES / lanes_width_##type }; \
+    static ALWAYS_INLINE lanes_##type lanes_load_##type(const real *p) { lanes_##type v; memcpy(&v, p, sizeof v); return v; } \
+    static ALWAYS_INLINE lanes_##type lanes_all_##type(real x) { return x - (lanes_##type){0}; } \
+    static ALWAYS_INLINE lanes_##type lanes_pick_##type(mask_##type m, lanes_##type a, lanes_##type b) { \
+        return (lanes_##type)((m & (mask_##type)a) | (~m & (mask_##type)b)); \
+    } \
+    /* the lanes added up, by halves */ \
+    static ALWAYS_INLINE real lanes_total_##type(const real *lane) { \
+        real t[LANES]; \
+        memcpy(t, lane, sizeof t); \
+        for (int w = LANES / 2; w; w /= 2) \
+            for (int j = 0; j < w; j++) t[j] += t[j + w]; \
+        return t[0]; \
+    }
+LANES_OF(f32, float)
+LANES_OF(f64, double)
+LANES_OF(i64, int64_t)
+#undef LANES_OF
+
+/* Within a file over real: the vector type and its functions. Whole steps of a run: for each vector k of a step from i,
+ * with x + at its numbers. */
+#define vec REAL(lanes)
+#define vec_load REAL(lanes_load)
+#define vec_all REAL(lanes_all)
+#define vec_pick REAL(lanes_pick)
+#define lanes_sum REAL(lanes_total)
+#define VECS REAL(lanes_vecs)
+#define WIDTH REAL(lanes_width)
+#define STEPS(i, n) for (; i + LANES <= (n); i += LANES) _Pragma("GCC unroll 16") for (int k = 0; k < VECS; k++)
+#define AT(i) ((i) + k * WIDTH)
+#endif
