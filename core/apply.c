@@ -5,6 +5,8 @@
 
 enum { MANY = 32 };
 
+const char *aj_op_name(int op) { return aj_ops[aj_ctx.face ? aj_ctx.face - 1 : op].info->name; }
+
 static bool tracked(const aj_tensor *t) {
     return t->requires_grad || (t->base && t->view_epoch != t->base->epoch && t->base->requires_grad);
 }
@@ -17,12 +19,12 @@ static bool read_inputs(int op, aj_tensor *const *handle, int n, aj_tensor **in,
         aj_tensor *t = in[k] = aj_live(handle[k]);
         if (AJ_UNLIKELY(!t)) {
             if (!aj_untag(handle[k])) continue;          /* left out; the op's rule knows whether it may be */
-            return aj_error("%s: input %d was freed when its scope ended; return it from the scope, or ai.keep() it there", aj_ops[op].info->name, k + 1);
+            return aj_error("%s: input %d was freed when its scope ended; return it from the scope, or ai.keep() it there", aj_op_name(op), k + 1);
         }
         any |= tracked(t);
         if (!seen) { device = t->device; seen = true; }
         else if (AJ_UNLIKELY(t->device != device))
-            return aj_error("%s: the inputs are on different devices (%s and %s); move one with :to", aj_ops[op].info->name, device < 0 ? "cpu" : "cuda", t->device < 0 ? "cpu" : "cuda");
+            return aj_error("%s: the inputs are on different devices (%s and %s); move one with :to", aj_op_name(op), device < 0 ? "cpu" : "cuda", t->device < 0 ? "cpu" : "cuda");
     }
     *record = any && aj_ctx.grad_mode;
     return true;
@@ -53,7 +55,7 @@ static int dtype_of(const aj_op *o, aj_call *c) {
 
 static bool elementwise_shape(const aj_op *o, aj_call *c) {
     for (int k = 0; k < c->n_in; k++)
-        if (AJ_UNLIKELY(!c->in[k])) return aj_error("%s: input %d is nil, where a tensor is wanted", o->info->name, k + 1);
+        if (AJ_UNLIKELY(!c->in[k])) return aj_error("%s: input %d is nil, where a tensor is wanted", aj_op_name(c->op), k + 1);
     int d;
     if (c->n_in == 1 && o->domain <= AJ_FLOAT && aj_is_float(c->in[0]->dtype)) d = c->in[0]->dtype;
     else if (c->n_in == 2 && c->in[0]->dtype == c->in[1]->dtype && aj_is_float(c->in[0]->dtype) && o->domain != AJ_INT) d = c->in[0]->dtype;
@@ -73,9 +75,9 @@ static bool elementwise_shape(const aj_op *o, aj_call *c) {
     return aj_broadcast(c, &c->spec[0]);
 }
 
-static bool reduce_shape(const aj_op *o, aj_call *c) {
+static bool reduce_shape(aj_call *c) {
     aj_tensor *x = c->in[0];
-    if (!x) return aj_error("%s: the input is nil, where a tensor is wanted", o->info->name);
+    if (!x) return aj_error("%s: the input is nil, where a tensor is wanted", aj_op_name(c->op));
     bool over[AJ_MAX_DIM];
     if (!aj_dims_of(c, &c->attrs->list, x->ndim, over)) return false;
     aj_spec *y = &c->spec[0];
@@ -120,10 +122,12 @@ static void drop_all(aj_call *c) {
 }
 
 static aj_tensor *compose(const aj_op *o, aj_call *c) {
-    int32_t mark = aj_inner_open();
+    int32_t mark = aj_inner_open(), before = aj_ctx.face;
     if (mark < 0) return NULL;
     c->n_out = 1;
+    if (!before) aj_ctx.face = c->op + 1;
     aj_tensor *y = o->compose(c);
+    aj_ctx.face = before;
     if (y) {
         c->out[0] = y;
         for (int i = 0; i < c->n_out; i++) aj_hold(c->out[i]);
@@ -138,7 +142,7 @@ aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *att
     const aj_op *o = &aj_ops[op];
     aj_tensor *few[MANY], **in = few;
     bool record;
-    if (AJ_UNLIKELY(n > MANY) && !(in = malloc((size_t)n * sizeof *in))) { aj_error("%s: out of memory", o->info->name); return NULL; }
+    if (AJ_UNLIKELY(n > MANY) && !(in = malloc((size_t)n * sizeof *in))) { aj_error("%s: out of memory", aj_op_name(op)); return NULL; }
     aj_attrs own;
     aj_call c;
     c.op = op; c.n_in = n; c.n_out = 1; c.in = in;
@@ -156,7 +160,7 @@ aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *att
         hand_out(&c);
         result = c.out[0];
     } else if (o->kind == AJ_VIEW) {
-        if (AJ_UNLIKELY(!in[0])) { aj_error("%s: input 1 is nil, where a tensor is wanted", o->info->name); goto done; }
+        if (AJ_UNLIKELY(!in[0])) { aj_error("%s: input 1 is nil, where a tensor is wanted", aj_op_name(op)); goto done; }
         aj_tensor *y = o->view(&c);
         if (!y) goto done;
         c.out[0] = y;
@@ -172,7 +176,7 @@ aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *att
     } else {
         /* What the rule casts belongs to a scope of its own. */
         int32_t mark = aj_inner_open();
-        bool ok = mark >= 0 && (o->kind == AJ_REDUCE ? reduce_shape(o, &c) : o->shape(&c));
+        bool ok = mark >= 0 && (o->kind == AJ_REDUCE ? reduce_shape(&c) : o->shape(&c));
         int32_t device = AJ_CPU;
         for (int k = 0; k < n; k++) if (in[k]) { device = in[k]->device; break; }
         if (ok && (ok = allocate(&c, device))) {
@@ -206,7 +210,7 @@ static bool write_in_place(const aj_op *o, aj_call *c, bool record) {
         if (!same) return aj_refuse(c, "the result does not fit the first input, which an in-place op keeps the shape of");
         if (aj_is_float(y->dtype) && !aj_is_float(x->dtype)) return aj_refuse(c, "the result is of floats, and cannot be stored in place in %s", aj_dtype_name((aj_dtype)x->dtype));
     }
-    if (!aj_before_write(x, o->info->name, record)) return false;
+    if (!aj_before_write(x, aj_op_name(c->op), record)) return false;
     /* An input that overlaps the output differently from it, or whose old values the gradient reads, is copied first. */
     for (int k = 1; k < c->n_in; k++) {
         if (!in[k] || in[k]->storage != x->storage || (in[k]->data == x->data && aj_same_shape(in[k], x) && !memcmp(in[k]->stride, x->stride, x->ndim * sizeof *x->stride))) continue;
@@ -241,7 +245,7 @@ aj_tensor *aj_apply_(int op, aj_tensor *const *handle, int n, const aj_attrs *at
     aj_tensor *in[AJ_MAX_ARGS];
     bool record;
     if (!read_inputs(op, handle, n, in, &record)) return NULL;
-    if (!in[0]) { aj_error("%s_: input 1 is nil, where a tensor is wanted", aj_ops[op].info->name); return NULL; }
+    if (!in[0]) { aj_error("%s_: input 1 is nil, where a tensor is wanted", aj_op_name(op)); return NULL; }
     aj_attrs own;
     aj_call c = {.op = op, .n_in = n, .n_out = 1, .in = in, .attrs = &own};
     if (attrs) own = *attrs;

@@ -136,6 +136,7 @@ static inline void aj_spec_like(aj_spec *s, const aj_tensor *t) {
     for (int d = 0; d < t->ndim; d++) s->shape[d] = t->shape[d];
 }
 /* Helpers of rules; each reports its error under the op's name, with shapes. */
+const char *aj_op_name(int op);                          /* for messages: of the op that the caller named */
 bool aj_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));                 /* always false */
 bool aj_refuse(const aj_call *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));   /* "op: fmt: (2, 3) and (4): ..." */
 int aj_dim_of(const aj_call *c, int dim, int ndim);      /* 0..ndim-1, or -1 after an error */
@@ -208,6 +209,7 @@ typedef struct {
     aj_state_t state;
     aj_tensor **scope;          /* what open scopes own */
     int64_t n_scope, scope_cap;
+    int32_t face;               /* 1 + the composed op that the caller named, while its parts run; 0: none */
     int32_t inner;              /* within a rule: handles are plain, and errors name no argument */
     int32_t mark_cap;
     int64_t *mark;              /* where each open scope begins */

@@ -70,7 +70,7 @@ static size_t put_tensor(char *to, size_t size, const aj_tensor *t) {
 
 bool aj_refuse(const aj_call *c, const char *fmt, ...) {
     char text[1024];
-    size_t n = (size_t)snprintf(text, sizeof text, "%s: ", aj_ops[c->op].info->name);
+    size_t n = (size_t)snprintf(text, sizeof text, "%s: ", aj_op_name(c->op));
     int shown = c->n_in > 4 ? 4 : c->n_in;
     for (int k = 0; k < shown && n < sizeof text; k++) {
         if (k && n < sizeof text) n += (size_t)snprintf(text + n, sizeof text - n, k + 1 == shown ? " and " : ", ");

@@ -133,7 +133,7 @@ static bool pooling(const aj_call *c, int what, int nd, bool adaptive) {
     p.keep = what == LARGEST && c->n_out > 1;
     p.index = p.keep ? (int32_t *)(void *)c->out[1]->data : NULL;
     p.divisor = what == LARGEST || adaptive ? 0 : c->attrs->i;
-    if (p.n_in > INT32_MAX) return aj_error("%s: a channel has %lld elements; the most is 2^31 - 1", aj_ops[c->op].info->name, (long long)p.n_in);
+    if (p.n_in > INT32_MAX) return aj_error("%s: a channel has %lld elements; the most is 2^31 - 1", aj_op_name(c->op), (long long)p.n_in);
     if (!make_windows(&p, c->attrs, nd, adaptive, what == LARGEST)) return false;
     double per = (double)p.n_out;
     for (int i = 0; i < 3; i++) per *= (double)p.win[i][0].n + 0.5;
@@ -165,7 +165,7 @@ static bool placing(const aj_call *c, int what) {
     p.from = c->in[0]->data; p.to = y->data;
     p.index = (int32_t *)(void *)c->in[1]->data;
     for (int64_t i = 0; i < c->in[1]->numel; i++)
-        if ((uint32_t)p.index[i] >= (uint64_t)p.n_in) return aj_error("%s: place %d is out of range: a channel has %lld elements", aj_ops[c->op].info->name, p.index[i], (long long)p.n_in);
+        if ((uint32_t)p.index[i] >= (uint64_t)p.n_in) return aj_error("%s: place %d is out of range: a channel has %lld elements", aj_op_name(c->op), p.index[i], (long long)p.n_in);
     return work(&p, (double)(p.n_in + p.n_out));
 }
 bool KERNEL(max_pool_grad)(const aj_call *c) { return placing(c, PLACE); }

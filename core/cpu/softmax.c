@@ -79,7 +79,7 @@ static bool read_targets(const aj_call *c, entropy *w, const aj_tensor *x, int c
     for (int64_t i = 0; i < n; i++) {
         if (w->target[i] == w->ignore) continue;
         int64_t k = w->target[i] - w->base;
-        if (k < 0 || k >= w->K) return aj_error("%s: target %lld, at position %lld, is not a class: they are %lld to %lld (or %lld, which is ignored)", aj_ops[c->op].info->name,
+        if (k < 0 || k >= w->K) return aj_error("%s: target %lld, at position %lld, is not a class: they are %lld to %lld (or %lld, which is ignored)", aj_op_name(c->op),
             (long long)w->target[i], (long long)(i + w->base), (long long)w->base, (long long)(w->K - 1 + w->base), (long long)w->ignore);
         sum += !w->weight ? 1 : class == CLASS_F32 ? (double)((const float *)w->weight)[k] : ((const double *)w->weight)[k];
     }

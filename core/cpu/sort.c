@@ -136,7 +136,7 @@ static bool order(const aj_call *c, bool descending, int64_t k) {
     m.wide = dtype_bytes[x->dtype] == 8 || m.n > UINT32_MAX;
     m.all = k > m.n / 4 || m.n <= SHORT;
     aj_parallel(m.it.count, 1 + (1 << 13) / m.n, m.wide ? rows_64 : rows_32, &m);
-    return !m.failed || aj_error("%s: out of memory: no room to order a row of %lld elements", aj_ops[c->op].info->name, (long long)m.n);
+    return !m.failed || aj_error("%s: out of memory: no room to order a row of %lld elements", aj_op_name(c->op), (long long)m.n);
 }
 bool KERNEL(sort)(const aj_call *c) { return order(c, c->attrs->flag, c->in[0]->ndim ? c->in[0]->shape[c->attrs->dim] : 1); }
 bool KERNEL(topk)(const aj_call *c) { return order(c, c->attrs->flag, c->in[0]->ndim ? c->attrs->i : 1); }

@@ -81,7 +81,7 @@ bool aj_cast_inputs(aj_call *c, int first, int n, int dtype) {
 
 bool aj_given(const aj_call *c, int first, int n) {
     for (int k = first; k < first + n; k++)
-        if (!c->in[k]) return aj_error("%s: input %d is nil, where a tensor is wanted", aj_ops[c->op].info->name, k + 1);
+        if (!c->in[k]) return aj_error("%s: input %d is nil, where a tensor is wanted", aj_op_name(c->op), k + 1);
     return true;
 }
 

@@ -6,13 +6,11 @@
  */
 #include "rule.h"
 
-static const char *name_of(const aj_call *c) { return aj_ops[c->op].info->name; }
-
 /* Common checks of an image of nd spatial dimensions, a weight, and the window's parameters; makes the operands dense. */
 static bool check(aj_call *c, int nd, int x_channels) {
     aj_attrs *a = c->attrs;
     for (int k = 0; k < 2; k++)
-        if (!c->in[k]) return aj_error("%s: the %s is nil, where a tensor is wanted", name_of(c), k ? "weight" : "input");
+        if (!c->in[k]) return aj_error("%s: the %s is nil, where a tensor is wanted", aj_op_name(c->op), k ? "weight" : "input");
     const aj_tensor *x = c->in[0], *w = c->in[1];
     if (w->ndim != nd + 2) return aj_refuse(c, "the weight has %d dimensions, and must have %d: output channels, input channels and %d of the kernel", w->ndim, nd + 2, nd);
     if (x->ndim != nd + 2 && x->ndim != nd + 1) return aj_refuse(c, "the input has %d dimensions, and must have %d, or %d without a batch", x->ndim, nd + 2, nd + 1);

@@ -4,7 +4,7 @@
 static bool is_there(const aj_call *c, int n) {
     static const char *const name[] = {"first input", "second input"};
     for (int k = 0; k < n; k++)
-        if (!c->in[k]) return aj_error("%s: the %s is nil, where a tensor is wanted", aj_ops[c->op].info->name, name[k]);
+        if (!c->in[k]) return aj_error("%s: the %s is nil, where a tensor is wanted", aj_op_name(c->op), name[k]);
     return true;
 }
 

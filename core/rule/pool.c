@@ -4,10 +4,8 @@
  */
 #include "rule.h"
 
-static const char *name_of(const aj_call *c) { return aj_ops[c->op].info->name; }
-
 static bool image(aj_call *c, int nd, bool of_floats) {
-    if (!c->in[0]) return aj_error("%s: the input is nil, where a tensor is wanted", name_of(c));
+    if (!c->in[0]) return aj_error("%s: the input is nil, where a tensor is wanted", aj_op_name(c->op));
     aj_tensor *x = c->in[0];
     if (x->ndim != nd + 2 && x->ndim != nd + 1) return aj_refuse(c, "the input has %d dimensions, and must have %d, or %d without a batch", x->ndim, nd + 2, nd + 1);
     if (x->dtype == AJ_BOOL || (of_floats && !aj_is_float(x->dtype))) return aj_refuse(c, "is not for %s; convert with :float()", aj_dtype_name((aj_dtype)x->dtype));
@@ -93,7 +91,7 @@ bool adaptive_max_pool3d_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
 /* One operand over the windows' shape, or over the input's, and the places. */
 static bool placed(aj_call *c, bool same) {
     for (int k = 0; k < 2; k++)
-        if (!c->in[k]) return aj_error("%s: input %d is nil, where a tensor is wanted", name_of(c), k + 1);
+        if (!c->in[k]) return aj_error("%s: input %d is nil, where a tensor is wanted", aj_op_name(c->op), k + 1);
     int nd = (int)c->attrs->i;
     if (!aj_index_dtype(c, 1) || !aj_cast_inputs(c, 1, 1, AJ_I32)) return false;
     if (nd < 1 || nd > 3 || c->in[0]->ndim != c->in[1]->ndim || c->in[0]->ndim < nd) return aj_refuse(c, "the dimensions do not agree");
@@ -156,7 +154,7 @@ bool avg_pool3d_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return a
 static bool spread_shape(aj_call *c) {
     int nd = (int)c->attrs->k;
     const aj_ints *size = &c->attrs->list;
-    if (nd < 1 || nd > 3) return aj_error("%s: nd is %d, and must be 1 to 3", name_of(c), nd);
+    if (nd < 1 || nd > 3) return aj_error("%s: nd is %d, and must be 1 to 3", aj_op_name(c->op), nd);
     if (!image(c, nd, true)) return false;
     const aj_tensor *g = c->in[0];
     aj_spec_like(&c->spec[0], g);

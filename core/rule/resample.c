@@ -11,11 +11,9 @@ int aj_resampling_named(const char *name) {
     return strcmp(name, "area") ? -1 : AREA;
 }
 
-static const char *name_of(const aj_call *c) { return aj_ops[c->op].info->name; }
-
 /* An image, and the sizes of another: of the last dimensions alone (nd of them), or of all. */
 static bool resized(aj_call *c, int nd, bool all) {
-    if (!c->in[0]) return aj_error("%s: the input is nil, where a tensor is wanted", name_of(c));
+    if (!c->in[0]) return aj_error("%s: the input is nil, where a tensor is wanted", aj_op_name(c->op));
     const aj_tensor *x = c->in[0];
     const aj_ints *size = &c->attrs->list;
     if (x->ndim < 3 || x->ndim > 5) return aj_refuse(c, "the input has %d dimensions, and must have 3 to 5: batch, channels, and those that are resized", x->ndim);

@@ -100,7 +100,7 @@ return setmetatable(ai, {
     if not part then
       local names = {}
       for k in pairs(t) do names[#names + 1] = tostring(k) end
-      for k in pairs(parts) do names[#names + 1] = k end
+      for k in pairs(parts) do if rawget(t, k) == nil then names[#names + 1] = k end end
       table.sort(names)
       local near = type(name) == "string" and require("aijit.nearest").find(name, names) or {}
       if #near == 0 then return nil end
