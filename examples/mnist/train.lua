@@ -1,7 +1,7 @@
 --- Handwritten digits: a convolutional network, trained as a task.
 --
 --   aijit examples/mnist/train.lua
---   aijit examples/mnist/train.lua learning_rate=3e-3 max_epochs=1
+--   aijit examples/mnist/train.lua learning_rate=4e-3 max_epochs=1
 --   aijit examples/mnist/train.lua --help
 
 local ai = require "aijit"
@@ -9,7 +9,7 @@ local nn = ai.nn
 
 local Config = ai.Config.extend("MnistConfig", {
   in_dim        = ai.field(1,    {help = "Number of input dimensions"}),
-  learning_rate = ai.field(4e-3, {help = "Learning rate to use for optimizer"}),
+  learning_rate = ai.field(2e-3, {help = "Learning rate to use for optimizer"}),
   betas         = ai.field({0.9, 0.999}, {help = "Beta values for Adam optimizer"}),
   weight_decay  = ai.field(1e-4, {help = "Weight decay to use for the optimizer"}),
   warmup_steps  = ai.field(50,   {help = "Number of warmup steps to use for the optimizer"}),
