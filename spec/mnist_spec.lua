@@ -20,12 +20,12 @@ describe("examples/mnist/train.lua", function()
     assert.equal("MnistClassification", example("train.lua").__name)
   end)
 
-  it("learns in thirty steps to tell most digits", function()
+  it("learns in sixty steps to tell most digits", function()
     local Mnist = example "train.lua"
     function Mnist:set_loggers() self:add_logger(ai.log.Images(self.exp_dir)) end
-    local task = Mnist:launch(Mnist.Config {run_dir = folder, batch_size = 32}, {"max_steps=30", "warmup_steps=5"})
+    local task = Mnist:launch(Mnist.Config {run_dir = folder, batch_size = 32}, {"max_steps=60", "warmup_steps=5"})
     assert.is_true(task.state.valid.accuracy > 0.8, "accuracy " .. task.state.valid.accuracy)
-    local picture = ai.image.read(task.exp_dir .. "/images/valid-images-00000030.png")
+    local picture = ai.image.read(task.exp_dir .. "/images/valid-images-00000060.png")
     assert.is_true(picture:size(1) > 600 and picture:size(2) > 600)
   end)
 
