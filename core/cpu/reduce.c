@@ -8,7 +8,7 @@
 #include "vmath.h"
 #include <string.h>
 
-enum { LANES = 16, PART = 1 << 15 };
+enum { PART = 1 << 15 };
 static const float lowest_f32 = -INFINITY, highest_f32 = INFINITY;
 static const double lowest_f64 = -INFINITY, highest_f64 = INFINITY;
 static const int64_t lowest_i64 = INT64_MIN, highest_i64 = INT64_MAX;
