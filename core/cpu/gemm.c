@@ -1,7 +1,7 @@
 /* gemm.c - which library makes a matrix product: oneDNN, OpenBLAS held to one thread, or the loops here.
  *
  * f32 and bf16 go to oneDNN; below a size that depends on how wide OpenBLAS's kernels are on this processor, and always
- * for f64, to OpenBLAS; vectors and integers stay here. f16, and bf16 where the processor has none, are computed in f32.
+ * for f64, to OpenBLAS; the smallest, vectors and integers stay here. f16, and bf16 where the processor has none, are computed in f32.
  */
 #include "gemm.h"
 #include "onednn.h"
@@ -9,14 +9,23 @@
 #include <string.h>
 
 enum { LANES = 16 };
+#if defined __AVX512F__
+#define VECTOR 64
+#elif defined __AVX__
+#define VECTOR 32
+#else
+#define VECTOR 16
+#endif
 #define real float
 #define REAL(name) name##_f32
 #include "gemm.inc"
+#include "small.inc"
 #undef real
 #undef REAL
 #define real double
 #define REAL(name) name##_f64
 #include "gemm.inc"
+#include "small.inc"
 #undef real
 #undef REAL
 
@@ -176,9 +185,17 @@ static void *copied(const gemm *g, const void *from, int64_t *s, int64_t rows, i
     return to;
 }
 
+/* Small products stay here: a call of a library takes 0.1 to 0.2 us, which is what they take. */
+static bool stays(const gemm *g) {
+    enum { WIDE = VECTOR == 64 ? 270000 : 40000, NARROW = 4096 };    /* beyond, a library's packing pays */
+    return g->sb[1] == 1 && g->N >= 4 && !g->add && g->K * g->N <= 1 << 14 && g->M * g->N * g->K <= (g->N < 16 ? NARROW : WIDE);
+}
+
 static bool dense(gemm *g) {
     if ((g->M == 1 || g->N == 1) && g->dtype == AJ_F32) return vector_product_f32(g);
     if ((g->M == 1 || g->N == 1) && g->dtype == AJ_F64) return vector_product_f64(g);
+    if (g->dtype == AJ_F32 && stays(g)) { small_product_f32(g); return true; }
+    if (g->dtype == AJ_F64 && stays(g)) { small_product_f64(g); return true; }
     if (g->dtype == AJ_F64 || (g->dtype == AJ_F32 && (g->add || g->M * g->N * g->K < small()))) return blas(g);
     int threads = g->threads ? g->threads : (double)g->M * (double)g->N * (double)g->K < 1e7 ? 1 : aj_threads();
     aj_product p = {g->dtype, threads, g->M, g->N, g->K, g->a, g->b, g->bias, g->c, {g->sa[0], g->sa[1]}, {g->sb[0], g->sb[1]}, g->ldc};
