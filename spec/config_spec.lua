@@ -3,6 +3,7 @@ local command = require "aijit.config.command"
 local file = require "aijit.config.file"
 local grammar = require "aijit.config.grammar"
 local nearest = require "aijit.nearest"
+local process = require "support.process"
 local text = require "aijit.config.text"
 
 local field, required = config.field, config.required
@@ -346,9 +347,7 @@ describe("the environment", function()
 end)
 
 describe("a config file", function()
-  local folder = os.tmpname()
-  os.remove(folder)
-  os.execute("mkdir -p " .. folder)
+  local folder = process.folder()
   local function write(name, content)
     local handle = assert(io.open(folder .. "/" .. name, "wb"))
     handle:write(content)
@@ -415,9 +414,7 @@ end)
 describe("ai.main", function()
   local luajit = "luajit"
   local lua_folder = require("aijit.tree").lua
-  local folder = os.tmpname()
-  os.remove(folder)
-  os.execute("mkdir -p " .. folder)
+  local folder = process.folder()
   teardown(function() os.execute("rm -r " .. folder) end)
 
   local function run(command_line)

@@ -1,16 +1,12 @@
 -- The examples of examples/mnist, as programs. What takes long is marked #slow.
 
 local ai = require "aijit"
-local system = require "aijit.bindings.system"
+local process = require "support.process"
 
 local examples = require("aijit.tree").examples
 
 local folder
-before_each(function()
-  folder = os.tmpname()
-  os.remove(folder)
-  system.make_directories(folder)
-end)
+before_each(function() folder = process.folder() end)
 after_each(function() os.execute("rm -r " .. folder) end)
 
 local function example(name) return assert(loadfile(examples .. "/mnist/" .. name))() end

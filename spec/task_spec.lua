@@ -3,6 +3,7 @@ local checkpoint = require "aijit.task.checkpoint"
 local pack = require "aijit.data.pack"
 local folder_of = require "aijit.task.folder"
 local State = require "aijit.task.state"
+local process = require "support.process"
 local system = require "aijit.bindings.system"
 
 local nn, data = ai.nn, ai.data
@@ -14,11 +15,7 @@ local function message(f, ...)
 end
 
 local folder
-before_each(function()
-  folder = os.tmpname()
-  os.remove(folder)
-  system.make_directories(folder)
-end)
+before_each(function() folder = process.folder() end)
 after_each(function() os.execute("rm -r " .. folder) end)
 
 --- Points (x1, x2) with label 1 where x1 > x2, else 2.

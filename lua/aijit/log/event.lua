@@ -5,26 +5,11 @@
 
 local bit = require "bit"
 
+local crc32c = require("aijit.io.file").crc32c
+
 local event = {}
 
-local band, bor, bxor, rshift, lshift = bit.band, bit.bor, bit.bxor, bit.rshift, bit.lshift
-
--- CRC-32C (Castagnoli), reflected polynomial 0x82f63b78.
-local crc_table = {}
-for i = 0, 255 do
-  local c = i
-  for _ = 1, 8 do c = band(c, 1) == 1 and bxor(rshift(c, 1), 0x82f63b78) or rshift(c, 1) end
-  crc_table[i] = c
-end
-
---- CRC-32C of a text.
----@param text string
----@return integer 0 to 2^32 - 1
-function event.crc32c(text)
-  local c = -1
-  for i = 1, #text do c = bxor(crc_table[band(bxor(c, text:byte(i)), 255)], rshift(c, 8)) end
-  return bxor(c, -1) % 2 ^ 32
-end
+local bor, rshift, lshift = bit.bor, bit.rshift, bit.lshift
 
 --- A number in `bytes` bytes, the lowest first.
 local function little(value, bytes)
@@ -37,7 +22,7 @@ local function little(value, bytes)
 end
 
 local function masked_crc(text)
-  local c = event.crc32c(text)
+  local c = crc32c(text)
   local rotated = bor(rshift(c, 15), lshift(c, 17))
   return (rotated % 2 ^ 32 + 0xa282ead8) % 2 ^ 32
 end
