@@ -1,0 +1,101 @@
+--- Softmax and the losses against numbers worked out from their definitions, and at the edges of the floats.
+
+local ai = require "aijit"
+
+local function near(y, wanted, tolerance)
+  local have = type(y) == "number" and {y} or y:to "f64":contiguous():view(-1):totable()
+  if type(wanted) == "number" then wanted = {wanted} end
+  assert.are.equal(#wanted, #have)
+  for i, w in ipairs(wanted) do
+    if not (have[i] == w or (w ~= w and have[i] ~= have[i]) or math.abs(have[i] - w) <= (tolerance or 1e-6) * (1 + math.abs(w))) then
+      error(("element %d is %.9g, and should be %.9g"):format(i, have[i], w), 2)
+    end
+  end
+end
+
+local function labels(t) return ai.tensor(t, {dtype = "i64"}) end
+
+--- Minus the log-softmax of row at class k, in Lua.
+local function nll(row, k)
+  local top, sum = math.max(unpack(row)), 0
+  for _, v in ipairs(row) do sum = sum + math.exp(v - top) end
+  return top + math.log(sum) - row[k]
+end
+
+describe("softmax", function()
+  it("sums to 1 along any dimension", function()
+    local x = ai.randn(3, 37, 5)
+    for dim = 1, 3 do near(x:softmax(dim):sum(dim):sub(1):abs():max(), 0, 1e-6) end
+  end)
+  it("neither overflows nor loses small numbers", function()
+    near(ai.tensor {1000, 0, -1000}:softmax(), {1, 0, 0})
+    near(ai.tensor {1000, 0, -1000}:log_softmax(), {0, -1000, -2000})
+    near(ai.tensor {1000, 1000}:logsumexp(1), 1000 + math.log(2))
+  end)
+  it("gives 0 to minus infinity", function() near(ai.tensor {0, -math.huge, 0}:softmax(), {0.5, 0, 0.5}) end)
+end)
+
+describe("cross_entropy", function()
+  local rows = {{0.1, 2, -1}, {3, 0.5, 0.2}, {-1, 0, 1}}
+  local x = ai.tensor(rows)
+
+  it("is the mean of minus log-probabilities at labels that count from 1", function()
+    near(ai.f.cross_entropy(x, labels {1, 2, 3}), (nll(rows[1], 1) + nll(rows[2], 2) + nll(rows[3], 3)) / 3)
+  end)
+  it("leaves out what is to be ignored, also from the mean", function()
+    near(ai.f.cross_entropy(x, labels {1, -100, 3}), (nll(rows[1], 1) + nll(rows[3], 3)) / 2)
+    near(ai.f.cross_entropy(x, labels {1, 2, 3}, {ignore_index = 2, reduction = "none"}), {nll(rows[1], 1), 0, nll(rows[3], 3)})
+  end)
+  it("divides by the weights of the labels", function()
+    local w = {1, 2, 4}
+    near(ai.f.cross_entropy(x, labels {1, 2, 3}, ai.tensor(w)), (nll(rows[1], 1) + 2 * nll(rows[2], 2) + 4 * nll(rows[3], 3)) / 7)
+  end)
+  it("smooths labels as the same mixture of probabilities would", function()
+    local target = ai.tensor {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}
+    near(ai.f.cross_entropy(x, labels {1, 2, 3}, {label_smoothing = 0.2}), ai.f.cross_entropy(x, target * 0.8 + 0.2 / 3):item())
+    near(ai.f.cross_entropy(x, labels {1, 2, 3}, {label_smoothing = 0.2}), ai.f.cross_entropy(x, target, {label_smoothing = 0.2}):item())
+  end)
+  it("takes places behind the classes", function()
+    local y = ai.randn(2, 4, 3, 5)
+    local t = ai.ones(2, 3, 5):long() * 3
+    local flat = y:permute(1, 3, 4, 2):reshape(30, 4)
+    near(ai.f.cross_entropy(y, t), ai.f.cross_entropy(flat, t:reshape(30)):item())
+    assert.are.same({2, 3, 5}, ai.f.cross_entropy(y, t, {reduction = "none"}):size())
+  end)
+  it("is nll_loss of log_softmax, and so is its gradient", function()
+    local a, b = ai.randn(7, 11, {requires_grad = true}), nil
+    b = a:detach():requires_grad_()
+    local t = labels {1, 5, 11, -100, 2, 2, 7}
+    local l, m = ai.f.cross_entropy(a, t), ai.f.nll_loss(b:log_softmax(), t)
+    near(l, m:item())
+    l:backward() m:backward()
+    near(a.grad, b.grad:view(-1):totable())
+  end)
+  it("names a label that is no class", function()
+    local ok, message = pcall(ai.f.cross_entropy, x, labels {1, 2, 4})
+    assert.is_false(ok)
+    assert.matches("target 4, at position 3, is not a class: they are 1 to 3", message, 1, true)
+    assert.has_error(function() ai.f.cross_entropy(x, labels {1, 0, 2}) end)
+  end)
+  it("refuses other shapes, dtypes and reductions", function()
+    assert.has_error(function() ai.f.cross_entropy(x, labels {1, 2}) end)
+    assert.has_error(function() ai.f.cross_entropy(x, ai.tensor {1, 2, 3}) end)
+    assert.has_error(function() ai.f.cross_entropy(x, labels {1, 2, 3}, {reduction = "average"}) end)
+  end)
+end)
+
+describe("the other losses", function()
+  local a, b = ai.tensor {0.5, -1, 2}, ai.tensor {0, 1, 2.25}
+  it("follow their definitions", function()
+    near(ai.f.mse_loss(a, b, {reduction = "none"}), {0.25, 4, 0.0625})
+    near(ai.f.l1_loss(a, b, {reduction = "sum"}), 2.75)
+    near(ai.f.smooth_l1_loss(a, b, {reduction = "none"}), {0.125, 1.5, 0.03125})
+    near(ai.f.huber_loss(a, b, {reduction = "none", delta = 0.5}), {0.125, 0.875, 0.03125})
+    near(ai.f.kl_div(ai.tensor({0.5, 0.5}):log(), ai.tensor {1, 0}, {reduction = "sum"}), math.log(2))
+  end)
+  it("keep binary cross entropy finite", function()
+    near(ai.f.bce_loss(ai.tensor {0, 1, 0}, ai.tensor {0, 1, 1}, {reduction = "none"}), {0, 0, 100})
+    near(ai.f.bce_with_logits(ai.tensor {1e4, -1e4, 1e4}, ai.tensor {1, 0, 0}, {reduction = "none"}), {0, 0, 1e4})
+  end)
+  it("refuse shapes that would broadcast", function() assert.has_error(function() ai.f.mse_loss(ai.zeros(3, 1), ai.zeros(3)) end) end)
+end)
