@@ -63,8 +63,9 @@ bool KERNEL(group_norm)(const aj_call *c) { return rows(c); }
 
 /* in: g, x, weight, mean, rstd; out: gx, gw, gb. */
 static bool open_grad(const aj_call *c, dense *d, int class) {
-    return dense_in(&d[G], c->in[0], class) && dense_in(&d[X], c->in[1], class) && dense_in(&d[WEIGHT], c->in[2], class) && dense_in(&d[MEAN], c->in[3], class)
-        && dense_in(&d[RSTD], c->in[4], class) && dense_place(&d[Y], c->out[0], class) && dense_place(&d[GW], c->out[1], class) && dense_place(&d[GB], c->out[2], class);
+    return dense_in(&d[G], c->in[0], class) && dense_in(&d[X], c->in[1], class) && dense_in(&d[WEIGHT], c->in[2], class)
+        && dense_in(&d[MEAN], c->in[3], class) && dense_in(&d[RSTD], c->in[4], class) && dense_place(&d[Y], c->out[0], class)
+        && dense_place(&d[GW], c->out[1], class) && dense_place(&d[GB], c->out[2], class);
 }
 static bool close_grad(const aj_call *c, dense *d, int class, bool ok) {
     if (ok && c->in[1]->numel == 0)
@@ -140,7 +141,8 @@ bool KERNEL(batch_norm_grad)(const aj_call *c) {
     norm m = from(c, d);
     if (ok && c->in[1]->numel) {
         if (c->attrs->flag2) ok = (m.part = aj_scratch(2 * m.C * 8)) != NULL;
-        if (ok && m.S == 1) aj_parallel((m.C + BLOCK - 1) / BLOCK, grain(m.N * (m.C < BLOCK ? m.C : BLOCK)), PICK(class, column_grad_range), &m);
+        if (ok && m.S == 1)
+            aj_parallel((m.C + BLOCK - 1) / BLOCK, grain(m.N * (m.C < BLOCK ? m.C : BLOCK)), PICK(class, column_grad_range), &m);
         else if (ok) aj_parallel(m.C, grain(m.N * m.S), PICK(class, channel_grad_range), &m);
         if (m.part && ok) { m.N = 1; PICK(class, row_sums)(&m, d[GW].p, d[GB].p); }
         if (m.part) aj_scratch_free(m.part);

@@ -8,7 +8,7 @@
 #include "stat.h"
 #include <string.h>
 
-enum { BLOCK = 128 };
+enum { BLOCK = 128, TILE = 64, SHORT = 32 };
 typedef struct {
     const void *x, *g;          /* the input, or the result; the gradient of the result, if that is asked for */
     void *y;
@@ -24,7 +24,10 @@ typedef struct {
     double smooth, weights;     /* the sum of the weights of all classes */
     double scale;               /* of the gradient of a row */
     bool each;                  /* g has a number for each row */
+    bool beside;                /* a tile, turned already */
 } entropy;
+
+static bool in_tiles(int64_t K, int64_t inner) { return inner == 1 && K <= SHORT; }
 
 #define real float
 #define REAL(name) name##_f32
@@ -42,8 +45,12 @@ typedef struct {
 #undef RUN
 
 /* Units of work of an outer * K * inner walk, and how many make 50 microseconds. */
-static int64_t units(int64_t outer, int64_t inner) { return outer * ((inner + BLOCK - 1) / BLOCK); }
-static int64_t grain(int64_t K, int64_t inner) { return 1 + (1 << 15) / (1 + K * (inner < BLOCK ? inner : BLOCK)); }
+static int64_t units(int64_t outer, int64_t K, int64_t inner) {
+    return in_tiles(K, inner) ? (outer + TILE - 1) / TILE : outer * ((inner + BLOCK - 1) / BLOCK);
+}
+static int64_t grain(int64_t K, int64_t inner) {
+    return 1 + (1 << 15) / (1 + K * (in_tiles(K, inner) ? TILE : inner < BLOCK ? inner : BLOCK));
+}
 
 static bool along(const aj_call *c, aj_tensor *g, aj_tensor *x, bool log) {
     int class = class_of_dtype(x->dtype);
@@ -54,7 +61,7 @@ static bool along(const aj_call *c, aj_tensor *g, aj_tensor *x, bool log) {
     w.x = d[0].p;
     w.y = d[1].p;
     w.g = d[2].p;
-    if (ok && x->numel) aj_parallel(units(w.outer, w.inner), grain(w.K, w.inner), class == CLASS_F32 ? softmax_range_f32 : softmax_range_f64, &w);
+    if (ok && x->numel) aj_parallel(units(w.outer, w.K, w.inner), grain(w.K, w.inner), class == CLASS_F32 ? softmax_range_f32 : softmax_range_f64, &w);
     ok = ok && dense_put(&d[1]);
     dense_free(d, 3);
     return ok;
@@ -113,7 +120,7 @@ bool KERNEL(cross_entropy_index)(const aj_call *c) {
     w.weight = d[WEIGHT].p;
     ok = ok && read_targets(c, &w, x, class, total) && (w.loss = aj_scratch(w.outer * w.inner * 8 + 8)) != NULL;
     if (ok) {
-        aj_parallel(units(w.outer, w.inner), grain(w.K, w.inner), class == CLASS_F32 ? entropy_range_f32 : entropy_range_f64, &w);
+        aj_parallel(units(w.outer, w.K, w.inner), grain(w.K, w.inner), class == CLASS_F32 ? entropy_range_f32 : entropy_range_f64, &w);
         ok = reduce(c, &w, *total);
     }
     if (w.loss) aj_scratch_free(w.loss);
@@ -139,7 +146,7 @@ bool KERNEL(cross_entropy_grad)(const aj_call *c) {
     if (ok) {
         aj_load(CLASS_F64, c->in[5]->dtype)(&total, c->in[5]->data, 1, 1);
         if (c->attrs->reduction == AJ_MEAN) w.scale = 1 / total;
-        aj_parallel(units(w.outer, w.inner), grain(w.K, w.inner), class == CLASS_F32 ? entropy_grad_range_f32 : entropy_grad_range_f64, &w);
+        aj_parallel(units(w.outer, w.K, w.inner), grain(w.K, w.inner), class == CLASS_F32 ? entropy_grad_range_f32 : entropy_grad_range_f64, &w);
         ok = dense_put(&d[Y]);
     }
     dense_free(d, PARTS);

@@ -23,7 +23,8 @@ static aj_tensor *by_element(aj_tensor *x, aj_tensor *gy, int dim) {
     int64_t K = x->shape[dim];
     aj_ints line = {x->ndim, {1, 1, 1, 1, 1, 1, 1, 1}}, none = {0}, over = {1, {dim}};
     line.v[dim] = K;
-    aj_tensor *y = aj_cumprod(x, dim), *place = aj_arange(AJ_I64, x->device, 0, 1, K), *zero = aj_full((aj_dtype)gy->dtype, &none, gy->device, 0);
+    aj_tensor *y = aj_cumprod(x, dim), *place = aj_arange(AJ_I64, x->device, 0, 1, K);
+    aj_tensor *zero = aj_full((aj_dtype)gy->dtype, &none, gy->device, 0);
     aj_tensor *gx = NULL;
     if (!y || !zero || !place || !(place = aj_reshape(place, &line))) return NULL;
     for (int64_t k = 0; k < K; k++) {

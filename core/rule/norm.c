@@ -40,7 +40,8 @@ static void keep_statistics(aj_call *c, int64_t n) {
 static bool affine(const aj_call *c, int k, int64_t channels_in) {
     for (int i = k; i < c->n_in; i++) {
         if (!c->in[i] || c->in[i]->numel == channels_in) continue;
-        return aj_refuse(c, "input %d has %lld elements, and must have %lld, one for each channel", i + 1, (long long)c->in[i]->numel, (long long)channels_in);
+        return aj_refuse(c, "input %d has %lld elements, and must have %lld, one for each channel", i + 1, (long long)c->in[i]->numel,
+                         (long long)channels_in);
     }
     return true;
 }
@@ -113,7 +114,8 @@ static bool rows_vjp(aj_node *n, aj_tensor *gy, aj_tensor **gx, aj_definition *f
     const aj_attrs *a = n->attrs;
     bool wants = aj_wants(n, 1) || (n->n_in > 2 && aj_wants(n, 2));
     aj_tensor *x = aj_saved_in(n, 0);
-    return spread_results(n, aj_group_norm_grad(gy, x, aj_saved_in(n, 1), n->out[1].t, n->out[2].t, a->i, a->j, a->groups, a->flag, wants), 1, gx);
+    aj_tensor *g = aj_group_norm_grad(gy, x, aj_saved_in(n, 1), n->out[1].t, n->out[2].t, a->i, a->j, a->groups, a->flag, wants);
+    return spread_results(n, g, 1, gx);
 }
 bool layer_norm_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return rows_vjp(n, gy[0], gx, norm_by_definition); }
 bool rms_norm_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return rows_vjp(n, gy[0], gx, norm_by_definition); }
@@ -152,7 +154,8 @@ bool group_norm_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return r
 /* gx, and gw and gb (of no elements unless they are asked for). */
 static bool gradients(aj_call *c, int64_t channels_in, bool wants) {
     aj_spec_like(&c->spec[0], c->in[1]);
-    for (int i = 1; i < 3; i++) c->spec[i] = (aj_spec){.dtype = c->in[3]->dtype, .ndim = 1, .shape = {wants ? channels_in : 0}};
+    for (int i = 1; i < 3; i++)
+        c->spec[i] = (aj_spec){.dtype = c->in[3]->dtype, .ndim = 1, .shape = {wants ? channels_in : 0}};
     c->n_out = 3;
     return true;
 }
@@ -178,7 +181,8 @@ bool batch_norm_shape(aj_call *c) {
     if (!affine(c, 1, x->shape[1])) return false;
     for (int k = 1; k < 3; k++) if (c->in[k] && !aj_floats(c, k)) return false;
     if (!c->in[1] != !c->in[2]) return aj_refuse(c, "running_mean and running_var come together");
-    if (!a->flag && !c->in[1]) return aj_refuse(c, "when not training, running_mean and running_var are wanted; training = true takes the batch's own");
+    if (!a->flag && !c->in[1])
+        return aj_refuse(c, "when not training, running_mean and running_var are wanted; training = true takes the batch's own");
     a->i = x->shape[1];
     a->j = 1;
     a->k = x->shape[0];
@@ -200,7 +204,8 @@ static aj_tensor *batch_by_definition(aj_tensor *const *in, int n_in, const aj_a
 }
 /* With fixed statistics the op is linear: y = x (rstd w) + ... */
 static bool fixed_vjp(aj_node *n, aj_tensor *gy, aj_tensor **gx) {
-    aj_tensor *x = aj_saved_in(n, 0), *w = aj_saved_in(n, 3), *mean = channels(n->out[1].t, x->ndim), *rstd = channels(n->out[2].t, x->ndim);
+    aj_tensor *x = aj_saved_in(n, 0), *w = aj_saved_in(n, 3);
+    aj_tensor *mean = channels(n->out[1].t, x->ndim), *rstd = channels(n->out[2].t, x->ndim);
     aj_ints dims = {0};
     for (int d = 0; d < x->ndim; d++) if (d != 1) dims.v[dims.n++] = d;
     if (!mean || !rstd) return false;
@@ -215,7 +220,8 @@ bool batch_norm_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     bool training = n->attrs->flag;
     if (aj_recording()) return training ? aj_vjp_by_definition(n, batch_by_definition, gy[0], gx) : fixed_vjp(n, gy[0], gx);
     bool wants = aj_wants(n, 3) || aj_wants(n, 4);
-    return spread_results(n, aj_batch_norm_grad(gy[0], aj_saved_in(n, 0), aj_saved_in(n, 3), n->out[1].t, n->out[2].t, training, wants), 3, gx);
+    aj_tensor *g = aj_batch_norm_grad(gy[0], aj_saved_in(n, 0), aj_saved_in(n, 3), n->out[1].t, n->out[2].t, training, wants);
+    return spread_results(n, g, 3, gx);
 }
 bool batch_norm_grad_shape(aj_call *c) {
     if (!aj_floats(c, 0) || !aj_floats(c, 1) || !aj_floats(c, 3) || !aj_floats(c, 4)) return false;

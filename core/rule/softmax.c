@@ -73,7 +73,8 @@ static bool classes(aj_call *c, const aj_ints *of, aj_tensor *target, aj_tensor 
     int dim = of->n > 1;
     if (of->v[dim] == 0) return aj_refuse(c, "there are no classes: dimension %d has no elements", dim + 1);
     if (target->dtype == AJ_BOOL || aj_is_float(target->dtype))
-        return aj_refuse(c, "the target holds class numbers and must be of integers, not %s; convert it with :long()%s", aj_dtype_name((aj_dtype)target->dtype),
+        return aj_refuse(c, "the target holds class numbers and must be of integers, not %s; convert it with :long()%s",
+                         aj_dtype_name((aj_dtype)target->dtype),
                          c->op == OP_cross_entropy_index ? ", or give probabilities, in the input's shape" : "");
     y->ndim = (uint8_t)(of->n - 1);
     bool fits = target->ndim == of->n - 1;
@@ -216,7 +217,10 @@ aj_tensor *cross_entropy_compose(aj_call *c) {
         if (x->ndim < 1) { aj_refuse(c, "the input is (C), (N, C) or (N, C, d1, ...), with a score for each of C classes"); return NULL; }
         if (!(a->s >= 0 && a->s <= 1)) { aj_refuse(c, "label_smoothing is %g, and must be from 0 to 1", a->s); return NULL; }
         int64_t classes_in = x->shape[x->ndim > 1];
-        if (weight && (weight->ndim != 1 || weight->numel != classes_in)) { aj_refuse(c, "weight has one number for each of the %lld classes", (long long)classes_in); return NULL; }
+        if (weight && (weight->ndim != 1 || weight->numel != classes_in)) {
+            aj_refuse(c, "weight has one number for each of the %lld classes", (long long)classes_in);
+            return NULL;
+        }
         return against_probabilities(c);
     }
     return aj_cross_entropy_index(x, target, weight, a->i, reduction_names[a->reduction], a->s, a->base);

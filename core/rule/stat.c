@@ -124,7 +124,8 @@ static bool place_shape(aj_call *c, aj_spec *y) {
         aj_reduced(x, over, c->attrs->keepdim, y);
         c->attrs->dim = dim;
     }
-    if (x->ndim && x->shape[c->attrs->dim] == 0) return aj_refuse(c, "dimension %d has no elements, and an empty set has no largest or smallest", c->attrs->dim + 1);
+    if (x->ndim && x->shape[c->attrs->dim] == 0)
+        return aj_refuse(c, "dimension %d has no elements, and an empty set has no largest or smallest", c->attrs->dim + 1);
     return true;
 }
 
