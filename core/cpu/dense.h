@@ -15,7 +15,8 @@ typedef struct {
 } dense;
 
 static inline aj_tensor dense_header(const dense *d) {
-    aj_tensor h = {.data = d->p, .dtype = (uint8_t)dtype_of_class[d->class], .ndim = d->t->ndim, .numel = d->t->numel, .contiguous = true, .refs = 1, .device = AJ_CPU};
+    aj_tensor h = {.data = d->p, .dtype = (uint8_t)dtype_of_class[d->class], .ndim = d->t->ndim, .numel = d->t->numel,
+                   .contiguous = true, .refs = 1, .device = AJ_CPU};
     int64_t step = 1;
     for (int i = h.ndim - 1; i >= 0; i--) { h.shape[i] = d->t->shape[i]; h.stride[i] = step; step *= h.shape[i]; }
     return h;

@@ -91,7 +91,8 @@ static bool read_targets(const aj_call *c, entropy *w, const aj_tensor *x, int c
         sum += !w->weight ? 1 : class == CLASS_F32 ? (double)((const float *)w->weight)[k] : ((const double *)w->weight)[k];
     }
     w->weights = w->weight ? 0 : (double)w->K;
-    for (int64_t k = 0; w->weight && k < w->K; k++) w->weights += class == CLASS_F32 ? (double)((const float *)w->weight)[k] : ((const double *)w->weight)[k];
+    for (int64_t k = 0; w->weight && k < w->K; k++)
+        w->weights += class == CLASS_F32 ? (double)((const float *)w->weight)[k] : ((const double *)w->weight)[k];
     *total = sum;
     return true;
 }
@@ -134,8 +135,8 @@ bool KERNEL(cross_entropy_grad)(const aj_call *c) {
     dense d[PARTS] = {{0}};
     entropy w = {.each = c->attrs->reduction == AJ_NONE, .scale = 1};
     double total;
-    bool ok = dense_in(&d[G], c->in[0], class) && dense_in(&d[X], x, class) && dense_in(&d[TARGET], c->in[2], CLASS_I64) && dense_in(&d[WEIGHT], c->in[3], class)
-           && dense_in(&d[LSE], c->in[4], class) && dense_place(&d[Y], c->out[0], class);
+    bool ok = dense_in(&d[G], c->in[0], class) && dense_in(&d[X], x, class) && dense_in(&d[TARGET], c->in[2], CLASS_I64)
+           && dense_in(&d[WEIGHT], c->in[3], class) && dense_in(&d[LSE], c->in[4], class) && dense_place(&d[Y], c->out[0], class);
     w.g = d[G].p;
     w.x = d[X].p;
     w.target = d[TARGET].p;
@@ -179,7 +180,8 @@ bool KERNEL(nll_loss_grad)(const aj_call *c) {
     dense d[PARTS] = {{0}};
     entropy w = {.each = c->attrs->reduction == AJ_NONE, .scale = 1};
     double total;
-    bool ok = dense_in(&d[G], c->in[0], class) && dense_in(&d[TARGET], c->in[1], CLASS_I64) && dense_in(&d[WEIGHT], c->in[2], class) && dense_place(&d[Y], y, class);
+    bool ok = dense_in(&d[G], c->in[0], class) && dense_in(&d[TARGET], c->in[1], CLASS_I64) && dense_in(&d[WEIGHT], c->in[2], class)
+           && dense_place(&d[Y], y, class);
     w.g = d[G].p;
     w.target = d[TARGET].p;
     w.weight = d[WEIGHT].p;
