@@ -199,6 +199,7 @@ function schema.derive(name, parent, fields, reserved, path)
   return result
 end
 
+--- A field of its own with the same contents.
 function schema.copy_field(field)
   local copy = {}
   for key, value in pairs(field) do copy[key] = value end

@@ -72,8 +72,10 @@ local function ieee(value, mantissa, exponent)
   return little(low, low_bytes) .. little(high, bytes - low_bytes)
 end
 
+--- The four bytes of an IEEE 754 single, little-endian.
 function event.float(value) return ieee(value, 23, 8) end
 
+--- The eight bytes of an IEEE 754 double, little-endian.
 function event.double(value) return ieee(value, 52, 11) end
 
 local function varint(value)

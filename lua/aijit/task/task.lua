@@ -52,7 +52,7 @@ Task.get_dataset = class.abstract "get_dataset"
 function Task:get_loss(batch, state) return self:forward(unpack(batch)) end
 
 --- Adds the loggers: `self:add_logger(ai.log.Stdout(), ai.log.TensorBoard(self.exp_dir))`.
--- Without this: the terminal, log.jsonl and images.
+--- Without this: the terminal, log.jsonl and images.
 function Task:set_loggers()
   self:add_logger(log.Stdout(), log.Jsonl(self.exp_dir), log.Images(self.exp_dir))
 end
@@ -103,8 +103,10 @@ function Task:log_train_step(batch, output, state) end
 --- Called by log_step in validation.
 function Task:log_valid_step(batch, output, state) end
 
---- Called before the first step and after the last.
+--- Called before the first step.
 function Task:on_training_start(state) end
+
+--- Called after the last step.
 function Task:on_training_end(state) end
 
 --- The number of optimizer steps that the training will take; for schedules, in build_optimizer.
