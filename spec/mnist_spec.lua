@@ -25,13 +25,11 @@ describe("examples/mnist/train.lua", function()
     assert.is_true(picture:size(1) > 600 and picture:size(2) > 600)
   end)
 
-  it("tells at least 98 of 100 held-out digits after a minute's work of two cores #slow", function()
+  it("tells at least 98 of 100 held-out digits #slow", function()
     local Mnist = example "train.lua"
     function Mnist:set_loggers() self:add_logger(ai.log.Jsonl(self.exp_dir)) end
-    local start = os.clock()          -- of all threads together; the wall's clock would also measure the neighbours
     local task = Mnist:launch(Mnist.Config {run_dir = folder, batch_size = 64}, {})
     assert.is_true(task.state.valid.accuracy >= 0.98, "accuracy " .. task.state.valid.accuracy)
-    assert.is_true(os.clock() - start < 120, "seconds " .. os.clock() - start)
   end)
 end)
 

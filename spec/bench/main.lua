@@ -116,3 +116,20 @@ bench("memory", function()
   local live1, heap1 = steps(10000)
   row("growth over 10,000 training steps", ("%d bytes of tensors, %.0f KiB of Lua"):format(live1 - live0, math.max(0, heap1 - heap0)), "none")
 end)
+
+bench("mnist", function()
+  -- A process of its own, on two cores.
+  local paths = require "aijit.tree"
+  local folder = os.tmpname()
+  os.remove(folder)
+  local start = measure.now()
+  local p = io.popen(("OMP_NUM_THREADS=2 taskset -c 0,1 %s %s/mnist/train.lua run_dir=%s 2>&1"):format(paths.exe, paths.examples, folder))
+  local out = p:read "*a"
+  p:close()
+  local seconds = measure.now() - start
+  os.execute("rm -rf " .. folder)
+  local accuracy
+  for v in out:gmatch "valid step[^\n]*accuracy=([%d.]+)" do accuracy = tonumber(v) end
+  assert(accuracy, "the example did not end:\n" .. out)
+  row("MNIST on the shipped digits, two threads", ("%.2f %% of 2,000 held out, %s"):format(100 * accuracy, text(seconds)), "98 %, 60 s")
+end)
