@@ -225,7 +225,7 @@ static bool set_up(aj_backward *b, aj_tensors outputs, aj_tensors gradients, aj_
             b->input_node[i] = n;
             b->input_out[i] = x->out_index;
             n->refs++;
-            n->want[x->out_index] = (int16_t)(i + 1);
+            n->want[x->out_index] = i + 1;
         }
     }
     for (int i = 0; i < b->n_node; i++)                  /* grows while it is walked */

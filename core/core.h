@@ -161,6 +161,8 @@ bool aj_index_dtype(const aj_call *c, int k);            /* input k holds intege
 typedef struct { aj_node *node; int32_t out; } aj_edge;  /* node NULL: no gradient is wanted here */
 typedef struct { aj_tensor *t; int32_t version; int64_t numel; } aj_saved;      /* numel: of an input also when it was not saved */
 
+/* One block: the node, then its arrays, as long as there are results and inputs. Small, so that the graph of a short
+ * step stays in the first cache. */
 struct aj_node {
     int16_t op;
     int16_t n_in;
@@ -168,21 +170,21 @@ struct aj_node {
     uint8_t freed, mark, hooked;
     int32_t refs;
     int32_t deps;               /* scratch of a backward pass: consumers still to come */
+    int32_t device;
+    uint32_t units;             /* of the block */
     aj_backward *busy;          /* scratch: the pass this node is part of */
     uint64_t custom;
-    aj_tensor *leaf;            /* OP_LEAF: the tensor, not owned; OP_CUSTOM: none */
+    aj_tensor *leaf;            /* OP_LEAF: the tensor, not owned */
     aj_node *next;              /* scratch: lists */
-    aj_tensor *pending[AJ_MAX_OUT];      /* scratch: gradients of results, as far as summed */
-    uint64_t hook[AJ_MAX_OUT];
-    aj_tensor *watcher[AJ_MAX_OUT];      /* not owned: a result that retains its gradient */
-    int16_t want[AJ_MAX_OUT];            /* scratch: 1 + the place among the inputs asked for */
-    aj_spec spec[AJ_MAX_OUT];
-    int32_t device;
-    aj_saved out[AJ_MAX_OUT];            /* saved results; outside the graph */
-    aj_attrs *attrs;
-    aj_edge *edge;                       /* n_in */
-    aj_saved *in;                        /* n_in saved inputs */
-    uint32_t bytes;
+    aj_tensor **pending;        /* n_out, as the next five; scratch: gradients of results, as far as summed */
+    uint64_t *hook;
+    aj_tensor **watcher;        /* not owned: a result that retains its gradient */
+    int64_t *want;              /* scratch: 1 + the place among the inputs asked for */
+    aj_saved *out;              /* saved results; outside the graph */
+    aj_spec *spec;
+    aj_edge *edge;              /* n_in */
+    aj_saved *in;               /* n_in saved inputs */
+    aj_attrs *attrs;            /* NULL: the op has none */
 };
 
 static inline bool aj_wants(const aj_node *n, int k) { return n->edge[k].node != NULL; }

@@ -10,7 +10,7 @@
 /* -- Making and freeing ---------------------------------------------------------------------------------------- */
 
 /* A node, its edges, saved inputs and attributes are one block; blocks of the usual sizes are kept for reuse. */
-enum { UNIT = 128, KEPT = 16 };
+enum { UNIT = 64, KEPT = 32 };
 static _Thread_local aj_node *free_node[KEPT];
 static _Thread_local struct { aj_node *dead; bool draining; } grave;
 
@@ -27,22 +27,27 @@ static inline void zero(void *p, size_t n) {
 }
 
 static aj_node *node_new(int op, int n_in, int n_out, bool attrs) {
-    size_t edges = (size_t)n_in * sizeof(aj_edge), saved = (size_t)n_in * sizeof(aj_saved);
-    size_t bytes = sizeof(aj_node) + edges + saved + (attrs ? sizeof(aj_attrs) : 0);
+    size_t results = (size_t)n_out, inputs = (size_t)n_in;
+    size_t cleared = sizeof(aj_node) + results * (4 * sizeof(int64_t) + sizeof(aj_saved)) + inputs * (sizeof(aj_edge) + sizeof(aj_saved));
+    size_t bytes = cleared + results * sizeof(aj_spec) + (attrs ? sizeof(aj_attrs) : 0);
     size_t units = (bytes + UNIT - 1) / UNIT;
     aj_node *n = NULL;
     if (units < KEPT && free_node[units]) { n = free_node[units]; free_node[units] = n->next; }
     else n = malloc(units * UNIT);
     if (!n) { aj_error("out of memory: no room to record an op"); return NULL; }
-    zero(n, offsetof(aj_node, spec));
+    zero(n, cleared);
     n->op = (int16_t)op; n->n_in = (int16_t)n_in; n->n_out = (uint8_t)n_out;
     n->refs = 1;
-    n->bytes = (uint32_t)units;
-    zero(n->out, sizeof n->out);
-    n->edge = (aj_edge *)(n + 1);
-    n->in = (aj_saved *)((char *)n->edge + edges);
-    n->attrs = attrs ? (aj_attrs *)((char *)n->in + saved) : NULL;
-    zero(n->edge, edges + saved);
+    n->units = (uint32_t)units;
+    n->pending = (aj_tensor **)(n + 1);
+    n->hook = (uint64_t *)(n->pending + results);
+    n->watcher = (aj_tensor **)(n->hook + results);
+    n->want = (int64_t *)(n->watcher + results);
+    n->out = (aj_saved *)(n->want + results);
+    n->in = n->out + results;
+    n->edge = (aj_edge *)(n->in + inputs);
+    n->spec = (aj_spec *)(n->edge + inputs);
+    n->attrs = attrs ? (aj_attrs *)(n->spec + results) : NULL;
     return n;
 }
 
@@ -68,7 +73,7 @@ void aj_node_release(aj_node *n) {
         for (int i = 0; i < n->n_out; i++) if (n->pending[i]) aj_drop(n->pending[i]);
         for (int k = 0; k < n->n_in; k++) if (n->edge[k].node) aj_node_release(n->edge[k].node);
         if (n->op == OP_CUSTOM) aj_custom_drop(n->custom);
-        if (n->bytes < KEPT) { n->next = free_node[n->bytes]; free_node[n->bytes] = n; }
+        if (n->units < KEPT) { n->next = free_node[n->units]; free_node[n->units] = n; }
         else free(n);
     }
     grave.draining = false;
@@ -204,33 +209,39 @@ bool aj_recording(void) { return aj_ctx.grad_mode; }
 
 static aj_node *record(const aj_call *c, int n_results) {
     const aj_op *o = &aj_ops[c->op];
+    const int number = c->attrs->number, n_in = c->n_in;
     unsigned saves_in = 0, saves_out = 0;
-    bool any = false;
-    for (int k = 0; k < c->n_in; k++) {
+    uint64_t wanted = 0;                                 /* of the first 64 inputs; of a longer list, all that may be */
+    for (int k = 0; k < n_in; k++) {
         aj_tensor *t = c->in[k];
         int j = k < AJ_MAX_ARGS ? k : AJ_MAX_ARGS - 1;
-        if (!t || o->never[j] || !aj_is_float(t->dtype)) continue;
-        if (!t->requires_grad && !aj_node_of(t)) continue;
-        any = true;
+        if (!t || !aj_is_float(t->dtype) || o->never[j]) continue;
+        if (!aj_node_of(t)) continue;
+        wanted |= 1ull << (k < 63 ? k : 63);
         /* A number in the first place of a binary row shifts the tensor to the second column. */
-        int column = c->attrs->number == 1 ? 1 : j;
+        int column = number == 1 ? 1 : j;
         saves_in |= o->saves_in[column];
         saves_out |= o->saves_out[column];
     }
-    if (!any) return NULL;
-    bool keep = o->attrs || c->attrs->number;
-    aj_node *n = node_new(c->op, c->n_in, n_results, keep);
+    if (!wanted) return NULL;
+    bool keep = o->attrs || number;
+    aj_node *n = node_new(c->op, n_in, n_results, keep);
     if (!n) return NULL;
     if (keep) *n->attrs = *c->attrs;
     n->device = c->out[0]->device;
-    if (c->attrs->number) saves_in = saves_in ? 1 : 0;
-    for (int k = 0; k < c->n_in; k++) {
+    if (number) saves_in = saves_in ? 1 : 0;
+    for (int k = 0; k < n_in; k++) {
         aj_tensor *t = c->in[k];
         if (!t) continue;
-        int j = k < AJ_MAX_ARGS ? k : AJ_MAX_ARGS - 1;
-        if (!o->never[j] && aj_is_float(t->dtype) && t->requires_grad) n->edge[k] = edge_to(t);
-        if (saves_in >> (k < 15 ? k : 15) & 1) n->in[k] = (aj_saved){aj_hold(t), t->storage->version, 0};
+        if (wanted >> (k < 63 ? k : 63) & 1 && (k < 63 || (aj_is_float(t->dtype) && t->requires_grad))) {
+            t->node->refs++;
+            n->edge[k] = (aj_edge){t->node, t->out_index};
+        }
         n->in[k].numel = t->numel;
+        if (!(saves_in >> (k < 15 ? k : 15) & 1)) continue;
+        t->refs++;
+        n->in[k].t = t;
+        n->in[k].version = t->storage->version;
     }
     for (int i = 0; i < n_results; i++) {
         spec_of(&n->spec[i], c->out[i]);

@@ -116,8 +116,20 @@ static void map_range(void *arg, int64_t lo, int64_t hi) {
 }
 
 static bool drive(mapping *m, const aj_tensor *const *operand, int n, int64_t grain) {
-    aj_iter_init(&m->it, operand, n);
     int natural = dtype_of_class[m->class];
+    /* The common case is a few dense operands of one shape and the type computed in: nothing to line up. */
+    int64_t count = operand[0]->numel;
+    bool plain = count < 2 * grain && operand[0]->contiguous && (operand[0]->dtype == natural || m->bytes == 1);
+    for (int k = 1; k < n && plain; k++)
+        plain = operand[k]->numel == count && operand[k]->contiguous && operand[k]->dtype == natural && operand[k]->ndim <= operand[0]->ndim;
+    if (plain) {
+        char *at[AJ_MAX_OPERANDS] = {0};
+        m->it.n = n;
+        for (int k = 0; k < n; k++) at[k] = operand[k]->data;
+        run(m, at, count);
+        return true;
+    }
+    aj_iter_init(&m->it, operand, n);
     m->all_direct = true;
     for (int k = 0; k < n; k++) {
         m->base[k] = operand[k]->data;
