@@ -26,9 +26,9 @@ it("the second is the example that it shows", function()
   assert.are.equal(code, programs[2])
 end)
 
-it("counts the rows of the op table", function()
+it("promises no more rows than the op table has", function()
   local rows = #require("aijit.bindings.op").rows
-  assert.are.equal(rows, tonumber(readme:match "| Ops | (%d+) rows"))
+  assert.is_true(rows > tonumber(readme:match "| Ops | more than (%d+) rows"))
 end)
 
 it("names files and folders that are there", function()
