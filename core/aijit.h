@@ -138,6 +138,9 @@ void aj_seed(uint64_t seed);
 void aj_random_state(uint64_t *seed, uint64_t *offset);
 void aj_set_random_state(uint64_t seed, uint64_t offset);
 void aj_set_num_threads(int32_t n);
+/* On: nothing is chosen by timing, so that two processes on one machine with as many threads agree to the bit. */
+void aj_set_deterministic(bool on);
+bool aj_deterministic(void);
 const char *aj_cpu_level(void);
 const char *aj_library_versions(void);
 

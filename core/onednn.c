@@ -364,6 +364,17 @@ static int choose(slot *s, const work *w) {
     double best[CONV_WAYS], least = 1e30, spent = 0;
     int r = AJ_ONEDNN_DONE;
     memset(p, 0, sizeof p);
+    if (aj_deterministic()) {                            /* the first way there is, in an order that suits most shapes */
+        static const int order[CONV_WAYS] = {WINOGRAD, BLOCKED, CHANNELS_LAST, PLAIN, OWN};
+        for (int i = 0; i < CONV_WAYS; i++) {
+            int way = order[i];
+            if (!allowed(way) || (way == WINOGRAD && !has_winograd(w->v)) || !(way == OWN ? w->own != NULL : plan_conv(&s->plan, w->v, way))) continue;
+            s->way = way;
+            return r;
+        }
+        s->way = CONV_WAYS;
+        return r;
+    }
     for (int way = 0; way < CONV_WAYS; way++) {
         has[way] = allowed(way) && (way != WINOGRAD || has_winograd(w->v)) && (way == OWN ? w->own != NULL : plan_conv(&p[way], w->v, way));
         best[way] = 1e30;
@@ -397,7 +408,7 @@ int aj_onednn_conv(const aj_conv *v, void *x, void *w, const void *bias, void *y
 #ifndef AJ_NO_OPENMP
     if (omp_in_parallel()) threads = 1;
 #endif
-    key k = {KEY, {200, threads}};
+    key k = {KEY, {aj_deterministic() ? 201 : 200, threads}};
     _Static_assert(sizeof *v + 2 * sizeof(int64_t) == sizeof k.v, "a key holds a convolution");
     memcpy(k.v + 2, v, sizeof *v);
     int was = with_threads(threads);
@@ -409,7 +420,7 @@ int aj_onednn_conv(const aj_conv *v, void *x, void *w, const void *bias, void *y
         s->taken = r == AJ_ONEDNN_DONE;
         if (!s->taken) plan_free(&s->plan);
     }
-    if (s->taken) r = s->way == CONV_WAYS ? AJ_ONEDNN_NOT : run_way(&s->plan, s->way, &job);
+    if (r == AJ_ONEDNN_DONE && s->taken) r = s->way == CONV_WAYS ? AJ_ONEDNN_NOT : run_way(&s->plan, s->way, &job);
     with_threads(was);
     return r;
 }

@@ -7,6 +7,10 @@
 #endif
 
 static int wanted;
+static bool deterministic;
+
+void aj_set_deterministic(bool on) { deterministic = on; }
+bool aj_deterministic(void) { return deterministic; }
 
 
 int aj_threads(void) {

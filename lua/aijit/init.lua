@@ -51,6 +51,15 @@ function ai.set_num_threads(n)
   lib.C.aj_set_num_threads(n)
 end
 
+--- On: nothing is chosen by timing (by default the ways to convolve are tried once for each shape, and the quickest is
+-- kept), so that two runs on one machine, with as many threads, agree to the bit. Without an argument: whether it is on.
+---@param on boolean?
+---@return boolean
+function ai.deterministic(on)
+  if on ~= nil then lib.C.aj_set_deterministic(on and true or false) end
+  return lib.C.aj_deterministic()
+end
+
 --- The product of a list of numbers.
 ---@param list number[]
 ---@return number

@@ -18,7 +18,7 @@ local function bench(name, f)
   if next(wanted) == nil or wanted[name] then f() end
 end
 
-print(("aijit %s, LuaJIT %s, CPU level %s, one thread"):format(ai._VERSION, jit.version,
+print(("aijit %s, %s, CPU level %s, one thread"):format(ai._VERSION, jit.version,
   require("ffi").string(require("aijit.bindings.lib").C.aj_cpu_level())))
 print(("| %-44s | %-34s | %-22s | %-6s |"):format("what", "measured", "target", "spread"))
 print("|" .. ("-"):rep(46) .. "|" .. ("-"):rep(36) .. "|" .. ("-"):rep(24) .. "|" .. ("-"):rep(8) .. "|")
