@@ -123,7 +123,7 @@ function Tensor.to_string(x)
     local shape = x:size()
     local trailer = ("[%s %s %s%s]"):format(x.dtype, #shape == 0 and "scalar" or table.concat(shape, "x"), x.device,
       x.grad_fn and " grad_fn=" .. x.grad_fn or x.requires_grad and " requires_grad" or "")
-    if x:numel() == 0 then return trailer end
+    if x:numel() == 0 or x.device == "meta" then return trailer end
     local body = rows_of(x:detach(), x:numel() > print_options.threshold)
     return body .. (#shape == 0 and " " or "\n") .. trailer
   end)

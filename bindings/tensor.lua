@@ -339,7 +339,7 @@ function property.grad(x) return lib.maybe(C.aj_grad_of(x)) end
 function property.dtype(x) return lib.dtype_names[tonumber(lib.ok(C.aj_dtype_of(x)))] end
 function property.device(x)
   local d = lib.ok(C.aj_device_of(x))
-  return d < 0 and "cpu" or "cuda:" .. d
+  return d == -1 and "cpu" or d == -2 and "meta" or "cuda:" .. d
 end
 property.shape = function(x) return Tensor.size(x) end
 property.ndim = Tensor.dim

@@ -75,7 +75,7 @@ int64_t aj_size(aj_tensor *t, aj_dim dim);          /* -1 and an error when ther
 int64_t aj_stride(aj_tensor *t, aj_dim dim);
 int64_t aj_offset(aj_tensor *t);                    /* in elements, from the start of its storage */
 aj_dtype aj_dtype_of(aj_tensor *t);
-int32_t aj_device_of(aj_tensor *t);                 /* -1: CPU; n: CUDA device n */
+int32_t aj_device_of(aj_tensor *t);                 /* -1: CPU; n: CUDA device n; -2: meta, shapes without data */
 bool aj_is_contiguous(aj_tensor *t);
 void *aj_data(aj_tensor *t);                        /* first element; NULL and an error when stale or not on the CPU */
 int32_t aj_version(aj_tensor *t);                   /* how often its storage was written in place */

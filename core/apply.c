@@ -12,9 +12,9 @@ static bool tracked(const aj_tensor *t) {
 }
 
 /* Handles to tensors; false after an error. *record: some input is part of a graph. */
-static bool read_inputs(int op, aj_tensor *const *handle, int n, aj_tensor **in, bool *record) {
+static bool read_inputs(int op, aj_tensor *const *handle, int n, aj_tensor **in, bool *record, int32_t *where) {
     int32_t device = AJ_CPU;
-    bool any = false, seen = false;
+    bool any = false, seen = false, meta = false;
     for (int k = 0; k < n; k++) {
         aj_tensor *t = in[k] = aj_live(handle[k]);
         if (AJ_UNLIKELY(!t)) {
@@ -22,11 +22,13 @@ static bool read_inputs(int op, aj_tensor *const *handle, int n, aj_tensor **in,
             return aj_error("%s: input %d was freed when its scope ended; return it from the scope, or ai.keep() it there", aj_op_name(op), k + 1);
         }
         any |= tracked(t);
+        if (AJ_UNLIKELY(t->device == AJ_META)) { meta = true; continue; }
         if (!seen) { device = t->device; seen = true; }
         else if (AJ_UNLIKELY(t->device != device))
             return aj_error("%s: the inputs are on different devices (%s and %s); move one with :to", aj_op_name(op), device < 0 ? "cpu" : "cuda", t->device < 0 ? "cpu" : "cuda");
     }
     *record = any && aj_ctx.grad_mode;
+    *where = meta ? AJ_META : device;
     return true;
 }
 
@@ -142,6 +144,7 @@ aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *att
     const aj_op *o = &aj_ops[op];
     aj_tensor *few[MANY], **in = few;
     bool record;
+    int32_t device;
     if (AJ_UNLIKELY(n > MANY) && !(in = malloc((size_t)n * sizeof *in))) { aj_error("%s: out of memory", aj_op_name(op)); return NULL; }
     aj_attrs own;
     aj_call c;
@@ -150,12 +153,12 @@ aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *att
     else own.number = 0;
     c.attrs = &own;
     aj_tensor *result = NULL;
-    if (!read_inputs(op, handle, n, in, &record)) goto done;
+    if (!read_inputs(op, handle, n, in, &record, &device)) goto done;
 
     if (o->kind <= AJ_TEST) {
         if (!elementwise_shape(o, &c)) goto done;
-        if (!allocate(&c, in[0]->device)) goto done;
-        if (AJ_UNLIKELY(!aj_backend_of(in[0]->device)->forward[op](&c))) { drop_all(&c); goto done; }
+        if (!allocate(&c, device)) goto done;
+        if (AJ_UNLIKELY(!aj_backend_of(device)->forward[op](&c))) { drop_all(&c); goto done; }
         if (record && o->kind < AJ_COMPARE && aj_is_float(c.spec[0].dtype)) aj_record(&c, NULL);
         hand_out(&c);
         result = c.out[0];
@@ -177,8 +180,6 @@ aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *att
         /* What the rule casts belongs to a scope of its own. */
         int32_t mark = aj_inner_open();
         bool ok = mark >= 0 && (o->kind == AJ_REDUCE ? reduce_shape(&c) : o->shape(&c));
-        int32_t device = AJ_CPU;
-        for (int k = 0; k < n; k++) if (in[k]) { device = in[k]->device; break; }
         if (ok && (ok = allocate(&c, device))) {
             ok = aj_backend_of(device)->forward[op](&c);
             if (!ok) drop_all(&c);
@@ -197,7 +198,7 @@ done:
     return result;
 }
 
-static bool write_in_place(const aj_op *o, aj_call *c, bool record) {
+static bool write_in_place(const aj_op *o, aj_call *c, bool record, int32_t device) {
     aj_tensor **in = c->in, *x = in[0];
     if (o->kind == AJ_UPDATE) {
         if (!o->shape(c)) return false;
@@ -210,6 +211,7 @@ static bool write_in_place(const aj_op *o, aj_call *c, bool record) {
         if (!same) return aj_refuse(c, "the result does not fit the first input, which an in-place op keeps the shape of");
         if (aj_is_float(y->dtype) && !aj_is_float(x->dtype)) return aj_refuse(c, "the result is of floats, and cannot be stored in place in %s", aj_dtype_name((aj_dtype)x->dtype));
     }
+    if (device == AJ_META && x->device != AJ_META) return true;      /* shapes alone change nothing */
     if (!aj_before_write(x, aj_op_name(c->op), record)) return false;
     /* An input that overlaps the output differently from it, or whose old values the gradient reads, is copied first. */
     for (int k = 1; k < c->n_in; k++) {
@@ -244,7 +246,8 @@ static bool write_in_place(const aj_op *o, aj_call *c, bool record) {
 aj_tensor *aj_apply_(int op, aj_tensor *const *handle, int n, const aj_attrs *attrs) {
     aj_tensor *in[AJ_MAX_ARGS];
     bool record;
-    if (!read_inputs(op, handle, n, in, &record)) return NULL;
+    int32_t device;
+    if (!read_inputs(op, handle, n, in, &record, &device)) return NULL;
     if (!in[0]) { aj_error("%s_: input 1 is nil, where a tensor is wanted", aj_op_name(op)); return NULL; }
     aj_attrs own;
     aj_call c = {.op = op, .n_in = n, .n_out = 1, .in = in, .attrs = &own};
@@ -252,7 +255,7 @@ aj_tensor *aj_apply_(int op, aj_tensor *const *handle, int n, const aj_attrs *at
     else own.number = 0;
     int32_t mark = aj_inner_open();                      /* what the rule casts, and copies of inputs, belong to it */
     if (mark < 0) return NULL;
-    bool ok = write_in_place(&aj_ops[op], &c, record);
+    bool ok = write_in_place(&aj_ops[op], &c, record, device);
     aj_inner_close(mark);
     return ok ? handle[0] : NULL;
 }

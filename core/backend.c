@@ -44,7 +44,18 @@ __attribute__((constructor)) static void pick(void) {
 #endif
 }
 
-const aj_backend *aj_backend_of(int32_t device) { return AJ_LIKELY(device == AJ_CPU) ? aj_cpu : NULL; }
+/* The device of shapes: every op runs its rule and no kernel. What an op gives for tensors of which one is meta is meta. */
+static bool nothing(const aj_call *c) { (void)c; return true; }
+static bool no_gradient(const aj_grad_call *g) { (void)g; return true; }
+static aj_backend meta = {.name = "meta"};
+__attribute__((constructor)) static void fill_meta(void) {
+    for (int i = 0; i < OP_COUNT; i++) {
+        meta.forward[i] = nothing;
+        meta.grad[i][0] = meta.grad[i][1] = no_gradient;
+    }
+}
+
+const aj_backend *aj_backend_of(int32_t device) { return AJ_LIKELY(device == AJ_CPU) ? aj_cpu : device == AJ_META ? &meta : NULL; }
 const char *aj_cpu_level(void) { return level; }
 
 #ifndef AJ_NO_LIBRARIES

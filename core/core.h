@@ -6,7 +6,7 @@
 
 #define AJ_LIKELY(x) __builtin_expect(!!(x), 1)
 #define AJ_UNLIKELY(x) __builtin_expect(!!(x), 0)
-enum { AJ_CPU = -1, AJ_MAX_OUT = 4, AJ_MAX_ARGS = 8 };
+enum { AJ_CPU = -1, AJ_META = -2, AJ_MAX_OUT = 4, AJ_MAX_ARGS = 8 };
 
 enum {
 #define ROW(name, ...) OP_##name,

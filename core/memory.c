@@ -140,6 +140,7 @@ static void give_back(void *p, int64_t bytes, int c) {
 }
 
 aj_storage *aj_storage_new(int64_t bytes, int32_t device) {
+    if (device == AJ_META) bytes = 0;
     if (bytes < 0 || bytes > INT64_MAX / 4) { out_of_memory(bytes < 0 ? INT64_MAX : bytes); return NULL; }
     int c = class_of(bytes + UNIT);
     aj_storage *s = take(class_bytes(c), c);

@@ -171,7 +171,7 @@ aj_tensor *aj_full(aj_dtype dtype, aj_shape shape, int32_t device, double value)
 }
 aj_tensor *aj_full_int(aj_dtype dtype, aj_shape shape, int32_t device, int64_t value) {
     aj_tensor *h = aj_full(dtype, shape, device, (double)value), *t = aj_live(h);
-    if (t && t->dtype == AJ_I64) for (int64_t i = 0; i < t->numel; i++) ((int64_t *)t->data)[i] = value;
+    if (t && t->dtype == AJ_I64 && device == AJ_CPU) for (int64_t i = 0; i < t->numel; i++) ((int64_t *)t->data)[i] = value;
     return h;
 }
 
@@ -181,7 +181,8 @@ aj_tensor *aj_arange(aj_dtype dtype, int32_t device, double start, double step, 
     bool whole = !aj_is_float((int)dtype) && start == (double)(int64_t)start && step == (double)(int64_t)step;
     aj_tensor *h = aj_empty(whole ? AJ_I64 : AJ_F64, &shape, device), *t = aj_live(h);
     if (!t) return NULL;
-    if (whole) for (int64_t i = 0; i < n; i++) ((int64_t *)t->data)[i] = (int64_t)start + i * (int64_t)step;
+    if (device == AJ_META) { }
+    else if (whole) for (int64_t i = 0; i < n; i++) ((int64_t *)t->data)[i] = (int64_t)start + i * (int64_t)step;
     else for (int64_t i = 0; i < n; i++) ((double *)t->data)[i] = start + (double)i * step;
     if (t->dtype == dtype) return h;
     aj_tensor *y = aj_cast(h, dtype);
@@ -230,6 +231,7 @@ void aj_touch(aj_tensor *h) { aj_tensor *t = aj_need(h, "touch"); if (t) t->stor
 void *aj_data(aj_tensor *h) {
     aj_tensor *t = aj_need(h, "data");
     if (!t) return NULL;
+    if (t->device == AJ_META) { aj_error("data: a meta tensor has a shape and no elements"); return NULL; }
     if (t->device != AJ_CPU) { aj_error("data: the tensor is on cuda:%d; copy it with :cpu() first", t->device); return NULL; }
     return t->data;
 }
@@ -239,6 +241,7 @@ void *aj_data(aj_tensor *h) {
 static char *element(aj_tensor *h, const int64_t *index, const char *who, aj_tensor **tensor) {
     aj_tensor *t = *tensor = aj_need(h, who);
     if (!t) return NULL;
+    if (t->device == AJ_META) { aj_error("%s: a meta tensor has a shape and no elements: a size or a branch that depends on values cannot be told from shapes", who); return NULL; }
     int64_t at = 0;
     for (int d = 0; d < t->ndim; d++) {
         int64_t i = index[d] < 0 ? index[d] + t->shape[d] : index[d];

@@ -272,7 +272,8 @@ aj_tensor *as_strided_view(aj_call *c) {
     /* What may be seen: from the tensor's first element to its last. */
     int64_t last = 0;
     for (int d = 0; d < x->ndim; d++) last += (x->shape[d] - 1) * x->stride[d];
-    if (x->storage->size_class >= 0) {
+    if (x->device == AJ_META) last = INT64_MAX / 2;
+    else if (x->storage->size_class >= 0) {
         int64_t room = (x->storage->bytes - 64 - (x->data - (char *)x->storage->data)) / size;
         if (last < room - 1) last = room - 1;
         low += (x->data - (char *)x->storage->data) / size;
