@@ -302,7 +302,7 @@ bool aj_before_write(aj_tensor *x, const char *who, bool recording) {
     if (aj_ctx.grad_mode && ((x->requires_grad && !x->base && (!x->node || x->node->op == OP_LEAF)) ||
                              (x->base && root->requires_grad && (!root->node || root->node->op == OP_LEAF))))
         return aj_error("%s: a leaf that requires gradients cannot be written in place while gradients are recorded; do it in ai.no_grad(function() ... end)", who);
-    for (int d = 0; d < x->ndim; d++)
+    for (int d = 0; d < x->ndim && x->numel; d++)
         if (x->stride[d] == 0 && x->shape[d] > 1)
             return aj_error("%s: several elements of this expanded tensor are one in memory; write into a :clone() of it", who);
     if (recording) aj_node_of(x);

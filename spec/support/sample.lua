@@ -2,8 +2,8 @@
 --
 -- Inputs, separated by spaces: sizes joined by x, `()` for rank 0, `-` for an optional tensor that is left out. A suffix
 -- says which numbers: none: in (-1, 1); + in (0.5, 1.5); ~ away from 0; % in (-0.9, 0.9); ^ in (1.2, 3); p in (0.05, 0.95); b bools;
--- iN whole numbers 1..N (N 5 when left out); u all different, well apart. After `;` the other parameters in order: numbers, true, false, nil,
--- {2,3} lists, words.
+-- iN whole numbers 1..N (N 5 when left out); u all different, well apart; s symmetric matrices, positive-definite. After `;`
+-- the other parameters in order: numbers, true, false, nil, {2,3} lists, words.
 
 local ai = require "aijit"
 
@@ -36,6 +36,16 @@ end
 ---@field kind string
 ---@field values number[]  flat
 
+-- Matrices of n rows become symmetric, with a diagonal that makes them positive-definite and their eigenvalues differ.
+local function symmetric(values, n)
+  for at = 0, #values - 1, n * n do
+    for r = 1, n do
+      for c = 1, r - 1 do values[at + (c - 1) * n + r] = values[at + (r - 1) * n + c] end
+      values[at + (r - 1) * n + r] = n + r + values[at + (r - 1) * n + r]
+    end
+  end
+end
+
 --- The inputs (a false entry is a tensor left out) and the other arguments of a sample text.
 ---@param text string
 ---@return (aijit.SampleInput|false)[] inputs
@@ -48,11 +58,12 @@ function sample.read(text)
     if word == "-" then inputs[#inputs + 1] = false
     else
       local sizes, n = {}, 1
-      local body, kind, top = word:match "^([%dx()]*)([+~%%^biup]?)(%d*)$"
+      local body, kind, top = word:match "^([%dx()]*)([+~%%^biups]?)(%d*)$"
       assert(body, "sample: cannot read " .. word)
       for d in body:gmatch "%d+" do sizes[#sizes + 1] = tonumber(d) n = n * tonumber(d) end
       local values = {}
       for i = 1, n do values[i] = fill(kind, tonumber(top) or 5, i, n) end
+      if kind == "s" then symmetric(values, sizes[#sizes]) end
       inputs[#inputs + 1] = {sizes = sizes, kind = kind, values = values}
     end
   end
