@@ -1,4 +1,4 @@
---- Tensors in files: safetensors, npy, idx, PNG. Binds core/io.h; a reader takes a blob of bindings/file.lua, and a
+--- Tensors in files: safetensors, npy, npz, idx, PNG. Binds core/io.h; a reader takes a blob of bindings/file.lua, and a
 -- writer a path, or nil for the bytes.
 
 local lib = require "aijit.bindings.lib"
@@ -34,6 +34,13 @@ function format.safetensors_read(blob, wanted)
   return tensors, metadata
 end
 
+--- How many bytes the elements of a tensor take.
+---@param tensor aijit.Tensor
+---@return integer
+function format.bytes(tensor)
+  return tonumber(C.aj_numel(tensor)) * tonumber(C.aj_dtype_size(C.aj_dtype_of(tensor)))
+end
+
 --- Lua strings as C's; the Lua table must outlive the array.
 local function strings(list)
   local array = ffi.new("const char *[?]", #list + 1)
@@ -45,6 +52,19 @@ local function put_safetensors(writer, n, names, tensors, n_metadata, keys, valu
   return C.aj_safetensors_write(writer, n, names, tensors, n_metadata, keys, values)
 end
 
+--- Calls `put(writer, n, names, tensors, ...)` with C's arrays of both lists.
+local function write_named(path, put, names, tensors, ...)
+  local n, held = #names, {}
+  local array = ffi.new("aj_tensor *[?]", n + 1)
+  for i = 1, n do
+    held[i] = on_cpu(tensors[i])
+    array[i - 1] = held[i]
+  end
+  local bytes = file.write_with(path, put, n, strings(names), array, ...)
+  held[1] = nil     -- alive until here
+  return bytes
+end
+
 ---@param path string?
 ---@param names string[]
 ---@param tensors aijit.Tensor[]
@@ -52,16 +72,33 @@ end
 ---@param values string[]
 ---@return string? bytes
 function format.safetensors_write(path, names, tensors, keys, values)
-  local n, held = #names, {}
-  local array = ffi.new("aj_tensor *[?]", n + 1)
-  for i = 1, n do
-    held[i] = on_cpu(tensors[i])
-    array[i - 1] = held[i]
-  end
-  local bytes = file.write_with(path, put_safetensors, n, strings(names), array, #keys, strings(keys), strings(values))
-  held[1] = nil     -- alive until here
-  return bytes
+  return write_named(path, put_safetensors, names, tensors, #keys, strings(keys), strings(values))
 end
+
+--- The tensors of an .npz file by name.
+---@param blob ffi.cdata*
+---@param max_bytes? integer
+---@param wanted? fun(name: string): boolean
+---@return table<string, aijit.Tensor>
+function format.npz_read(blob, max_bytes, wanted)
+  local z = file.own(C.aj_npz_read(blob, max_bytes or 0), C.aj_npz_drop)
+  local tensors = {}
+  for i = 0, tonumber(C.aj_npz_count(z)) - 1 do
+    local name = ffi.string(C.aj_npz_name(z, i))
+    if not wanted or wanted(name) then tensors[name] = lib.check(C.aj_npz_tensor(z, i)) end
+  end
+  C.aj_npz_drop(ffi.gc(z, nil))
+  return tensors
+end
+
+local function put_npz(writer, n, names, tensors, deflated) return C.aj_npz_write(writer, n, names, tensors, deflated) end
+
+---@param path string?
+---@param names string[]
+---@param tensors aijit.Tensor[]
+---@param deflated boolean
+---@return string? bytes
+function format.npz_write(path, names, tensors, deflated) return write_named(path, put_npz, names, tensors, deflated) end
 
 ---@param blob ffi.cdata*
 ---@return aijit.Tensor

@@ -54,6 +54,14 @@ bool aj_safetensors_write(aj_writer *w, int64_t n, const char *const *names, aj_
                           int64_t n_metadata, const char *const *keys, const char *const *values);
 aj_tensor *aj_npy_read(aj_blob *b);
 bool aj_npy_write(aj_writer *w, aj_tensor *t);
+/* .npz, a zip of .npy files. limit: the bytes of all entries together; 0: 64 MB, or 100 times the file if that is more. */
+typedef struct aj_npz aj_npz;
+aj_npz *aj_npz_read(aj_blob *b, int64_t limit);
+int64_t aj_npz_count(aj_npz *z);
+const char *aj_npz_name(aj_npz *z, int64_t i);      /* until the next call */
+aj_tensor *aj_npz_tensor(aj_npz *z, int64_t i);
+void aj_npz_drop(aj_npz *z);
+bool aj_npz_write(aj_writer *w, int64_t n, const char *const *names, aj_tensor *const *tensors, bool deflated);
 aj_tensor *aj_idx_read(aj_blob *b);                 /* plain or gzipped */
 /* u8 (H, W, C), or (C, H, W) when chw. channels 0: as many as the picture has, of 1, 3, 4. Where alpha is dropped
  * the picture is laid over the colour background, 0xRRGGBB. */

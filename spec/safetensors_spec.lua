@@ -295,6 +295,59 @@ describe("safetensors", function()
     end)
   end)
 
+describe("are written in shards", function()
+    local place
+    before_each(function() place = files.folder() end)
+    after_each(function() files.remove(place) end)
+    local function parts(n)
+      local t = {}
+      for i = 1, n do t[("t%02d"):format(i)] = files.tensor("U8", {100}, string.char(64 + i):rep(100)) end
+      return t
+    end
+    local function back(t, n)
+      for i = 1, n do assert.are.equal(string.char(64 + i):rep(100), select(2, files.describe(t[("t%02d"):format(i)]))) end
+    end
+
+    it("with an index, under the names that others know", function()
+      local target = place .. "/model.safetensors"
+      aio.save(parts(7), target, {max_shard_size = 250, metadata = {a = "b"}})
+      local names = files.list(place)
+      table.sort(names)
+      assert.are.same({"model-00001-of-00004.safetensors", "model-00002-of-00004.safetensors", "model-00003-of-00004.safetensors",
+        "model-00004-of-00004.safetensors", "model.safetensors.index.json"}, names)
+      local index = aio.load(target .. ".index.json", {format = "json"})
+      assert.are.equal(700, index.metadata.total_size)
+      assert.are.equal("model-00002-of-00004.safetensors", index.weight_map.t03)
+      back(aio.load(target), 7)
+      back(aio.load(target .. ".index.json"), 7)
+      assert.are.equal("b", select(2, aio.load(place .. "/model-00001-of-00004.safetensors")).a)
+      local few = aio.load(target, {only = "5$"})
+      assert.is_truthy(few.t05)
+      assert.is_nil(few.t01)
+    end)
+
+    it("or whole when all of it fits; what an earlier save left goes away", function()
+      local target = place .. "/model.safetensors"
+      aio.save(parts(3), target, {max_shard_size = "1KB"})
+      assert.are.same({"model.safetensors"}, files.list(place))
+      aio.save(parts(4), target, {max_shard_size = 100})
+      assert.are.equal(5, #files.list(place))
+      aio.save(parts(4), target, {max_shard_size = "0.2KB"})
+      assert.are.equal(3, #files.list(place))
+      back(aio.load(target), 4)
+      aio.save(parts(5), target, {max_shard_size = "5GB"})
+      assert.are.same({"model.safetensors"}, files.list(place))
+      back(aio.load(target), 5)
+    end)
+
+    it("but not with a size that is none", function()
+      for _, size in ipairs{0, -1, "5XB", "big", true, 0 / 0} do
+        assert.has_error_like(function() aio.save(parts(1), place .. "/x.safetensors", {max_shard_size = size}) end, "max_shard_size must be")
+      end
+      assert.has_error_like(function() aio.encode(parts(1), {format = "safetensors", max_shard_size = 1}) end, "shards are files")
+    end)
+  end)
+
   local python = files.python "safetensors, numpy"
   local oracle = python and it or pending
   oracle("writes the very bytes of the reference, and reads them", function()

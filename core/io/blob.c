@@ -33,6 +33,15 @@ aj_blob *aj_blob_adopt(void *data, size_t size, const char *name) {
     return b;
 }
 
+aj_blob *aj_blob_part(aj_blob *whole, const unsigned char *data, size_t size, const char *name) {
+    aj_blob *b = blob_new(name);
+    if (!b) return NULL;
+    if (size) b->data = (unsigned char *)(uintptr_t)data;
+    b->size = size;
+    b->whole = aj_blob_hold(whole);
+    return b;
+}
+
 aj_blob *aj_blob_of(const void *data, size_t size, const char *name) {
     void *copy = malloc(size ? size : 1);
     if (!copy) {
@@ -123,7 +132,8 @@ aj_blob *aj_blob_hold(aj_blob *b) {
 
 void aj_blob_drop(aj_blob *b) {
     if (!b || __atomic_sub_fetch(&b->refs, 1, __ATOMIC_ACQ_REL) > 0) return;
-    if (b->mapped) munmap(b->data, b->size);
+    if (b->whole) aj_blob_drop(b->whole);
+    else if (b->mapped) munmap(b->data, b->size);
     else if (b->data != nothing) free(b->data);
     free(b);
 }

@@ -10,10 +10,12 @@ struct aj_blob {
     size_t size;
     int32_t refs;               /* atomic: tensors of several threads may hold it */
     bool mapped;
+    aj_blob *whole;             /* of a part: whose bytes these are */
     char name[];                /* what errors call it */
 };
 aj_blob *aj_blob_adopt(void *data, size_t size, const char *name);       /* takes data, which malloc gave; frees it on failure */
 aj_blob *aj_blob_hold(aj_blob *b);
+aj_blob *aj_blob_part(aj_blob *whole, const unsigned char *data, size_t size, const char *name);   /* in place */
 
 /* Text of a file, made fit for a message: cut, and control bytes replaced. */
 typedef struct { char text[100]; } shown;
@@ -30,6 +32,12 @@ void aj_swap_bytes(void *data, size_t item, size_t n);
 /* The elements of a CPU tensor, dense, whatever its strides. */
 bool aj_writer_put_tensor(aj_writer *w, const aj_tensor *t);
 const char *aj_writer_name(const aj_writer *w);
+/* Writes over bytes that were put before, size of them from at on. */
+bool aj_writer_patch(aj_writer *w, uint64_t at, const void *data, size_t size);
+
+/* What stands in an .npy file before its elements, into text; 0 after an error. */
+enum { AJ_NPY_HEADER = 384 };
+size_t aj_npy_header(const aj_tensor *t, char *text);
 
 /* Files: EINTR and short transfers are dealt with. */
 bool aj_write_all(int fd, const void *data, size_t size);                /* false with errno */

@@ -163,22 +163,33 @@ aj_tensor *aj_npy_read(aj_blob *b) {
     return aj_give(t);
 }
 
+size_t aj_npy_header(const aj_tensor *t, char *text) {
+    size_t kind = 0, known = sizeof kinds / sizeof *kinds;
+    while (kind < known && kinds[kind].dtype != t->dtype) kind++;
+    if (kind == known) {
+        aj_error("npy: there is no NumPy dtype for %s: convert to f32, or save as .safetensors", aj_dtype_name(t->dtype));
+        return 0;
+    }
+    /* The magic, version and length take 10 bytes, and all of it a multiple of 64, so that the data are aligned. */
+    char *dict = text + 10, *end = text + AJ_NPY_HEADER;
+    int n = snprintf(dict, (size_t)(end - dict), "{'descr': '%c%c%d', 'fortran_order': False, 'shape': (", kinds[kind].size > 1 ? '<' : '|',
+                     kinds[kind].kind, kinds[kind].size);
+    for (int d = 0; d < t->ndim; d++) n += snprintf(dict + n, (size_t)(end - dict - n), d ? ", %" PRId64 : "%" PRId64, t->shape[d]);
+    n += snprintf(dict + n, (size_t)(end - dict - n), t->ndim == 1 ? ",), }" : "), }");
+    int size = (10 + n + 1 + 63) / 64 * 64 - 10;
+    memset(dict + n, ' ', (size_t)(size - n));
+    dict[size - 1] = '\n';
+    memcpy(text, "\x93NUMPY\1\0", 8);
+    text[8] = (char)(size & 255);
+    text[9] = (char)(size >> 8);
+    return 10 + (size_t)size;
+}
+
 bool aj_npy_write(aj_writer *w, aj_tensor *h) {
     aj_tensor *t = aj_need(h, "save");
     if (!t) return false;
     if (t->device != AJ_CPU) return aj_error("npy: the tensor is on cuda:%d: copy it with :cpu() first", t->device);
-    size_t kind = 0, known = sizeof kinds / sizeof *kinds;
-    while (kind < known && kinds[kind].dtype != t->dtype) kind++;
-    if (kind == known) return aj_error("npy: there is no NumPy dtype for %s: convert to f32, or save as .safetensors", aj_dtype_name(t->dtype));
-    /* The magic, version and length take 10 bytes, and all of it a multiple of 64, so that the data are aligned. */
-    char text[320];
-    int n = snprintf(text, sizeof text, "{'descr': '%c%c%d', 'fortran_order': False, 'shape': (", kinds[kind].size > 1 ? '<' : '|',
-                     kinds[kind].kind, kinds[kind].size);
-    for (int d = 0; d < t->ndim; d++) n += snprintf(text + n, sizeof text - (size_t)n, d ? ", %" PRId64 : "%" PRId64, t->shape[d]);
-    n += snprintf(text + n, sizeof text - (size_t)n, t->ndim == 1 ? ",), }" : "), }");
-    int size = (10 + n + 1 + 63) / 64 * 64 - 10;
-    memset(text + n, ' ', (size_t)(size - n));
-    text[size - 1] = '\n';
-    unsigned char start[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(size & 255), (unsigned char)(size >> 8)};
-    return aj_writer_put(w, start, sizeof start) && aj_writer_put(w, text, (size_t)size) && aj_writer_put_tensor(w, t);
+    char text[AJ_NPY_HEADER];
+    size_t size = aj_npy_header(t, text);
+    return size && aj_writer_put(w, text, size) && aj_writer_put_tensor(w, t);
 }

@@ -21,6 +21,7 @@ struct aj_writer {
     char *path, *temporary;
     unsigned char *data;        /* memory: all of it; file: what is still to be written */
     size_t size, room;
+    uint64_t written;           /* file: the bytes before those in data */
 };
 
 /* -- Faults on demand, and system calls that finish ------------------------------------------------------ */
@@ -216,6 +217,7 @@ static bool put_memory(aj_writer *w, const void *data, size_t size) {
 
 static bool flush(aj_writer *w) {
     bool good = aj_write_all(w->fd, w->data, w->size);
+    w->written += w->size;
     w->size = 0;
     return good || fail(w, "cannot be written");
 }
@@ -236,8 +238,28 @@ bool aj_writer_put(aj_writer *w, const void *data, size_t size) {
         if (!aj_write_all(w->fd, p, n)) return fail(w, "cannot be written");
         p += n;
         size -= n;
+        w->written += n;
         if (aj_interrupted()) return false;
     }
+    return true;
+}
+
+bool aj_writer_patch(aj_writer *w, uint64_t at, const void *data, size_t size) {
+    if (size == 0) return true;
+    if (!w->memory && w->fd < 0) return aj_error("file: %s: is closed", aj_writer_name(w));
+    if (at > w->written + w->size || size > w->written + w->size - at) return aj_error("file: %s: those bytes were never written", aj_writer_name(w));
+    const char *p = data;
+    while (at < w->written && size > 0) {
+        size_t before = w->written - at < size ? (size_t)(w->written - at) : size;
+        ssize_t n = -1;
+        if (!aj_may_fail()) n = pwrite(w->fd, p, before, (off_t)at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return fail(w, "cannot be written");
+        p += n;
+        at += (uint64_t)n;
+        size -= (size_t)n;
+    }
+    if (size > 0) memcpy(w->data + (at - w->written), p, size);
     return true;
 }
 

@@ -44,6 +44,12 @@ local function decode(blob, opts, who)
   return format.png_read(blob, channels, chw, colour(opts, who))
 end
 
+--- The picture that a blob holds.
+---@param blob ffi.cdata*
+---@param opts? aijit.ImageOptions
+---@return aijit.Tensor
+function image.from_blob(blob, opts) return decode(blob, opts, "load") end
+
 --- Reads a PNG file.
 ---@param path string
 ---@param opts? aijit.ImageOptions
@@ -79,6 +85,17 @@ function image.write(tensor, path, opts)
   check(tensor, "image.write")
   if type(path) ~= "string" then raise("image.write: the path must be a string, got " .. type(path)) end
   format.png_write(path, tensor, is_chw(opts, "image.write"))
+end
+
+--- What `ai.save` calls: to a file, or without a path the bytes.
+---@param tensor aijit.Tensor
+---@param path string?
+---@param kind "png"
+---@param opts? aijit.ImageOptions
+---@return string?
+function image.put(tensor, path, kind, opts)
+  check(tensor, "save")
+  return format.png_write(path, tensor, is_chw(opts, "save"))
 end
 
 --- The bytes of the PNG file that `image.write` would write.

@@ -27,6 +27,12 @@ put("npy", {
   rank0 = files.npy("{\"descr\": '=f8', 'fortran_order': False, 'shape': ()}", ("x"):rep(8)),
 })
 
+local npy = files.npy("{'descr': '|u1', 'fortran_order': False, 'shape': (3,), }", "abc")
+put("npz", {
+  one = files.zip{{"a.npy", npy}}, deflated = files.zip{{"a.npy", npy, method = 8}, {"d/"}, {"d/b.npy", npy}}, none = files.zip{},
+  comment = files.zip{{"x.npy", npy}, comment = "hello"},
+})
+
 local idx = files.idx(8, {2, 3}, "abcdef")
 put("idx", {u8 = idx, f8 = files.idx(14, {1}, ("x"):rep(8)), i2 = files.idx(11, {}, "xx"), zipped = files.gzip(idx), twice = files.gzip(idx):rep(2)})
 

@@ -37,6 +37,14 @@ static bool read_safetensors(aj_blob *b) {
     return good;
 }
 
+static bool read_npz(aj_blob *b) {
+    aj_npz *z = aj_npz_read(b, 0);
+    bool good = z != NULL;
+    for (int64_t i = 0; good && i < aj_npz_count(z); i++) good = use(aj_npz_tensor(z, i));
+    aj_npz_drop(z);
+    return good;
+}
+
 static bool read_json(aj_blob *b) {
     aj_json *j = aj_json_parse(aj_blob_data(b), aj_blob_size(b), false);
     aj_json_drop(j);
@@ -61,6 +69,11 @@ static bool put_safetensors(aj_writer *w, aj_tensor *t) {
     aj_tensor *tensors[] = {t, t};
     return aj_safetensors_write(w, 2, names, tensors, 1, &key, &value);
 }
+static bool put_npz(aj_writer *w, aj_tensor *t) {
+    const char *names[] = {"a", "b"};
+    aj_tensor *tensors[] = {t, t};
+    return aj_npz_write(w, 2, names, tensors, true);
+}
 static bool put_png(aj_writer *w, aj_tensor *t) { return aj_png_write(w, t, false); }
 
 /* A view whose rows stand apart, so that writers must pack it; made without allocating. */
@@ -71,7 +84,8 @@ static bool write_all(void) {
                           .shape = {4, 4, 3}, .stride = {24, 6, 1}};
     bool good = true;
     for (int to_file = 0; to_file < 2; to_file++)
-        good = good && written(to_file, put_safetensors, &t) && written(to_file, aj_npy_write, &t) && written(to_file, put_png, &t);
+        good = good && written(to_file, put_safetensors, &t) && written(to_file, aj_npy_write, &t) && written(to_file, put_npz, &t)
+             && written(to_file, put_png, &t);
     return good;
 }
 
@@ -82,6 +96,7 @@ static bool work(const char *kind) {
     if (good) {
         if (strcmp(kind, "safetensors") == 0) good = read_safetensors(b);
         else if (strcmp(kind, "npy") == 0) good = use(aj_npy_read(b));
+        else if (strcmp(kind, "npz") == 0) good = read_npz(b);
         else if (strcmp(kind, "idx") == 0) {
             aj_blob *out = NULL;
             good = use(aj_idx_read(b)) && (out = aj_gunzip(b, 1 << 20));

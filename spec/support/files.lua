@@ -81,6 +81,25 @@ function files.png(width, height, depth, kind, raw, extra)
     .. files.png_chunk("IDAT", "\120\1" .. stored(raw) .. be(b, 2) .. be(a, 2)) .. files.png_chunk("IEND", "")
 end
 
+--- A zip of entries {name, data}. Fields of an entry lie about it: method (8: deflated), flags, crc, size, packed, body (its bytes as
+-- they stand), here (its name in front of them), at; and `count`, `start`, `comment` of the archive.
+function files.zip(entries)
+  local out, central, at = {}, {}, 0
+  for i, e in ipairs(entries) do
+    local name, data = e[1], e[2] or ""
+    local body = e.body or (e.method == 8 and stored(data) or data)
+    local about = le(20, 2) .. le(e.flags or 0, 2) .. le(e.method or 0, 2) .. le(0, 2) .. le(33, 2) .. le(e.crc or files.crc32(data), 4)
+      .. le(e.packed or #body, 4) .. le(e.size or #data, 4)
+    local here = e.here or name
+    out[i] = "PK\3\4" .. about .. le(#here, 2) .. le(0, 2) .. here .. body
+    central[i] = "PK\1\2" .. le(20, 2) .. about .. le(#name, 2) .. le(0, 2) .. le(0, 2) .. le(0, 2) .. le(0, 2) .. le(0, 4) .. le(e.at or at, 4) .. name
+    at = at + #out[i]
+  end
+  local directory, count = table.concat(central), entries.count or #entries
+  return table.concat(out) .. directory .. "PK\5\6" .. le(0, 4) .. le(count, 2):rep(2) .. le(#directory, 4) .. le(entries.start or at, 4)
+    .. le(#(entries.comment or ""), 2) .. (entries.comment or "")
+end
+
 -- ---- the file system
 
 --- A new folder under the system's for such things; `files.remove` takes it away.
@@ -170,9 +189,11 @@ end
 --- Whether a Python with these modules is here, for comparing with other people's programs; its command.
 -- AIJIT_PYTHON names one.
 function files.python(modules)
-  local python = os.getenv "AIJIT_PYTHON" or "python3"
-  local _, ok = files.run(("%s -c 'import %s'"):format(python, modules))
-  return ok and python or nil
+  local asked = os.getenv "AIJIT_PYTHON"
+  for _, python in ipairs(asked and {asked} or {"python3", "/usr/bin/python3"}) do
+    local _, ok = files.run(("%s -c 'import %s'"):format(python, modules))
+    if ok then return python end
+  end
 end
 
 return files

@@ -1,113 +1,110 @@
---- `ai.save` and `ai.load`: tensors and settings in files, by the file's extension.
+--- `ai.save` and `ai.load`: tensors, pictures, tables of numbers and settings in files, by extension and content.
 --
---     .safetensors   a table of tensors      .npy    one tensor
---     .json          a plain table           .png    a picture, u8 (H, W, C)
---     idx files (train-images-idx3-ubyte.gz and the like) can be loaded
+--     .safetensors     a table of tensors; with max_shard_size in several files and an index
+--     .npz  .npy       a table of tensors, one tensor
+--     .json            a plain table
+--     .png             a picture, u8 (H, W, C)
+--     idx              a tensor (train-images-idx3-ubyte.gz and the like); read only
 --
--- Saving a nested table joins its keys with dots, {encoder = {w}} giving "encoder.1"; loading gives the flat table of
--- name -> tensor, the form that load_state_dict takes. A file is replaced in one step: after a failure, a kill or a
--- power loss at any moment it is the old one or the new one, whole. Loaded tensors use the file's bytes in place, and
--- writing to them leaves the file as it is.
+-- A file is replaced in one step: after a failure, a kill or a power loss at any moment it is the old one or the new one,
+-- whole. Loaded tensors use the file's bytes in place where they can, and writing to them leaves the file as it is.
 
 local raise = require("aijit.bindings.lib").raise
 local file = require "aijit.bindings.file"
 local format = require "aijit.bindings.format"
+local tensors = require "aijit.io.tensors"
 
 local M = {}
 
-local MAX_DEPTH = 100
-
 local function fail(message, ...) raise(message:format(...)) end
 
-local function extension(path)
-  local name = path:lower():match("[^/]*$")
-  if name:match("idx%d%-ubyte") or name:match("%.idx%.gz$") then return "idx" end
-  return name:match("%.(%w+)$")
+-- ---- the formats
+
+local function moved(t, opts) return opts.device and t:to(opts.device) or t end
+
+local function read_picture(blob, opts) return moved(require("aijit.image").from_blob(blob, opts), opts) end
+
+local function write_picture(kind)
+  return function(value, path, opts) return require("aijit.image").put(value, path, kind, opts) end
 end
 
-local saved_as = {safetensors = true, npy = true, json = true, png = true}
-local loaded_as = {safetensors = true, npy = true, json = true, png = true, idx = true}
+local function read_json(blob, opts) return require("aijit.json").decode(file.text(blob), opts) end
 
--- ---- saving
-
---- {a = {t1, b = t2}} -> {"a.1", "a.b"}, {t1, t2}
-local function flatten(tree)
-  local names, tensors, places = {}, {}, {}
-  local function walk(node, prefix, depth)
-    if depth > MAX_DEPTH then fail("save: nested deeper than %d tables: does a table contain itself?", MAX_DEPTH) end
-    for key, value in pairs(node) do
-      if type(key) ~= "string" and type(key) ~= "number" then
-        fail("save: a key of %s is a %s: names are strings or numbers", prefix == "" and "the table" or prefix, type(key))
-      end
-      local name = prefix .. tostring(key)
-      if format.is_tensor(value) then
-        if name:find("\0", 1, true) then fail "save: a name has a zero byte in it" end
-        if places[name] then fail("save: two tensors would be named %q", name) end
-        places[name] = true
-        names[#names + 1], tensors[#tensors + 1] = name, value
-      elseif type(value) == "table" then
-        walk(value, name .. ".", depth + 1)
-      else
-        fail("save: %s is a %s, not a tensor: keep such values in metadata, as strings, or in a .json file", name, type(value))
-      end
-    end
-  end
-  walk(tree, "", 1)
-  return names, tensors
-end
-
-local function texts(metadata)
-  local keys, values = {}, {}
-  for key in pairs(metadata or {}) do
-    if type(key) ~= "string" then fail "save: the keys of metadata must be strings" end
-    keys[#keys + 1] = key
-  end
-  table.sort(keys)
-  for i, key in ipairs(keys) do
-    local value = metadata[key]
-    if type(value) ~= "string" then
-      fail("save: metadata.%s is a %s: only strings are kept (json.encode makes one)", key, type(value))
-    end
-    if (key .. value):find("\0", 1, true) then fail "save: metadata has a zero byte in it" end
-    values[i] = value
-  end
-  return keys, values
-end
-
-local writers = {}
-
-function writers.safetensors(value, path, opts)
-  if format.is_tensor(value) then fail "save: .safetensors keeps tensors by name: pass {name = tensor}, or save as .npy" end
-  if type(value) ~= "table" then fail("save: needs a table of tensors, got a %s", type(value)) end
-  if getmetatable(value) and type(value.state_dict) == "function" then
-    fail "save: pass model:state_dict(), not the model itself"
-  end
-  local names, tensors = flatten(value)
-  return format.safetensors_write(path, names, tensors, texts(opts.metadata))
-end
-
-function writers.npy(value, path)
-  if not format.is_tensor(value) then fail("save: .npy keeps one tensor, got a %s", type(value)) end
-  return format.npy_write(path, value)
-end
-
-function writers.json(value, path, opts)
+local function write_json(value, path, opts)
   local how = {pretty = opts.pretty ~= false, special = opts.special, utf8 = opts.utf8}
   local text = require("aijit.json").encode(value, how) .. "\n"
   if not path then return text end
   file.write(path, text)
 end
 
-function writers.png(value, path, opts)
-  local image = require "aijit.image"
-  if not path then return image.encode(value, opts) end
-  image.write(value, path, opts)
+local function write_npy(value, path)
+  if not format.is_tensor(value) then fail("save: .npy keeps one tensor, got a %s", type(value)) end
+  return format.npy_write(path, value)
 end
 
+--- One row a format: how its files end and begin, and the functions that read a blob and write to a path (nil: bytes).
+-- The first whose beginning fits is taken where the ending says nothing.
+---@type {name: string, ends: string[], begins: (fun(head: string): any)?, read: function?, write: function?}[]
+local formats = {
+  {name = "npy", ends = {"npy"}, begins = function(head) return head:sub(1, 6) == "\147NUMPY" end,
+    read = function(blob, opts) return moved(format.npy_read(blob), opts) end, write = write_npy},
+  {name = "png", ends = {"png"}, begins = function(head) return head:sub(1, 4) == "\137PNG" end,
+    read = read_picture, write = write_picture "png"},
+  {name = "npz", ends = {"npz"}, begins = function(head) return head:sub(1, 4) == "PK\3\4" and head:match("%.npy", 31) end,
+    read = tensors.read_npz, write = tensors.write_npz},
+  {name = "safetensors", ends = {"safetensors"}, begins = function(head) return head:sub(9, 9) == "{" end,
+    read = tensors.read_safetensors, write = tensors.write_safetensors},
+  {name = "idx", ends = {"idx"}, begins = function(head) return head:match "^%z%z[\8-\14][%z\1-\8]" end,
+    read = function(blob, opts) return moved(format.idx_read(blob), opts) end},
+  {name = "json", ends = {"json"}, begins = function(head) return head:match "^%s*[{%[]" end, read = read_json, write = write_json},
+}
+
+local by_name, by_ending, writable = {}, {}, {}
+for _, row in ipairs(formats) do
+  by_name[row.name] = row
+  for _, ending in ipairs(row.ends) do
+    by_ending[ending] = row
+    if row.write then writable[#writable + 1] = "." .. ending end
+  end
+end
+
+local function ending_of(path)
+  local name = path:lower():match("[^/]*$")
+  if name:match("idx%d%-ubyte") or name:match("%.idx%.gz$") then return "idx" end
+  return name:match("%.(%w+)$")
+end
+
+--- The row that `opts.format` names, or nil.
+local function asked_for(opts, who, what)
+  if opts.format == nil then return nil end
+  local row = by_name[opts.format]
+  if not row or not row[what] then
+    local names = {}
+    for _, r in ipairs(formats) do if r[what] then names[#names + 1] = r.name end end
+    fail("%s: format %q is not known; there are %s", who, tostring(opts.format), table.concat(names, ", "))
+  end
+  return row
+end
+
+local function by_content(blob, path)
+  local head = file.text(blob, 512)
+  for _, row in ipairs(formats) do
+    if row.begins and row.begins(head) then return row end
+  end
+  local hint = ""
+  if head:sub(1, 4) == "PK\3\4" then hint = ": it is a zip (.pt): convert it to .safetensors"
+  elseif head:sub(1, 1) == "\128" then hint = ": it is a pickle, which runs code when it is read: convert it to .safetensors" end
+  fail("load: %s: neither its name nor its first bytes tell the format%s", path, hint)
+end
+
+-- ---- saving
+
 ---@class aijit.SaveOptions
----@field metadata? table<string, string>                 kept in a .safetensors file beside the tensors
----@field format? "safetensors"|"npy"|"json"|"png"        instead of the extension's
----@field layout? "hwc"|"chw"                             of a picture
+---@field format? "safetensors"|"npz"|"npy"|"json"|"png"    instead of the extension's
+---@field metadata? table<string, string>      kept in a .safetensors file beside the tensors
+---@field max_shard_size? integer|string       bytes, or such as "5GB": a .safetensors file beyond it becomes several and an index
+---@field compress? boolean                    an .npz file's entries are deflated
+---@field layout? "hwc"|"chw"                  of a picture
 
 --- Saves a table of tensors, a tensor, or a plain table, as the extension says.
 ---@param value any
@@ -116,9 +113,9 @@ end
 function M.save(value, path, opts)
   if type(path) ~= "string" then fail("save: the path must be a string, got %s", type(path)) end
   opts = opts or {}
-  local kind = opts.format or extension(path)
-  if not saved_as[kind] then fail("save: %s: the name must end in .safetensors, .npy, .json or .png", path) end
-  writers[kind](value, path, opts)
+  local row = asked_for(opts, "save", "write") or by_ending[ending_of(path) or ""]
+  if not row or not row.write then fail("save: %s: the name must end in %s", path, table.concat(writable, ", ")) end
+  row.write(value, path, opts)
 end
 
 --- The bytes that `ai.save` would write, as a string; `format` says of which kind.
@@ -126,119 +123,53 @@ end
 ---@param opts aijit.SaveOptions
 ---@return string
 function M.encode(value, opts)
-  if type(opts) ~= "table" or not saved_as[opts.format] then fail "encode: format must be safetensors, npy, json or png" end
-  return writers[opts.format](value, nil, opts)
+  if type(opts) ~= "table" or opts.format == nil then fail "encode: the option format must say which: \"npy\", \"safetensors\" and so on" end
+  return asked_for(opts, "encode", "write").write(value, nil, opts)
 end
 
 -- ---- loading
 
-local function by_magic(blob, path)
-  local head = file.text(blob, 16)
-  if head:sub(1, 6) == "\147NUMPY" then return "npy" end
-  if head:sub(1, 4) == "\137PNG" then return "png" end
-  if head:sub(9, 9) == "{" then return "safetensors" end
-  if head:match("^%z%z[\8-\14][%z\1-\8]") then return "idx" end
-  if head:match("^%s*[{%[]") then return "json" end
-  local hint = ""
-  if head:sub(1, 4) == "PK\3\4" then hint = ": it is a zip (.pt or .npz): convert it to .safetensors"
-  elseif head:sub(1, 1) == "\128" then hint = ": it is a pickle, which runs code when it is read: convert it to .safetensors" end
-  fail("load: %s: neither its name nor its first bytes tell the format%s", path, hint)
-end
-
-local function wanted(only)
-  if only == nil or type(only) == "function" then return only end
-  if type(only) ~= "string" then fail "load: only must be a function or a pattern" end
-  return function(name) return name:find(only) ~= nil end
-end
-
-local readers = {}
-
-function readers.safetensors(blob, opts)
-  local tensors, metadata = format.safetensors_read(blob, wanted(opts.only))
-  if opts.device then for name, t in pairs(tensors) do tensors[name] = t:to(opts.device) end end
-  return tensors, metadata
-end
-
-local function moved(t, opts) return opts.device and t:to(opts.device) or t end
-function readers.npy(blob, opts) return moved(format.npy_read(blob), opts) end
-function readers.idx(blob, opts) return moved(format.idx_read(blob), opts) end
-
-function readers.json(blob, opts) return require("aijit.json").decode(file.text(blob), opts) end
-
-local function read(blob, path, opts)
-  local kind = opts.format or extension(path)
-  if not loaded_as[kind] then kind = by_magic(blob, path) end
-  if kind == "png" then
-    file.close(blob)
-    return moved(require("aijit.image").read(path, opts), opts)
-  end
-  local first, second = readers[kind](blob, opts)
-  file.close(blob)
-  return first, second
-end
-
---- Shards: "model.safetensors.index.json" says which file each tensor is in.
-local function read_shards(path, opts)
-  local index = require("aijit.json").decode(file.read(path))
-  local map = type(index) == "table" and index.weight_map
-  if type(map) ~= "table" then fail("load: %s: has no weight_map", path) end
-  local folder, of, tensors = path:match("^(.*/)") or "", {}, {}
-  for name, shard in pairs(map) do
-    -- A shard lies beside its index: a path that leads elsewhere is not followed.
-    if type(shard) ~= "string" or shard:find("[/\\%z]") or shard:sub(1, 1) == "." then
-      fail("load: %s: weight_map: %q is no plain file name", path, tostring(shard))
-    end
-    of[shard] = of[shard] or {}
-    of[shard][name] = true
-  end
-  local want = wanted(opts.only)
-  for shard, names in pairs(of) do
-    local found = readers.safetensors(file.open(folder .. shard, opts.mmap), {
-      device = opts.device, only = function(name) return names[name] and (not want or want(name)) end,
-    })
-    for name in pairs(names) do
-      if not found[name] and (not want or want(name)) then
-        fail("load: %s has no tensor %q, which %s promises", shard, name, path)
-      end
-      tensors[name] = found[name]
-    end
-  end
-  return tensors, {}
-end
-
 ---@class aijit.LoadOptions
+---@field format? "safetensors"|"npz"|"npy"|"json"|"png"|"idx"       instead of the extension's
 ---@field device? string|integer                               where the tensors are to be
 ---@field mmap? boolean                                        false: copy the file's bytes instead of mapping them
----@field only? string|fun(name: string): boolean              which tensors of a .safetensors file: a pattern or a test
----@field format? "safetensors"|"npy"|"json"|"png"|"idx"       instead of the extension's
+---@field only? string|fun(name: string): boolean              which tensors of a .safetensors or .npz file: a pattern or a test
+---@field max_bytes? integer                                   how much an .npz file may hold (64 MB, or 100 times the file)
 ---@field layout? "hwc"|"chw"                                  of a picture
 ---@field channels? 1|3|4                                      of a picture
 
---- Loads what a file holds: .safetensors gives a table of name -> tensor and the metadata; .npy, .png and idx a tensor;
--- .json a table; model.safetensors.index.json the tensors of all its shards.
+--- Loads what a file holds: .safetensors gives a table of name -> tensor and the metadata, .npz such a table; .npy, pictures and
+-- idx a tensor; .json a table. A file in shards is loaded by its own name or by its index's, model.safetensors.index.json.
 ---@param path string
 ---@param opts? aijit.LoadOptions
 ---@return any value
----@return table<string, string>? metadata
+---@return any more
 function M.load(path, opts)
   if type(path) ~= "string" then fail("load: the path must be a string, got %s", type(path)) end
   opts = opts or {}
-  if path:lower():match("%.safetensors%.index%.json$") and not opts.format then return read_shards(path, opts) end
-  return read(file.open(path, opts.mmap), path, opts)
+  local row = asked_for(opts, "load", "read")
+  local index = not row and tensors.index_of(path)
+  if index then return tensors.read_shards(index, opts) end
+  local blob = file.open(path, opts.mmap)
+  row = row or by_ending[ending_of(path) or ""] or by_content(blob, path)
+  local first, second = row.read(blob, opts)
+  file.close(blob)
+  return first, second
 end
 
 --- As `load`, of a string. `format` may be left out where the first bytes tell.
 ---@param bytes string
 ---@param opts? aijit.LoadOptions
 ---@return any value
----@return table<string, string>? metadata
+---@return any more
 function M.decode(bytes, opts)
   if type(bytes) ~= "string" then fail("decode: the bytes must be a string, got %s", type(bytes)) end
   opts = opts or {}
   local blob = file.blob(bytes)
-  local kind = opts.format or by_magic(blob, "(string)")
-  if kind == "png" then return moved(require("aijit.image").decode(bytes, opts), opts) end
-  return readers[kind](blob, opts)
+  local row = asked_for(opts, "decode", "read") or by_content(blob, "(string)")
+  local first, second = row.read(blob, opts)
+  file.close(blob)
+  return first, second
 end
 
 M.download = require("aijit.io.file").download
