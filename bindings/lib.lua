@@ -61,6 +61,10 @@ for i = 0, 15 do
 end
 declare(ffi.string(C.aj_op_cdef()))
 
+--- The instruction level of the kernels in use.
+---@return string
+function lib.cpu_level() return ffi.string(C.aj_cpu_level()) end
+
 local S = C.aj_state()
 lib.state = S
 

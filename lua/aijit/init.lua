@@ -51,6 +51,10 @@ function ai.set_num_threads(n)
   lib.C.aj_set_num_threads(n)
 end
 
+--- The instruction level of the kernels in use: "v2", "v3", "v4", or "base".
+---@return string
+function ai.cpu_level() return lib.cpu_level() end
+
 --- On: nothing is chosen by timing (by default the ways to convolve are tried once for each shape, and the quickest is
 -- kept), so that two runs on one machine, with as many threads, agree to the bit. Without an argument: whether it is on.
 ---@param on boolean?

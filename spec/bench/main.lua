@@ -19,7 +19,7 @@ local function bench(name, f)
 end
 
 print(("aijit %s, %s, CPU level %s, one thread"):format(ai._VERSION, jit.version,
-  require("ffi").string(require("aijit.bindings.lib").C.aj_cpu_level())))
+  ai.cpu_level()))
 print(("| %-44s | %-34s | %-22s | %-6s |"):format("what", "measured", "target", "spread"))
 print("|" .. ("-"):rep(46) .. "|" .. ("-"):rep(36) .. "|" .. ("-"):rep(24) .. "|" .. ("-"):rep(8) .. "|")
 
