@@ -9,21 +9,9 @@
 
 enum { BAND = 1 << 16 };                                 /* elements unfolded at a time */
 
-#define real float
-#define REAL(name) name##_f32
-#include "conv.inc"
-#undef real
-#undef REAL
-#define real double
-#define REAL(name) name##_f64
-#include "conv.inc"
-#undef real
-#undef REAL
-#define real int64_t
-#define REAL(name) name##_i64
-#include "conv.inc"
-#undef real
-#undef REAL
+#define KERNELS "conv.inc"
+#define INTEGERS
+#include "reals.h"
 
 /* The sizes, from the shapes of the input, the weight and the output; dimensions that are not there have size 1. */
 static aj_conv describe(int what, const aj_tensor *x, const aj_tensor *w, const aj_tensor *y, const aj_attrs *a, bool bias) {

@@ -16,18 +16,10 @@ enum { LANES = 16 };
 #else
 #define VECTOR 16
 #endif
-#define real float
-#define REAL(name) name##_f32
-#include "gemm.inc"
-#include "small.inc"
-#undef real
-#undef REAL
-#define real double
-#define REAL(name) name##_f64
-#include "gemm.inc"
-#include "small.inc"
-#undef real
-#undef REAL
+#define KERNELS "gemm.inc"
+#include "reals.h"
+#define KERNELS "small.inc"
+#include "reals.h"
 
 /* Whether stride pairs of a rows x cols operand suit a library, which wants one of them to be 1; on return they are
  * those of a matrix whose dimensions of size 1 do not mislead it. */

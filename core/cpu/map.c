@@ -10,27 +10,9 @@
 typedef void loop_fn(void *y, const void *a, const void *b, int64_t n, const aj_attrs *attrs);
 typedef void grad_fn(void *gx, const void *gy, const void *y, const void *a, const void *b, int64_t n, const aj_attrs *attrs);
 
-#define real float
-#define REAL(name) name##_f32
-#define FLOATS 1
-#include "map.inc"
-#undef real
-#undef REAL
-#undef FLOATS
-#define real double
-#define REAL(name) name##_f64
-#define FLOATS 1
-#include "map.inc"
-#undef real
-#undef REAL
-#undef FLOATS
-#define real int64_t
-#define REAL(name) name##_i64
-#define FLOATS 0
-#include "map.inc"
-#undef real
-#undef REAL
-#undef FLOATS
+#define KERNELS "map.inc"
+#define INTEGERS
+#include "reals.h"
 
 /* -- The driver ----------------------------------------------------------------------------------------------- */
 

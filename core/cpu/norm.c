@@ -19,20 +19,8 @@ typedef struct {
     bool centered, training;
 } norm;
 
-#define real float
-#define REAL(name) name##_f32
-#define RUN(name) KERNEL_OF(name, f32)
-#include "norm.inc"
-#undef real
-#undef REAL
-#undef RUN
-#define real double
-#define REAL(name) name##_f64
-#define RUN(name) KERNEL_OF(name, f64)
-#include "norm.inc"
-#undef real
-#undef REAL
-#undef RUN
+#define KERNELS "norm.inc"
+#include "reals.h"
 
 typedef void range_fn(void *, int64_t, int64_t);
 #define PICK(class, name) ((class) == CLASS_F32 ? name##_f32 : name##_f64)

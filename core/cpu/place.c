@@ -13,25 +13,9 @@ typedef struct {
     int64_t outer, K, inner, base;
     bool back;                  /* from the end */
 } walk;
-#define real float
-#define wide double
-#define REAL(name) name##_f32
-#include "place.inc"
-#undef real
-#undef REAL
-#define real double
-#define REAL(name) name##_f64
-#include "place.inc"
-#undef real
-#undef wide
-#undef REAL
-#define real int64_t
-#define wide int64_t
-#define REAL(name) name##_i64
-#include "place.inc"
-#undef real
-#undef wide
-#undef REAL
+#define KERNELS "place.inc"
+#define INTEGERS
+#include "reals.h"
 
 typedef void range_fn(void *, int64_t, int64_t);
 #define EACH(name) (range_fn *const[3]){name##_f32, name##_f64, name##_i64}

@@ -23,24 +23,9 @@ typedef struct {
 static const float lowest_f32 = -INFINITY;
 static const double lowest_f64 = -INFINITY;
 static const int64_t lowest_i64 = INT64_MIN;
-#define IS_NAN(v) ((v) != (v))
-#define real float
-#define REAL(name) name##_f32
-#include "pool.inc"
-#undef real
-#undef REAL
-#define real double
-#define REAL(name) name##_f64
-#include "pool.inc"
-#undef real
-#undef REAL
-#undef IS_NAN
-#define IS_NAN(v) false
-#define real int64_t
-#define REAL(name) name##_i64
-#include "pool.inc"
-#undef real
-#undef REAL
+#define KERNELS "pool.inc"
+#define INTEGERS
+#include "reals.h"
 
 static void planes_range(void *arg, int64_t lo, int64_t hi) {
     pool *p = arg;

@@ -13,21 +13,9 @@ static const float lowest_f32 = -INFINITY, highest_f32 = INFINITY;
 static const double lowest_f64 = -INFINITY, highest_f64 = INFINITY;
 static const int64_t lowest_i64 = INT64_MIN, highest_i64 = INT64_MAX;
 
-#define real float
-#define REAL(name) name##_f32
-#include "reduce.inc"
-#undef real
-#undef REAL
-#define real double
-#define REAL(name) name##_f64
-#include "reduce.inc"
-#undef real
-#undef REAL
-#define real int64_t
-#define REAL(name) name##_i64
-#include "reduce.inc"
-#undef real
-#undef REAL
+#define KERNELS "reduce.inc"
+#define INTEGERS
+#include "reals.h"
 
 typedef struct {
     void (*run)(void *acc, const void *x, int64_t n);

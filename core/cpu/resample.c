@@ -14,24 +14,9 @@ typedef struct {
     bool failed;
 } resampling;
 
-#define FLOATS 1
-#define real float
-#define REAL(name) name##_f32
-#include "resample.inc"
-#undef real
-#undef REAL
-#define real double
-#define REAL(name) name##_f64
-#include "resample.inc"
-#undef real
-#undef REAL
-#undef FLOATS
-#define FLOATS 0
-#define real int64_t
-#define REAL(name) name##_i64
-#include "resample.inc"
-#undef real
-#undef REAL
+#define KERNELS "resample.inc"
+#define INTEGERS
+#include "reals.h"
 
 #define CHANNEL(type, t) \
     if (!r->is_linear) { if (r->back) nearest_back_##t(r, a, b); else nearest_##t(r, a, b); } \

@@ -29,20 +29,8 @@ typedef struct {
 
 static bool in_tiles(int64_t K, int64_t inner) { return inner == 1 && K <= SHORT; }
 
-#define real float
-#define REAL(name) name##_f32
-#define RUN(name) KERNEL_OF(name, f32)
-#include "softmax.inc"
-#undef real
-#undef REAL
-#undef RUN
-#define real double
-#define REAL(name) name##_f64
-#define RUN(name) KERNEL_OF(name, f64)
-#include "softmax.inc"
-#undef real
-#undef REAL
-#undef RUN
+#define KERNELS "softmax.inc"
+#include "reals.h"
 
 /* Units of work of an outer * K * inner walk, and how many make 50 microseconds. */
 static int64_t units(int64_t outer, int64_t K, int64_t inner) {

@@ -17,20 +17,8 @@ typedef struct {
     bool root;
 } rows;
 
-#define real float
-#define REAL(name) name##_f32
-#define RUN(name) KERNEL_OF(name, f32)
-#include "stat.inc"
-#undef real
-#undef REAL
-#undef RUN
-#define real double
-#define REAL(name) name##_f64
-#define RUN(name) KERNEL_OF(name, f64)
-#include "stat.inc"
-#undef real
-#undef REAL
-#undef RUN
+#define KERNELS "stat.inc"
+#include "reals.h"
 
 typedef void range_fn(void *, int64_t, int64_t);
 enum { MOMENTS, NORM, LOGSUMEXP };
