@@ -63,6 +63,16 @@ aj_tensor *aj_npz_tensor(aj_npz *z, int64_t i);
 void aj_npz_drop(aj_npz *z);
 bool aj_npz_write(aj_writer *w, int64_t n, const char *const *names, aj_tensor *const *tensors, bool deflated);
 aj_tensor *aj_idx_read(aj_blob *b);                 /* plain or gzipped */
+/* PyTorch's .pt, a zip of a pickle and of storages. The pickle is read as data, with a closed list of constructors: values are
+ * nodes, those of a list, tuple or set by their numbers in items, of a dictionary key, value, key, value. */
+enum { AJ_PT_NONE, AJ_PT_FALSE, AJ_PT_TRUE, AJ_PT_NUMBER, AJ_PT_INTEGER, AJ_PT_TEXT, AJ_PT_LIST, AJ_PT_TUPLE, AJ_PT_DICT, AJ_PT_SET, AJ_PT_TENSOR };
+typedef struct { uint32_t kind, n; union { double number; int64_t integer; const char *text; uint32_t *items; }; } aj_pt_node;
+typedef struct aj_pt aj_pt;
+aj_pt *aj_pt_read(aj_blob *b, int64_t limit);       /* limit as for .npz */
+const aj_pt_node *aj_pt_nodes(aj_pt *p);            /* good until aj_pt_drop() */
+uint32_t aj_pt_top(aj_pt *p);                       /* the value of the file; nothing under it contains itself */
+aj_tensor *aj_pt_tensor(aj_pt *p, uint32_t node);   /* in place where it can be; those of one storage share it */
+void aj_pt_drop(aj_pt *p);
 /* u8 (H, W, C), or (C, H, W) when chw. channels 0: as many as the picture has, of 1, 3, 4. Where alpha is dropped
  * the picture is laid over the colour background, 0xRRGGBB. */
 aj_tensor *aj_png_read(aj_blob *b, int32_t channels, bool chw, int32_t background);

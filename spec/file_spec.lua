@@ -220,7 +220,7 @@ describe("files", function()
     end)
 
     it("or refused with a hint", function()
-      fails(function() aio.load(files.put(at "x.pt", "PK\3\4zip")) end, "neither its name nor its first bytes.*it is a zip")
+      fails(function() aio.load(files.put(at "x.pt", "PK\3\4zip")) end, "pt: .*is not a zip archive, or is cut short")
       fails(function() aio.load(files.put(at "x.pkl", "\128\2}q\0.")) end, "a pickle, which runs code")
       fails(function() aio.load(files.put(at "x", "hello")) end, "neither its name nor its first bytes tell the format")
       fails(function() aio.load(files.put(at "y", "")) end, "neither its name nor its first bytes")

@@ -27,6 +27,7 @@ const char *aj_dtype_name(aj_dtype dtype) {
 static aj_tensor *make(aj_dtype dtype, int ndim, const int64_t *shape, void *data, void (*done)(void *), void *arg) {
     aj_tensor *t = calloc(1, sizeof *t);
     t->storage = calloc(1, sizeof *t->storage);
+    t->storage->refs = 1;
     t->storage->done = done;
     t->storage->arg = arg;
     t->numel = 1;
@@ -63,9 +64,25 @@ aj_tensor *aj_from_memory(aj_dtype dtype, aj_shape shape, void *data, void (*don
     if ((uintptr_t)data % aj_dtype_size(dtype)) abort();
     return make(dtype, shape->n, shape->v, data, done, arg);
 }
+aj_tensor *aj_new_view(aj_tensor *x, int ndim, const int64_t *shape, const int64_t *stride, int64_t offset) {
+    aj_tensor *t = calloc(1, sizeof *t);
+    *t = (aj_tensor){.storage = x->storage, .data = x->data + offset * (int64_t)aj_dtype_size(x->dtype), .dtype = x->dtype, .ndim = (uint8_t)ndim,
+                     .device = AJ_CPU, .refs = 1, .numel = 1};
+    t->storage->refs++;
+    for (int d = 0; d < ndim; d++) {
+        t->shape[d] = shape[d];
+        t->stride[d] = stride[d];
+        t->numel *= shape[d];
+    }
+    return t;
+}
+void aj_storage_drop(aj_storage *s) {
+    if (--s->refs > 0) return;
+    s->done(s->arg);
+    free(s);
+}
 void aj_drop(aj_tensor *t) {
-    t->storage->done(t->storage->arg);
-    free(t->storage);
+    aj_storage_drop(t->storage);
     free(t);
 }
 aj_tensor *aj_give(aj_tensor *t) { return t; }

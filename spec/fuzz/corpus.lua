@@ -33,6 +33,22 @@ put("npz", {
   comment = files.zip{{"x.npy", npy}, comment = "hello"},
 })
 
+-- The first byte chooses whether the pickle is deflated, and the order of bytes.
+local p = files.pickle
+local floats, bools, longs = p.storage("FloatStorage", "0", 6), p.storage("BoolStorage", "1", 3), p.storage("LongStorage", "2", 2)
+local ordered = p.global("collections", "OrderedDict")
+put("pt", {
+  dict = "\0" .. p.whole("}q\0(" .. p.text "a" .. p.tensor(floats, 0, {2, 3}, {3, 1}) .. "q\1" .. p.text "b" .. "h\1u"),
+  swapped = "\3" .. p.whole(p.tuple(p.tensor(longs, 1, {1}, {1}), p.tensor(bools, 0, {3, 2}, {1, 0}), bools)),
+  ordered = "\1" .. p.whole(ordered .. p.tuple("](" .. p.tuple(p.text "a", "K\1") .. "e") .. "R}" .. p.text "m" .. "Nsb"),
+  parameter = "\0" .. p.whole(p.global("torch._utils", "_rebuild_parameter") .. p.tuple(p.tensor(floats, 5, {}, {}), "\136", ordered .. ")R") .. "R"),
+  values = "\2" .. p.whole("](K\1M\1\2J\1\2\3\4\138\11abcdefghijkG\63\240\0\0\0\0\0\0N\136\137U\1xe"),
+  modern = "\0\128\4\149\40\0\0\0\0\0\0\0\143\148(\140\1aK\1\144]\148(" .. p.text "torch" .. p.text "Size" .. "\147K\2\133\133Re\134.",
+  kinds = "\0" .. p.whole(p.tuple(p.global("torch", "float32"),
+    p.global("torch", "device") .. p.tuple(p.text "cpu") .. "R", p.global("builtins", "set") .. ")R")),
+  old = "\0" .. p.whole(p.global("torch._utils", "_rebuild_tensor") .. p.tuple(floats, "K\1", "K\2\133", "K\1\133") .. "R"),
+})
+
 local idx = files.idx(8, {2, 3}, "abcdef")
 put("idx", {u8 = idx, f8 = files.idx(14, {1}, ("x"):rep(8)), i2 = files.idx(11, {}, "xx"), zipped = files.gzip(idx), twice = files.gzip(idx):rep(2)})
 

@@ -45,6 +45,25 @@ static bool read_npz(aj_blob *b) {
     return good;
 }
 
+static bool read_pt(aj_blob *b) {
+    aj_pt *p = aj_pt_read(b, 0);
+    bool good = p != NULL;
+    uint32_t list[1000] = {0}, n = 0;
+    if (p) list[n++] = aj_pt_top(p);
+    while (good && n > 0) {
+        const aj_pt_node *x = &aj_pt_nodes(p)[list[--n]];
+        if (x->kind == AJ_PT_TENSOR) {
+            aj_tensor *t = aj_pt_tensor(p, (uint32_t)(x - aj_pt_nodes(p)));
+            good = t != NULL;
+            if (t) aj_drop(t);
+        }
+        bool holds = x->kind == AJ_PT_LIST || x->kind == AJ_PT_TUPLE || x->kind == AJ_PT_DICT || x->kind == AJ_PT_SET;
+        for (uint32_t i = 0; holds && i < x->n && n < 1000; i++) list[n++] = x->items[i];
+    }
+    aj_pt_drop(p);
+    return good;
+}
+
 static bool read_json(aj_blob *b) {
     aj_json *j = aj_json_parse(aj_blob_data(b), aj_blob_size(b), false);
     aj_json_drop(j);
@@ -97,6 +116,7 @@ static bool work(const char *kind) {
         if (strcmp(kind, "safetensors") == 0) good = read_safetensors(b);
         else if (strcmp(kind, "npy") == 0) good = use(aj_npy_read(b));
         else if (strcmp(kind, "npz") == 0) good = read_npz(b);
+        else if (strcmp(kind, "pt") == 0) good = read_pt(b);
         else if (strcmp(kind, "idx") == 0) {
             aj_blob *out = NULL;
             good = use(aj_idx_read(b)) && (out = aj_gunzip(b, 1 << 20));

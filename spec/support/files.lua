@@ -100,6 +100,35 @@ function files.zip(entries)
     .. le(#(entries.comment or ""), 2) .. (entries.comment or "")
 end
 
+--- A .pt of the given pickle and storages, {["0"] = bytes}.
+function files.pt(pickle, storages, more)
+  local entries = {{"a/data.pkl", pickle}}
+  for name, data in pairs(storages or {}) do entries[#entries + 1] = {"a/data/" .. name, data} end
+  for name, data in pairs(more or {}) do entries[#entries + 1] = {"a/" .. name, data} end
+  return files.zip(entries)
+end
+
+--- Pieces of a pickle: a text, a tuple, a tensor and so on.
+local pickle = {}
+files.pickle = pickle
+function pickle.text(s) return "X" .. le(#s, 4) .. s end
+function pickle.int(n) return n >= 0 and n < 256 and "K" .. string.char(n) or "\138\8" .. le(n, 8) end
+function pickle.tuple(...) return "(" .. table.concat{...} .. "t" end
+function pickle.global(module, name) return ("c%s\n%s\n"):format(module, name) end
+function pickle.sizes(list)
+  local out = {}
+  for i, n in ipairs(list) do out[i] = type(n) == "number" and pickle.int(n) or n end
+  return pickle.tuple(unpack(out))
+end
+function pickle.storage(kind, key, numel)
+  return pickle.tuple(pickle.text "storage", pickle.global("torch", kind), pickle.text(key), pickle.text "cpu", pickle.int(numel)) .. "Q"
+end
+function pickle.tensor(storage, offset, sizes, strides)
+  return pickle.global("torch._utils", "_rebuild_tensor_v2") .. pickle.tuple(storage, pickle.int(offset), pickle.sizes(sizes), pickle.sizes(strides),
+    "\137", pickle.global("collections", "OrderedDict") .. ")R") .. "R"
+end
+function pickle.whole(value) return "\128\2" .. value .. "." end
+
 -- ---- the file system
 
 --- A new folder under the system's for such things; `files.remove` takes it away.

@@ -2,6 +2,7 @@
 --
 --     .safetensors     a table of tensors; with max_shard_size in several files and an index
 --     .npz  .npy       a table of tensors, one tensor
+--     .pt .pth         what torch.save wrote, as tables of tensors, numbers and texts; read only, and never executed
 --     .json            a plain table
 --     .png             a picture, u8 (H, W, C)
 --     idx              a tensor (train-images-idx3-ubyte.gz and the like); read only
@@ -37,6 +38,11 @@ local function write_json(value, path, opts)
   file.write(path, text)
 end
 
+local function read_pt(blob, opts)
+  local how = {null = require("aijit.json").null, tensor = function(t) return moved(t, opts) end, wanted = tensors.wanted(opts.only)}
+  return require("aijit.bindings.pt").read(blob, opts.max_bytes, how)
+end
+
 local function write_npy(value, path)
   if not format.is_tensor(value) then fail("save: .npy keeps one tensor, got a %s", type(value)) end
   return format.npy_write(path, value)
@@ -52,6 +58,7 @@ local formats = {
     read = read_picture, write = write_picture "png"},
   {name = "npz", ends = {"npz"}, begins = function(head) return head:sub(1, 4) == "PK\3\4" and head:match("%.npy", 31) end,
     read = tensors.read_npz, write = tensors.write_npz},
+  {name = "pt", ends = {"pt", "pth"}, begins = function(head) return head:sub(1, 4) == "PK\3\4" end, read = read_pt},
   {name = "safetensors", ends = {"safetensors"}, begins = function(head) return head:sub(9, 9) == "{" end,
     read = tensors.read_safetensors, write = tensors.write_safetensors},
   {name = "idx", ends = {"idx"}, begins = function(head) return head:match "^%z%z[\8-\14][%z\1-\8]" end,
@@ -92,8 +99,7 @@ local function by_content(blob, path)
     if row.begins and row.begins(head) then return row end
   end
   local hint = ""
-  if head:sub(1, 4) == "PK\3\4" then hint = ": it is a zip (.pt): convert it to .safetensors"
-  elseif head:sub(1, 1) == "\128" then hint = ": it is a pickle, which runs code when it is read: convert it to .safetensors" end
+  if head:sub(1, 1) == "\128" then hint = ": it is a pickle, which runs code when it is read: convert it to .safetensors" end
   fail("load: %s: neither its name nor its first bytes tell the format%s", path, hint)
 end
 
@@ -130,16 +136,17 @@ end
 -- ---- loading
 
 ---@class aijit.LoadOptions
----@field format? "safetensors"|"npz"|"npy"|"json"|"png"|"idx"       instead of the extension's
+---@field format? "safetensors"|"npz"|"npy"|"pt"|"json"|"png"|"idx"       instead of the extension's
 ---@field device? string|integer                               where the tensors are to be
 ---@field mmap? boolean                                        false: copy the file's bytes instead of mapping them
----@field only? string|fun(name: string): boolean              which tensors of a .safetensors or .npz file: a pattern or a test
----@field max_bytes? integer                                   how much an .npz file may hold (64 MB, or 100 times the file)
+---@field only? string|fun(name: string): boolean              which tensors of a .safetensors, .npz or .pt file: a pattern or a test
+---@field max_bytes? integer                                   how much an .npz or .pt file may hold (64 MB, or 100 times the file)
 ---@field layout? "hwc"|"chw"                                  of a picture
 ---@field channels? 1|3|4                                      of a picture
 
---- Loads what a file holds: .safetensors gives a table of name -> tensor and the metadata, .npz such a table; .npy, pictures and
--- idx a tensor; .json a table. A file in shards is loaded by its own name or by its index's, model.safetensors.index.json.
+--- Loads what a file holds: .safetensors gives a table of name -> tensor and the metadata, .npz such a table; .pt what was saved,
+-- and the keys of its dictionaries in their order; .npy, pictures and idx a tensor; .json a table. A file in shards is loaded by
+-- its own name or by its index's, model.safetensors.index.json.
 ---@param path string
 ---@param opts? aijit.LoadOptions
 ---@return any value
