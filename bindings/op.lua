@@ -30,6 +30,40 @@ function helper.bad(name, i, param, want, value)
   lib.raise(("%s: argument %d (%s) is %s, where %s is wanted"):format(name, i, param, lib.describe(value), want))
 end
 
+--- A value that stands for a tensor: an object whose metatable has `__record(name, ...)`, which is called instead of the
+-- op, with the arguments as they were given. Placeholders of a graph and batched tensors are such.
+---@param v any
+---@return boolean
+function helper.symbol(v)
+  if type(v) ~= "table" then return false end
+  local meta = getmetatable(v)
+  return type(meta) == "table" and meta.__record ~= nil
+end
+local is_symbol = helper.symbol
+
+--- Whether one stands in a list.
+function helper.symbol_in(list)
+  if getmetatable(list) == nil then
+    for i = 1, #list do if is_symbol(list[i]) then return true end end
+  end
+  return false
+end
+
+--- Hands an op over to the first symbol among its arguments.
+function helper.record(name, ...)
+  local n = select("#", ...)
+  while n > 0 and (select(n, ...)) == nil do n = n - 1 end
+  local args = {...}
+  for i = 1, n do
+    local v = args[i]
+    if type(v) == "table" and not is_symbol(v) and getmetatable(v) == nil then
+      for j = 1, #v do if is_symbol(v[j]) then v = v[j] break end end
+    end
+    if is_symbol(v) then return getmetatable(v).__record(name, unpack(args, 1, n)) end
+  end
+  lib.raise(name .. ": no argument stands for a tensor")
+end
+
 function helper.unknown(name, key, known)
   local near = require("aijit.nearest").find(tostring(key), known)
   local hint = #near > 0 and ("; did you mean %s?"):format(table.concat(near, " or ")) or ("; it takes " .. table.concat(known, ", "))
@@ -92,7 +126,8 @@ local function convert(name, i, p)
   local t, v = p.type, p.name
   if t == "aj_tensor *" then
     local test = p.default and ("%s ~= nil and type(%s) ~= 'cdata'"):format(v, v) or ("type(%s) ~= 'cdata'"):format(v)
-    return ("if %s then H.bad(%q, %d, %q, 'a tensor', %s) end"):format(test, name, i, v, v), v
+    return ("if %s then if H.symbol(%s) then return RECORD end H.bad(%q, %d, %q, 'a tensor', %s) end"):format(
+      test, v, name, i, v, v), v
   elseif NUMBER[t] then
     return ("if type(%s) ~= 'number' then H.bad(%q, %d, %q, 'a number', %s) end"):format(v, name, i, v, v), v
   elseif t == "bool" then
@@ -112,7 +147,8 @@ local function convert(name, i, p)
   elseif t == "aj_dtype_or_none" then
     return ("if %s == nil then %s = -1 else %s = lib.dtype(%s) end"):format(v, v, v, v), v
   elseif t == "aj_tensors" then
-    return ("if type(%s) ~= 'table' then H.bad(%q, %d, %q, 'a table of tensors', %s) end %s = lib.list(%s, 8)"):format(v, name, i, v, v, v, v), v
+    return ("if type(%s) ~= 'table' then H.bad(%q, %d, %q, 'a table of tensors', %s) end"):format(v, name, i, v, v)
+      .. ("\n  if H.symbol_in(%s) then return RECORD end %s = lib.list(%s, 8)"):format(v, v, v), v
   end
   error("ops.def: row " .. name .. " has a parameter of unknown type " .. t)
 end
@@ -143,8 +179,10 @@ function self(a, b)
   if type(a) == "cdata" then
     if type(b) == "cdata" then p_ = C.aj_NAME(a, b)
     elseif type(b) == "number" then p_ = C.aj_NAME_number(a, b, false)
+    elseif H.symbol(b) then return H.record("NAME", a, b)
     else H.bad("NAME", 2, "b", "a tensor or a number", b) end
   elseif type(a) == "number" and type(b) == "cdata" then p_ = C.aj_NAME_number(b, a, true)
+  elseif H.symbol(a) or H.symbol(b) then return H.record("NAME", a, b)
   else H.bad("NAME", 1, "a", "a tensor or a number", a) end
 ATTEND
   return p_
@@ -155,7 +193,7 @@ return self
 local IN_PLACE_BINARY = [[
 local C, S, H, lib = ...
 return function(a, b)
-  if type(a) ~= "cdata" then H.bad("NAME_", 1, "a", "a tensor", a) end
+  if type(a) ~= "cdata" then if H.symbol(a) then return H.record("NAME_", a, b) end H.bad("NAME_", 1, "a", "a tensor", a) end
   if type(b) == "cdata" then C.aj_NAME_(a, b)
   elseif type(b) == "number" then C.aj_NAME_number_(a, b)
   else H.bad("NAME_", 2, "b", "a tensor or a number", b) end
@@ -225,7 +263,8 @@ local function general(info, name, in_place)
   local keep = {}
   for i, n in ipairs(formal) do keep[i] = n .. "_given" end
   if #formal > 0 then put(("  local %s = %s\n"):format(table.concat(keep, ", "), given)) end
-  put("  " .. table.concat(lines, "\n  ") .. "\n")
+  local record = ("H.record(%q, %s)"):format(name, table.concat(keep, ", ") .. (rest or ""))
+  put("  " .. table.concat(lines, "\n  "):gsub("RECORD", function() return record end) .. "\n")
   put(("  local p_ = C.aj_%s(%s)\n"):format(name, table.concat(args, ", ")))
   if in_place then
     put(("  if S.attend ~= 0 then lib.ok() end\n  return %s\nend\nreturn self\n"):format(names[1]))

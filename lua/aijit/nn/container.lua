@@ -3,6 +3,7 @@
 
 local ai = require "aijit"
 local class = require "aijit.class"
+local nearest = require "aijit.nearest"
 local Module = require "aijit.nn.module"
 local layers = require "aijit.nn.layer"
 local raise = require("aijit.bindings.lib").raise
@@ -90,8 +91,22 @@ function ModuleList:to_spec()
   return {type = getmetatable(self).__name, layers = list}
 end
 
+local list_keys = {"type", "layers", "layer_list", "args"}
+
+--- Refuses what a container's spec cannot hold.
+local function check_keys(spec, keys)
+  for key in pairs(spec) do
+    local known = type(key) == "number"
+    for _, name in ipairs(keys) do known = known or key == name end
+    if not known then
+      raise(("from_spec: %s has no argument '%s': %s"):format(spec.type, tostring(key), nearest.hint(tostring(key), keys)))
+    end
+  end
+end
+
 --- The layers stand under `layers`, `layer_list` or `args`, or in the spec's list part.
 function ModuleList.from_spec(cls, spec)
+  check_keys(spec, list_keys)
   local list = {}
   for i, layer in ipairs(spec.layers or spec.layer_list or spec.args or spec) do list[i] = Module.make_from_spec(layer) end
   return cls(list)
@@ -201,6 +216,19 @@ function TimeDistributed:forward(x)
   local n, t = x:size(1), x:size(2)
   local y = self.module(x:reshape(shape_of(n * t, nil, x, 3)))
   return y:reshape(shape_of(n, t, y, 2))
+end
+
+--- The module stands under `module`; several under `layers` or `args`.
+function TimeDistributed.from_spec(cls, spec)
+  check_keys(spec, {"type", "module", "layers", "args"})
+  if spec.module then return cls(Module.make_from_spec(spec.module)) end
+  local list = {}
+  for i, layer in ipairs(spec.layers or spec.args or spec) do list[i] = Module.make_from_spec(layer) end
+  return cls(unpack(list))
+end
+
+function TimeDistributed:to_spec()
+  return {type = "TimeDistributed", module = self.module:to_spec()}
 end
 
 function TimeDistributed:brackets()

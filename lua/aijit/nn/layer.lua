@@ -226,7 +226,7 @@ function Layer:call_text()
 end
 
 --- "Linear 784 -> 10" for a layer that goes from one size to another, else its call.
-function Layer:summary()
+function Layer:title()
   local cls = getmetatable(self)
   local from, to = cls.arguments[1], cls.arguments[2]
   if from and to and from.name:find "^in_" and to.name:find "^out_" then

@@ -353,8 +353,13 @@ local function leave(depth, ...)
   return ...
 end
 
---- m(x): forward, with this module's name in the errors raised inside.
+--- m(x): forward, with this module's name in the errors raised inside. Of placeholders, which stand among the first two
+--- arguments or in tables there, it makes a node of a graph.
 function Module:__call(...)
+  local first, second = ...
+  if (type(first) == "table" or type(second) == "table") and registry.stands_in and registry.stands_in(first, second) then
+    return registry.record(self, ...)
+  end
   local depth = path.depth
   stack[depth + 1] = self
   path.depth = depth + 1
@@ -438,7 +443,7 @@ function Module:eval()
   return self:train(false)
 end
 
-for _, part in ipairs{"state", "service", "spec", "show"} do
+for _, part in ipairs{"state", "service", "spec", "show", "shape"} do
   for name, method in pairs(require("aijit.nn.module." .. part)) do Module[name] = method end
 end
 

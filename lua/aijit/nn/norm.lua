@@ -41,7 +41,7 @@ for n = 1, 3 do
     if self.track_running_stats then running(self) end
     self._options = {
       training = {training = true, momentum = self.momentum, eps = self.eps},
-      running = {training = false, momentum = self.momentum, eps = self.eps},
+      running = {training = false, eps = self.eps},
     }
   end
 

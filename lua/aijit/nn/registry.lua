@@ -10,6 +10,12 @@ local classes = {}
 ---@type table
 registry.root = nil
 
+--- Whether a placeholder is among two values, and what a call with one does; nn/graph.lua says so when it is loaded.
+---@type fun(a: any, b: any): boolean
+registry.stands_in = nil
+---@type fun(module: aijit.nn.Module, ...): ...
+registry.record = nil
+
 ---@param value any
 ---@return boolean
 function registry.is_module(value)

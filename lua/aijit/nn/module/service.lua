@@ -1,6 +1,7 @@
 --- What can be done to a whole model: move it, freeze it, clip it, copy it.
 
 local ai = require "aijit"
+local meta = require "aijit.nn.meta"
 local optim = require "aijit.bindings.optim"
 local raise = require("aijit.bindings.lib").raise
 
@@ -11,10 +12,8 @@ local function set_requires_grad(self, on)
   return self
 end
 
---- Lets every layer infer its sizes, from an input of zeros of the given sizes: m:infer(1, 3, 32, 32).
----@param ... integer|integer[]|aijit.Tensor sizes, one list of them, or an input
----@return aijit.nn.Module self
-function service:infer(...)
+--- Runs the model on zeros, as it would in evaluation.
+local function try(self, ...)
   local input, modules, training = ..., self:modules(), {}
   if not ai.is_tensor(input) then input = ai.zeros(...) end
   for i, module in ipairs(modules) do training[i] = rawget(module, "training") end
@@ -22,6 +21,20 @@ function service:infer(...)
   local ok, message = pcall(ai.no_grad, function() ai.scope(function() self(input) end) end)
   for i, module in ipairs(modules) do rawset(module, "training", training[i]) end
   if not ok then error(message, 0) end
+end
+
+--- Lets every layer infer its sizes, from those of an input: m:infer(1, 3, 32, 32). Shapes alone are computed, unless a
+--- layer needs values to go on.
+---@param ... integer|integer[]|aijit.Tensor sizes, one list of them, or an input
+---@return aijit.nn.Module self
+function service:infer(...)
+  local input = ...
+  input = ai.is_tensor(input) and meta.like(input) or ai.device_scope("meta", ai.zeros, ...)
+  local ok, message = pcall(meta.build, self, input)
+  if not ok then
+    if not tostring(message):find("no elements", 1, true) then error(message, 0) end
+    try(self, ...)
+  end
   return self
 end
 

@@ -31,8 +31,17 @@ end
 
 --- How an error names this module: "Linear 784 -> 10".
 ---@return string
-function show:summary()
+function show:title()
   return (self:call_text():gsub("^nn%.", ""))
+end
+
+--- With an input's sizes, a table of the model: each module's path, layer, output shape, parameters, multiply-accumulates and
+--- bytes, as module/shape.lua tells; print shows it. Without, the title.
+---@param ... any m:summary(8, 3, 32, 32), m:summary{8, 3, 32, 32}
+---@return string|aijit.nn.Summary
+function show:summary(...)
+  if select("#", ...) == 0 then return self:title() end
+  return self:shape_summary(...)
 end
 
 --- The opening and closing of a module with children; a container has its own.

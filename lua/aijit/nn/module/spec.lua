@@ -90,7 +90,9 @@ end
 ---@param data table|string a table with `type`, the name of a class in any case; or a path to one in JSON or YAML
 ---@return aijit.nn.Module
 function from_spec(data)
-  if type(data) == "string" then data = ai.load(data) end
+  if type(data) == "string" then
+    data = data:find "%.ya?ml$" and require("aijit.config.file").read(data) or ai.load(data)
+  end
   if type(data) ~= "table" or type(data.type) ~= "string" then
     raise("from_spec: a spec is a table with a string `type`, such as {type = \"Linear\", out_features = 10}")
   end
