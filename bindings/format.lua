@@ -1,4 +1,4 @@
---- Tensors in files: safetensors, npy, npz, idx, PNG. Binds core/io.h; a reader takes a blob of bindings/file.lua, and a
+--- Tensors in files: safetensors, npy, npz, idx, PNG, JPEG. Binds core/io.h; a reader takes a blob of bindings/file.lua, and a
 -- writer a path, or nil for the bytes.
 
 local lib = require "aijit.bindings.lib"
@@ -129,5 +129,32 @@ local function put_png(writer, tensor, chw) return C.aj_png_write(writer, tensor
 ---@param chw boolean
 ---@return string? bytes
 function format.png_write(path, tensor, chw) return file.write_with(path, put_png, on_cpu(tensor), chw) end
+
+---@param blob ffi.cdata*
+---@param channels integer    0: as many as the picture has
+---@param chw boolean
+---@param height integer      it may be decoded smaller, but no smaller than this; 0: whole
+---@param width integer
+---@return aijit.Tensor
+function format.jpeg_read(blob, channels, chw, height, width) return (lib.check(C.aj_jpeg_read(blob, channels, chw, height, width))) end
+
+local function put_jpeg(writer, tensor, chw, quality) return C.aj_jpeg_write(writer, tensor, chw, quality) end
+
+---@param path string?
+---@param tensor aijit.Tensor
+---@param chw boolean
+---@param quality integer
+---@return string? bytes
+function format.jpeg_write(path, tensor, chw, quality) return file.write_with(path, put_jpeg, on_cpu(tensor), chw, quality) end
+
+---@param tensor aijit.Tensor
+---@param height integer
+---@param width integer
+---@param filter integer      0 nearest, 1 bilinear, 2 bicubic
+---@param chw boolean
+---@return aijit.Tensor
+function format.resize(tensor, height, width, filter, chw)
+  return (lib.check(C.aj_picture_resize(on_cpu(tensor), height, width, filter, chw)))
+end
 
 return format

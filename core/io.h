@@ -77,6 +77,11 @@ void aj_pt_drop(aj_pt *p);
  * the picture is laid over the colour background, 0xRRGGBB. */
 aj_tensor *aj_png_read(aj_blob *b, int32_t channels, bool chw, int32_t background);
 bool aj_png_write(aj_writer *w, aj_tensor *t, bool chw);
+/* Where least_height and least_width are given, decoded at 1/2, 1/4 or 1/8 of its size if that is still no smaller. */
+aj_tensor *aj_jpeg_read(aj_blob *b, int32_t channels, bool chw, int64_t least_height, int64_t least_width);
+bool aj_jpeg_write(aj_writer *w, aj_tensor *t, bool chw, int32_t quality);     /* 1 to 100 */
+/* u8 pictures; filter 0 nearest, 1 bilinear, 2 bicubic, the latter two over all that a pixel covers. */
+aj_tensor *aj_picture_resize(aj_tensor *t, int64_t height, int64_t width, int32_t filter, bool chw);
 
 /* -- JSON -------------------------------------------------------------------------------------------------------- */
 /* A document laid out flat: an array of size n is followed by its n values, an object by n pairs of a text and a value. */

@@ -4,11 +4,10 @@
  * against a limit, and against what the file's bytes can hold, before libpng sees them.
  */
 #include "io/gzip.h"
+#include "io/picture.h"
 #include <inttypes.h>
 #include <png.h>
 #include <stdlib.h>
-
-static const uint64_t MAX_PIXELS = 178956970;   /* what Pillow calls a bomb */
 
 static bool bad(const char *name, const char *what) { return aj_error("png: %s: %s", name, what); }
 
@@ -33,26 +32,13 @@ static bool check_header(const aj_blob *b) {
     return true;
 }
 
-/* Dense (H, W, C) to the order asked for. */
-static aj_tensor *to_chw(aj_tensor *t) {
-    int64_t h = t->shape[0], w = t->shape[1], c = t->shape[2], shape[3] = {c, h, w}, stride[3] = {1, w * c, c};
-    aj_tensor *y = aj_new(AJ_U8, 3, shape, AJ_CPU);
-    if (y) aj_pack(y->data, t->data, 1, 3, shape, stride);
-    aj_drop(t);
-    return y;
-}
-
 static int channels_of(png_uint_32 format) {
     if (format & PNG_FORMAT_FLAG_ALPHA) return 4;
     return format & (PNG_FORMAT_FLAG_COLOR | PNG_FORMAT_FLAG_COLORMAP) ? 3 : 1;
 }
 
 aj_tensor *aj_png_read(aj_blob *b, int32_t channels, bool chw, int32_t background) {
-    if (channels != 0 && channels != 1 && channels != 3 && channels != 4) {
-        bad(b->name, "channels can be 1, 3 or 4, or be left out");
-        return NULL;
-    }
-    if (!check_header(b)) return NULL;
+    if (!picture_channels("png", b->name, channels) || !check_header(b)) return NULL;
     png_image image = {.version = PNG_IMAGE_VERSION};
     if (!png_image_begin_read_from_memory(&image, b->data, b->size)) {
         bad(b->name, image.message);
@@ -73,43 +59,25 @@ aj_tensor *aj_png_read(aj_blob *b, int32_t channels, bool chw, int32_t backgroun
         png_image_free(&image);
         return NULL;
     }
-    if (chw && !(t = to_chw(t))) return NULL;
-    return aj_give(t);
+    return picture_give(t, chw);
 }
 
-bool aj_png_write(aj_writer *w, aj_tensor *handle, bool chw) {
+static bool encode(aj_writer *w, const picture *p) {
     const char *name = aj_writer_name(w);
-    const aj_tensor *t = aj_need(handle, "png");
-    if (!t) return false;
-    if (t->device != AJ_CPU) return bad(name, "the tensor is on a GPU: copy it with :cpu() first");
-    if (t->dtype != AJ_U8)
-        return aj_error("png: %s: needs u8, got %s: for values from 0 to 1, (x * 255 + 0.5):clamp(0, 255):to \"u8\"", name, aj_dtype_name(t->dtype));
-    bool flat = t->ndim == 2;
-    if (!flat && t->ndim != 3) return aj_error("png: %s: needs (H, W), (H, W, C) or (C, H, W), got %d dimensions", name, t->ndim);
-    int dh = chw && !flat, dc = chw ? 0 : 2;
-    int64_t height = t->shape[dh], width = t->shape[dh + 1], channels = flat ? 1 : t->shape[dc];
-    if (channels != 1 && channels != 3 && channels != 4)
-        return aj_error("png: %s: needs 1, 3 or 4 channels, got %" PRId64 "%s", name, channels, flat ? "" :
-                        chw ? " in (C, H, W)" : " in (H, W, C): layout = \"chw\" reads (C, H, W)");
-    uint64_t pixels;
-    if (!height || !width) return bad(name, "the picture is empty");
-    if (!times((uint64_t)height, (uint64_t)width, &pixels) || pixels > MAX_PIXELS || height > INT32_MAX / 4 || width > INT32_MAX / 4)
-        return aj_error("png: %s: too large: %" PRId64 " x %" PRId64 " pixels", name, width, height);
-    int64_t shape[3] = {height, width, channels}, stride[3] = {t->stride[dh], t->stride[dh + 1], flat ? 1 : t->stride[dc]};
-    unsigned char *rows = NULL;
-    if (!t->contiguous || (chw && channels > 1)) {
-        rows = malloc((size_t)(height * width * channels));
-        if (!rows) return bad(name, "out of memory");
-        aj_pack(rows, t->data, 1, 3, shape, stride);
-    }
-    png_image image = {.version = PNG_IMAGE_VERSION, .width = (png_uint_32)width, .height = (png_uint_32)height,
-                       .format = channels == 1 ? PNG_FORMAT_GRAY : channels == 3 ? PNG_FORMAT_RGB : PNG_FORMAT_RGBA};
+    png_image image = {.version = PNG_IMAGE_VERSION, .width = (png_uint_32)p->width, .height = (png_uint_32)p->height,
+                       .format = p->channels == 1 ? PNG_FORMAT_GRAY : p->channels == 3 ? PNG_FORMAT_RGB : PNG_FORMAT_RGBA};
     png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(image);
     void *out = malloc(size);
     bool good = out || bad(name, "out of memory");
-    if (good) good = png_image_write_to_memory(&image, out, &size, 0, rows ? (const void *)rows : t->data, 0, NULL) || bad(name, image.message);
+    if (good) good = png_image_write_to_memory(&image, out, &size, 0, p->pixels, 0, NULL) || bad(name, image.message);
     if (good) good = aj_writer_put(w, out, size);
-    free(rows);
     free(out);
+    return good;
+}
+
+bool aj_png_write(aj_writer *w, aj_tensor *handle, bool chw) {
+    picture p;
+    bool good = picture_open(&p, "png", aj_writer_name(w), handle, chw) && encode(w, &p);
+    picture_close(&p);
     return good;
 }

@@ -63,4 +63,9 @@ put("png", {
   palette = "\2" .. files.png(2, 1, 8, 3, "\0\1\0", files.png_chunk("PLTE", "\1\2\3\4\5\6")),
 })
 
+local function jpeg(name) return files.get(here .. "vectors/jpeg/" .. name .. ".jpg") end
+put("jpeg", {
+  grey = "\0" .. jpeg "grey", colour = "\2" .. jpeg "colour", small = "\86" .. jpeg "colour", steps = "\1" .. jpeg "progressive", inks = "\0" .. jpeg "cmyk",
+})
+
 put("hash", {short = "\3abc", long = ("0123456789"):rep(40)})

@@ -93,6 +93,7 @@ static bool put_npz(aj_writer *w, aj_tensor *t) {
     aj_tensor *tensors[] = {t, t};
     return aj_npz_write(w, 2, names, tensors, true);
 }
+static bool put_jpeg(aj_writer *w, aj_tensor *t) { return aj_jpeg_write(w, t, false, 80); }
 static bool put_png(aj_writer *w, aj_tensor *t) { return aj_png_write(w, t, false); }
 
 /* A view whose rows stand apart, so that writers must pack it; made without allocating. */
@@ -103,8 +104,11 @@ static bool write_all(void) {
                           .shape = {4, 4, 3}, .stride = {24, 6, 1}};
     bool good = true;
     for (int to_file = 0; to_file < 2; to_file++)
-        good = good && written(to_file, put_safetensors, &t) && written(to_file, aj_npy_write, &t) && written(to_file, put_npz, &t)
+        good = good && written(to_file, put_safetensors, &t) && written(to_file, aj_npy_write, &t) && written(to_file, put_npz, &t) && written(to_file, put_jpeg, &t)
              && written(to_file, put_png, &t);
+    aj_tensor *small = good ? aj_picture_resize(&t, 2, 7, 2, false) : NULL;
+    good = small != NULL;
+    if (small) aj_drop(small);
     return good;
 }
 
@@ -116,6 +120,7 @@ static bool work(const char *kind) {
         if (strcmp(kind, "safetensors") == 0) good = read_safetensors(b);
         else if (strcmp(kind, "npy") == 0) good = use(aj_npy_read(b));
         else if (strcmp(kind, "npz") == 0) good = read_npz(b);
+        else if (strcmp(kind, "jpeg") == 0) good = use(aj_jpeg_read(b, 3, true, 4, 4));
         else if (strcmp(kind, "pt") == 0) good = read_pt(b);
         else if (strcmp(kind, "idx") == 0) {
             aj_blob *out = NULL;

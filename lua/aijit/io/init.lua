@@ -4,7 +4,7 @@
 --     .npz  .npy       a table of tensors, one tensor
 --     .pt .pth         what torch.save wrote, as tables of tensors, numbers and texts; read only, and never executed
 --     .json            a plain table
---     .png             a picture, u8 (H, W, C)
+--     .png .jpg .jpeg  a picture, u8 (H, W, C)
 --     idx              a tensor (train-images-idx3-ubyte.gz and the like); read only
 --
 -- A file is replaced in one step: after a failure, a kill or a power loss at any moment it is the old one or the new one,
@@ -56,6 +56,8 @@ local formats = {
     read = function(blob, opts) return moved(format.npy_read(blob), opts) end, write = write_npy},
   {name = "png", ends = {"png"}, begins = function(head) return head:sub(1, 4) == "\137PNG" end,
     read = read_picture, write = write_picture "png"},
+  {name = "jpeg", ends = {"jpg", "jpeg"}, begins = function(head) return head:sub(1, 3) == "\255\216\255" end,
+    read = read_picture, write = write_picture "jpeg"},
   {name = "npz", ends = {"npz"}, begins = function(head) return head:sub(1, 4) == "PK\3\4" and head:match("%.npy", 31) end,
     read = tensors.read_npz, write = tensors.write_npz},
   {name = "pt", ends = {"pt", "pth"}, begins = function(head) return head:sub(1, 4) == "PK\3\4" end, read = read_pt},
@@ -106,11 +108,12 @@ end
 -- ---- saving
 
 ---@class aijit.SaveOptions
----@field format? "safetensors"|"npz"|"npy"|"json"|"png"    instead of the extension's
+---@field format? "safetensors"|"npz"|"npy"|"json"|"png"|"jpeg"    instead of the extension's
 ---@field metadata? table<string, string>      kept in a .safetensors file beside the tensors
 ---@field max_shard_size? integer|string       bytes, or such as "5GB": a .safetensors file beyond it becomes several and an index
 ---@field compress? boolean                    an .npz file's entries are deflated
 ---@field layout? "hwc"|"chw"                  of a picture
+---@field quality? integer                     of a JPEG, 1 to 100
 
 --- Saves a table of tensors, a tensor, or a plain table, as the extension says.
 ---@param value any
@@ -136,13 +139,14 @@ end
 -- ---- loading
 
 ---@class aijit.LoadOptions
----@field format? "safetensors"|"npz"|"npy"|"pt"|"json"|"png"|"idx"       instead of the extension's
+---@field format? "safetensors"|"npz"|"npy"|"pt"|"json"|"png"|"jpeg"|"idx"  instead of the extension's
 ---@field device? string|integer                               where the tensors are to be
 ---@field mmap? boolean                                        false: copy the file's bytes instead of mapping them
 ---@field only? string|fun(name: string): boolean              which tensors of a .safetensors, .npz or .pt file: a pattern or a test
 ---@field max_bytes? integer                                   how much an .npz or .pt file may hold (64 MB, or 100 times the file)
 ---@field layout? "hwc"|"chw"                                  of a picture
 ---@field channels? 1|3|4                                      of a picture
+---@field size? integer[]                                      {height, width} to which a picture is resized
 
 --- Loads what a file holds: .safetensors gives a table of name -> tensor and the metadata, .npz such a table; .pt what was saved,
 -- and the keys of its dictionaries in their order; .npy, pictures and idx a tensor; .json a table. A file in shards is loaded by
