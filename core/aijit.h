@@ -133,6 +133,18 @@ bool aj_record_custom(aj_tensors inputs, aj_tensors outputs, uint64_t id);
 uint64_t aj_custom_dropped(void);                   /* id of a Lua op whose node is gone; 0: no more */
 bool aj_set_hook(aj_tensor *t, uint64_t id);        /* id 0: none */
 
+/* -- Recordings ---------------------------------------------------------------------------------------- */
+/* A function's ops, recorded once and run again: begin with the arguments (dense, without gradients), call the function on
+ * aj_jit_input(i), end with its results (copies of which are then had by aj_result(i)). aj_jit_run(): 1 and the results by aj_result(i); 0: these arguments do not fit
+ * the recording (shapes, dtypes, what leaves' gradients were); -1 after an error. */
+enum { AJ_MAX_RESULTS = 16 };
+typedef struct aj_jit aj_jit;
+aj_jit *aj_jit_begin(aj_tensors inputs);
+aj_tensor *aj_jit_input(aj_jit *r, int32_t i);
+bool aj_jit_end(aj_jit *r, aj_tensors outputs);          /* outputs NULL: the recording is given up */
+int32_t aj_jit_run(aj_jit *r, aj_tensors inputs);
+void aj_jit_free(aj_jit *r);
+
 /* -- Random numbers, threads, devices --------------------------------------------------------------- */
 void aj_seed(uint64_t seed);
 void aj_random_state(uint64_t *seed, uint64_t *offset);

@@ -1,5 +1,5 @@
 /* apply.c - the one path of every op: check, shape, allocate, run, record, hand out. */
-#include "core.h"
+#include "jit.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -159,6 +159,7 @@ aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *att
         if (!elementwise_shape(o, &c)) goto done;
         if (!allocate(&c, device)) goto done;
         if (AJ_UNLIKELY(!aj_backend_of(device)->forward[op](&c))) { drop_all(&c); goto done; }
+        if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_op(&c, false);
         if (record && o->kind < AJ_COMPARE && aj_is_float(c.spec[0].dtype)) aj_record(&c, NULL);
         hand_out(&c);
         result = c.out[0];
@@ -184,6 +185,7 @@ aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *att
             ok = aj_backend_of(device)->forward[op](&c);
             if (!ok) drop_all(&c);
             else {
+                if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_op(&c, false);
                 if (record) aj_record(&c, NULL);
                 drop_hidden(o, &c);
             }
@@ -231,6 +233,7 @@ static bool write_in_place(const aj_op *o, aj_call *c, bool record, int32_t devi
     }
     c->out[0] = x;
     if (!aj_backend_of(x->device)->forward[c->op](c)) return false;
+    if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_op(c, true);
     x->storage->version++;
     if (!record) return true;
     aj_spec_like(&c->spec[0], x);

@@ -3,7 +3,7 @@
  * A first walk counts, for each node, the consumers that will send it a gradient; the second runs each node when
  * the last of them has. Passes may nest as long as they do not share nodes.
  */
-#include "core.h"
+#include "jit.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +67,7 @@ static bool elementwise_vjp(aj_node *n, aj_tensor *gy, aj_tensor **gx) {
             aj_grad_call c = {.gx = g, .gy = gy, .y = y, .in = {n->in[0].t, n->n_in > 1 ? n->in[1].t : NULL}, .attrs = attrs};
             if (attrs->number == 1) { c.in[1] = c.in[0]; c.in[0] = NULL; }
             if (!aj_backend_of(gy->device)->grad[n->op][column](&c)) return false;
+            if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_gradient(n->op, column, &c);
         }
         if (!gx[k]) return false;
     }
@@ -128,13 +129,17 @@ static bool send(aj_backward *b, aj_edge e, aj_tensor *g) {
 
 /* A leaf keeps memory of its own. */
 static bool into_leaf(aj_backward *b, aj_tensor *leaf, aj_tensor *g) {
-    if (leaf->grad && !b->create && leaf->grad->dtype == g->dtype && !leaf->grad->requires_grad) return aj_add_(leaf->grad, g) != NULL;
+    if (leaf->grad && !b->create && leaf->grad->dtype == g->dtype && !leaf->grad->requires_grad) {
+        if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_leaf(leaf, leaf->grad);
+        return aj_add_(leaf->grad, g) != NULL;
+    }
     aj_tensor *new;
     if (leaf->grad) new = aj_live(aj_add(leaf->grad, g));
     else if (g->contiguous && g->storage->refs == 1 && (g->refs == 1 || b->create)) new = g;
     else new = aj_live(aj_clone(g));
     if (!new) return false;
     aj_hold(new);
+    if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_leaf(leaf, new);
     if (leaf->grad) aj_drop(leaf->grad);
     leaf->grad = new;
     return true;

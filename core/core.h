@@ -37,6 +37,7 @@ struct aj_tensor {
     uint8_t dtype, ndim;
     int32_t device;
     bool requires_grad, retains_grad, contiguous;
+    bool traced;                /* made by, or given to, a function that is being recorded */
     uint8_t out_index;          /* which result of node this is */
     aj_node *node;              /* the op that made it, or a leaf's place in the graph; NULL: outside any graph */
     aj_tensor *grad;
@@ -217,7 +218,8 @@ typedef struct {
     int32_t inner;              /* within a rule: handles are plain, and errors name no argument */
     int32_t mark_cap;
     int64_t *mark;              /* where each open scope begins */
-    aj_tensor *result[AJ_MAX_OUT];
+    aj_jit *jit;                /* the recording in progress; NULL: none */
+    aj_tensor *result[AJ_MAX_RESULTS];
     int n_result;
     bool grad_mode;
     uint64_t seed, offset;      /* of the Philox generator */

@@ -3,7 +3,7 @@
  * A tensor holds the node that made it; a node holds the nodes of its inputs and the tensors its gradient reads.
  * So a graph lives as long as some output of it does. A leaf's node points back to its tensor without owning it.
  */
-#include "core.h"
+#include "jit.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -173,6 +173,7 @@ bool aj_set_grad(aj_tensor *h, aj_tensor *gh) {
     if (!t || (aj_untag(gh) && !g)) return false;
     if (g && (!aj_same_shape(t, g) || t->dtype != g->dtype || t->device != g->device))
         return aj_error("grad: the gradient of a tensor has its shape, dtype and device");
+    if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_leaf(t, g);
     aj_tensor *old = t->grad;
     t->grad = aj_hold(g);
     if (old) aj_drop(old);

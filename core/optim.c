@@ -1,5 +1,5 @@
 /* optim.c - optimizer steps: what is checked, which loops run, and how their work is shared out. */
-#include "core.h"
+#include "jit.h"
 #include "optim.h"
 #include <math.h>
 #include <stdio.h>
@@ -65,7 +65,11 @@ static void update_run(update *u) {
 }
 
 /* A write in place, counted once for each tensor written. */
-static void written(aj_tensor *t) { if (t) t->storage->version++; }
+static void written(aj_tensor *t) {
+    if (!t) return;
+    t->storage->version++;
+    if (aj_ctx.jit) aj_error("an optimizer's step, or the clipping of gradients, is no op that ai.jit can record; do it after the recorded call");
+}
 
 /* -- Checks ------------------------------------------------------------------------------------------------- */
 
@@ -315,6 +319,7 @@ bool aj_zero_grad(aj_tensors params) {
         bool ok = true;
         aj_tensor *p = entry(params, i, "zero_grad", "parameter", &ok);
         if (!ok) return false;
+        if (p && aj_ctx.jit) aj_jit_leaf(p, NULL);
         if (p && p->grad) { aj_drop(p->grad); p->grad = NULL; }
     }
     return true;

@@ -1,5 +1,5 @@
 /* tensor.c - headers: making, sharing and freeing them, and what a caller may ask of one. */
-#include "core.h"
+#include "jit.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +39,7 @@ static aj_tensor *header(void) {
     }
     free_header = t->grad;
     t->refs = 1;
-    t->requires_grad = t->retains_grad = false;
+    t->requires_grad = t->retains_grad = t->traced = false;
     t->out_index = 0;
     t->node = NULL; t->grad = NULL; t->base = NULL;
     t->view_epoch = t->epoch = 0;
@@ -231,6 +231,7 @@ void aj_touch(aj_tensor *h) { aj_tensor *t = aj_need(h, "touch"); if (t) t->stor
 void *aj_data(aj_tensor *h) {
     aj_tensor *t = aj_need(h, "data");
     if (!t) return NULL;
+    if (AJ_UNLIKELY(aj_ctx.jit != NULL) && aj_jit_reads(t, "data")) return NULL;
     if (t->device == AJ_META) { aj_error("data: a meta tensor has a shape and no elements"); return NULL; }
     if (t->device != AJ_CPU) { aj_error("data: the tensor is on cuda:%d; copy it with :cpu() first", t->device); return NULL; }
     return t->data;
@@ -241,6 +242,7 @@ void *aj_data(aj_tensor *h) {
 static char *element(aj_tensor *h, const int64_t *index, const char *who, aj_tensor **tensor) {
     aj_tensor *t = *tensor = aj_need(h, who);
     if (!t) return NULL;
+    if (AJ_UNLIKELY(aj_ctx.jit != NULL) && aj_jit_reads(t, who)) return NULL;
     if (t->device == AJ_META) { aj_error("%s: a meta tensor has a shape and no elements: a size or a branch that depends on values cannot be told from shapes", who); return NULL; }
     int64_t at = 0;
     for (int d = 0; d < t->ndim; d++) {

@@ -23,7 +23,7 @@ bool KERNEL(dropout_at)(const aj_call *c) {
     dense d[2] = {{0}};
     double p = c->attrs->s;
     bool ok = dense_in(&d[0], x, class) && dense_place(&d[1], c->out[0], class);
-    dropping m = {.x = d[0].p, .y = d[1].p, .class = class, .seed = (uint64_t)c->attrs->i, .position = (uint64_t)c->attrs->j,
+    dropping m = {.x = d[0].p, .y = d[1].p, .class = class, .seed = c->attrs->seed, .position = c->attrs->position,
                   .limit = (uint32_t)ceil(p * 0x1p24), .scale = p < 1 ? 1 / (1 - p) : 0};
     if (ok) aj_parallel(x->numel, 1 << 15, drop_range, &m);
     ok = ok && dense_put(&d[1]);

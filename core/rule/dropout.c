@@ -14,7 +14,7 @@ bool dropout_at_shape(aj_call *c) {
     return true;
 }
 bool dropout_at_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
-    return (gx[0] = aj_dropout_at(gy[0], n->attrs->s, n->attrs->i, n->attrs->j)) != NULL;
+    return (gx[0] = aj_dropout_at(gy[0], n->attrs->s, (int64_t)n->attrs->seed, (int64_t)n->attrs->position)) != NULL;
 }
 
 /* The numbers of this thread's stream that come next, one for each element. */

@@ -62,14 +62,17 @@ row("linear.bias.relu", function()
 end)
 
 for name, n in pairs {["4k"] = 4096, ["64k"] = 65536, ["1M"] = 2 ^ 20, ["16M"] = 2 ^ 24} do
-  row("ew.chain7." .. name, function()
-    local a, b, c = make {n}, make({n}, 1, 0.5), make({n}, 1, -0.5)
-    local function f()
-      local u = (a * b + c) * 1.7 - a
-      return u:relu() * u:sigmoid()
-    end
-    return {run = f, check = function() return f():sum() end}
-  end)
+  local function chain(a, b, c)
+    local u = (a * b + c) * 1.7 - a
+    return u:relu() * u:sigmoid()
+  end
+  for _, kind in ipairs {"ew", "jit"} do
+    row(kind .. ".chain7." .. name, function()
+      local a, b, c = make {n}, make({n}, 1, 0.5), make({n}, 1, -0.5)
+      local g = kind == "jit" and ai.jit(chain) or chain
+      return {run = function() return g(a, b, c) end, check = function() g(a, b, c) return g(a, b, c):sum() end}
+    end)
+  end
 end
 
 for _, name in ipairs {"tanh", "exp", "gelu"} do
@@ -160,7 +163,7 @@ local function fill(net)
 end
 
 for _, s in ipairs {{"mnist_cnn", 16}, {"mnist_cnn", 128}, {"mlp", 32}, {"rl_mlp", 128}} do
-  row(("step.%s.b%d"):format(s[1], s[2]), function()
+  for _, kind in ipairs {"step", "jit"} do row(("%s.%s.b%d"):format(kind, s[1], s[2]), function()
     local net, sizes, classes = net_of(s[1])
     fill(net)
     sizes[1] = s[2]
@@ -168,10 +171,15 @@ for _, s in ipairs {{"mnist_cnn", 16}, {"mnist_cnn", 128}, {"mlp", 32}, {"rl_mlp
     for i = 1, s[2] do labels[i] = (i - 1) % classes + 1 end
     local y = ai.tensor(labels, {dtype = "i64"})
     local optimizer = ai.optim.Adam(net:parameters(), {lr = 1e-4})
-    local function f()
+    local function gradients(a, b)
       optimizer:zero_grad()
-      local loss = ai.cross_entropy(net(x), y)
+      local loss = ai.cross_entropy(net(a), b)
       loss:backward()
+      return loss:detach()
+    end
+    local g = kind == "jit" and ai.jit(gradients) or gradients
+    local function f()
+      local loss = g(x, y)
       optimizer:step()
       return loss
     end
@@ -181,7 +189,7 @@ for _, s in ipairs {{"mnist_cnn", 16}, {"mnist_cnn", 128}, {"mlp", 32}, {"rl_mlp
       for _, p in ipairs(net:parameters()) do total = total + p.grad:abs():sum() end
       return total
     end}
-  end)
+  end) end
 end
 
 row("policy.b1", function()

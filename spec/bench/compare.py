@@ -112,7 +112,9 @@ def _():
 
 
 for n, name, target in ((4096, "4k", 7), (65536, "64k", 3), (1 << 20, "1M", 6), (1 << 24, "16M", 6)):
+    # jit: aijit's side is recorded by ai.jit; PyTorch's is eager, as its compiler needs a C++ compiler at run time.
     @row("ew.chain7." + name, target)
+    @row("jit.chain7." + name, target)
     def _(n=n):
         a, b, c = make(n), make(n, shift=0.5), make(n, shift=-0.5)
 
@@ -268,6 +270,7 @@ def step_of(name, batch=None, last=False):
 
 for name, batch, target in (("mnist_cnn", 16, 1.9), ("mnist_cnn", 128, 1.9), ("mlp", 32, 2.5), ("rl_mlp", 128, 4)):
     @row(f"step.{name}.b{batch}", target)
+    @row(f"jit.{name}.b{batch}", target)
     def _(name=name, batch=batch):
         f, check = step_of(name, batch)
         ways = [loop(f)]

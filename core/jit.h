@@ -1,0 +1,11 @@
+/* jit.h - what the core tells a recording in progress; see jit.c. Each call is made only while aj_ctx.jit is set. */
+#ifndef AJ_JIT_H
+#define AJ_JIT_H
+#include "core.h"
+
+void aj_jit_op(const aj_call *c, bool in_place);       /* a kernel has run */
+void aj_jit_gradient(int op, int column, const aj_grad_call *g);
+void aj_jit_leaf(aj_tensor *leaf, aj_tensor *grad);    /* leaf->grad is about to become grad (NULL: none) */
+void aj_jit_take(uint64_t position, int64_t n);        /* random numbers were reserved */
+bool aj_jit_reads(const aj_tensor *t, const char *who);/* true, with an error, if t's values are those of one run only */
+#endif

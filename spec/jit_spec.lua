@@ -1,0 +1,187 @@
+--- ai.jit: a recording computes what the function computes, to the bit, and refuses what it cannot record.
+
+local ai = require "aijit"
+local nn = ai.nn
+
+local function fails(f, part)
+  local ok, message = pcall(f)
+  assert.is_false(ok)
+  assert.is_truthy(tostring(message):find(part, 1, true), ("%q lacks %q"):format(tostring(message), part))
+end
+
+local function chain(a, b, c)
+  local u = (a * b + c) * 1.7 - a
+  return u:relu() * u:sigmoid()
+end
+
+describe("ai.jit", function()
+  it("records once for each signature and then replays", function()
+    local calls = 0
+    local f = ai.jit(function(a, b) calls = calls + 1 return a * b + 1 end)
+    for _ = 1, 3 do
+      for n = 2, 4 do
+        local a, b = ai.randn(n), ai.randn(n)
+        assert.are.same((a * b + 1):totable(), f(a, b):totable())
+      end
+    end
+    assert.are.equal(3, calls)
+    assert.are.equal(3, f:count())
+  end)
+  it("fuses long chains without a change of bits", function()
+    local f = ai.jit(chain)
+    for _, n in ipairs {10, 5000, 8192, 50001} do
+      for _ = 1, 2 do
+        local a, b, c = ai.randn(n), ai.randn(n), ai.randn(n)
+        assert.is_true(ai.equal(f(a, b, c), chain(a, b, c)):item())
+      end
+    end
+  end)
+  it("gives results of their own at each call", function()
+    local f = ai.jit(function(a) return a + 1 end)
+    local one, two = f(ai.ones(3)), f(ai.zeros(3))
+    assert.are.same({2, 2, 2}, one:totable())
+    assert.are.same({1, 1, 1}, two:totable())
+    local three = f(ai.zeros(3) + 5)
+    assert.are.same({1, 1, 1}, two:totable())
+    assert.are.same({6, 6, 6}, three:totable())
+  end)
+  it("takes and gives tables, numbers and several results", function()
+    local f = ai.jit(function(p, x, k) return {y = x:matmul(p.w) * k, p.b}, x:sum(), "done" end)
+    local p = {w = ai.randn(3, 2), b = ai.randn(2)}
+    for k = 1, 3 do
+      for _ = 1, 2 do
+        local x = ai.randn(4, 3)
+        local t, s, word = f(p, x, k)
+        assert.is_true(ai.allclose(t.y, x:matmul(p.w) * k):item())
+        assert.is_true(ai.equal(t[1], p.b):item())
+        assert.is_true(ai.allclose(s, x:sum()):item())
+        assert.are.equal("done", word)
+      end
+    end
+    assert.are.equal(3, f:count())
+  end)
+  it("uses what it reaches by reference", function()
+    local w = ai.ones(2)
+    local f = ai.jit(function(x) return x * w end)
+    assert.are.same({3, 3}, f(ai.full({2}, 3)):totable())
+    w:fill_(10)
+    assert.are.same({30, 30}, f(ai.full({2}, 3)):totable())
+  end)
+  it("sees views, copies and writes in place", function()
+    local function g(x)
+      local y = x:reshape(2, -1):t():contiguous()
+      y[1] = 0
+      y:add_(x[{1, {1, 2}}])
+      return y:cumsum(1), x:view(-1):flip(1)
+    end
+    local f = ai.jit(g)
+    for _ = 1, 3 do
+      local x = ai.randn(4, 3)
+      local a, b = f(x)
+      local c, d = g(x)
+      assert.is_true(ai.equal(a, c):item())
+      assert.is_true(ai.equal(b, d):item())
+    end
+  end)
+  it("is used in scopes, and outlives them", function()
+    local f = ai.jit(chain)
+    local x = ai.randn(9000)
+    local first = ai.scope(function() return f(x, x, x) end)
+    for _ = 1, 20 do ai.scope(function() ai.randn(9000) f(x, x, x) end) end
+    assert.is_true(ai.equal(first, f(x, x, x)):item())
+  end)
+end)
+
+describe("a recorded training step", function()
+  local function net_of()
+    ai.manual_seed(5)
+    return nn.Sequential{nn.Linear(20, 32), nn.BatchNorm1d(32), nn.Tanh(), nn.Dropout(0.3), nn.Linear(32, 5)}
+  end
+  local x, y = ai.randn(16, 20), ai.randint(1, 5, 16)
+
+  it("trains as the plain one does, to the bit, dropout and running statistics included", function()
+    local function train(record)
+      local net = net_of()
+      local optimizer = ai.optim.AdamW(net:parameters(), {lr = 1e-2})
+      local function step(a, b)
+        optimizer:zero_grad()
+        local loss = ai.cross_entropy(net(a), b)
+        loss:backward()
+        return loss:detach()
+      end
+      local f = record and ai.jit(step) or step
+      ai.manual_seed(3)
+      local losses = {}
+      for i = 1, 15 do
+        losses[i] = ai.scope(function() return f(x, y):item() end)
+        optimizer:step()
+      end
+      if record then assert.are.equal(1, f:count()) end
+      return losses, net
+    end
+    local plain, net1 = train(false)
+    local recorded, net2 = train(true)
+    assert.are.same(plain, recorded)
+    for i, p in ipairs(net1:parameters()) do assert.is_true(ai.equal(p, net2:parameters()[i]):item()) end
+    assert.is_true(ai.equal(net1[2].running_mean, net2[2].running_mean):item())
+  end)
+  it("is another recording in eval mode's function and without gradients", function()
+    local net = net_of()
+    net:eval()
+    local f = ai.jit(function(a) return net(a) end)
+    local out = ai.no_grad(function() return f(x) end)
+    assert.is_true(ai.equal(out, ai.no_grad(net, x)):item())
+    fails(function() f(x) end, "requires gradients")
+  end)
+  it("adds to gradients that it does not clear", function()
+    local w = ai.ones(2, {requires_grad = true})
+    local f = ai.jit(function(a) local l = (w * a):sum() l:backward() return l:detach() end)
+    local a = ai.ones(2)
+    f(a)
+    f(a)
+    f(a)
+    assert.are.same({3, 3}, w.grad:totable())
+    w.grad = nil
+    f(a)
+    assert.are.same({1, 1}, w.grad:totable())
+  end)
+end)
+
+describe("a recording refuses", function()
+  it("to read values", function()
+    fails(function() ai.jit(function(a) if a:sum():item() > 0 then return a end return -a end)(ai.ones(2)) end, "cannot read a value")
+    fails(function() ai.jit(function(a) return ai.tensor((a * 2):totable()) end)(ai.ones(2)) end, "cannot read a value")
+  end)
+  it("an optimizer's step within", function()
+    local w = ai.ones(2, {requires_grad = true})
+    w.grad = ai.ones(2)
+    local o = ai.optim.SGD({w}, {lr = 0.1})
+    fails(function() ai.jit(function(a) o:step() return a * w:detach() end)(ai.ones(2)) end, "do it after")
+  end)
+  it("arguments that want gradients, and recordings within recordings", function()
+    fails(function() ai.jit(function(a) return a * 2 end)(ai.ones(2, {requires_grad = true})) end, "requires gradients")
+    local inner = ai.jit(function(a) return a + 1 end)
+    fails(function() ai.jit(function(a) return inner(a) end)(ai.ones(2)) end, "within a recording")
+  end)
+  it("more recordings than its limit", function()
+    local f = ai.jit(function(a, k) return a * k end, {limit = 3})
+    fails(function() for k = 1, 5 do f(ai.ones(1), k) end end, "more than 3 recordings")
+  end)
+  it("and leaves everything usable", function()
+    pcall(ai.jit(function() error "stop" end), ai.ones(1))
+    local f = ai.jit(function(a) return a * 2 end)
+    f(ai.ones(1))
+    assert.are.same({4}, f(ai.full({1}, 2)):totable())
+  end)
+end)
+
+it("recordings free what they held", function()
+  collectgarbage() collectgarbage()
+  local before = ai.memory().cpu.tensors
+  for _ = 1, 5 do
+    local f = ai.jit(chain)
+    f(ai.ones(9000), ai.ones(9000), ai.ones(9000))
+  end
+  collectgarbage() collectgarbage()
+  assert.are.equal(before, ai.memory().cpu.tensors)
+end)
