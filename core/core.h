@@ -93,6 +93,7 @@ aj_ints aj_ints_of(const aj_ints *list);                 /* NULL: none */
 aj_triple aj_triple_of(const aj_ints *window, int32_t fallback);      /* NULL or none: the fallback in each place */
 int8_t aj_qr_mode(const char *name);                     /* -1: there is none of that name */
 int8_t aj_matrix_norm_named(const char *name);
+int8_t aj_rnn_named(const char *name);
 int aj_resampling_named(const char *name);               /* NULL: nearest; -1: there is none of that name */
 
 /* -- Calls and rules ------------------------------------------------------------------------------------- */

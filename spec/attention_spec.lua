@@ -31,14 +31,16 @@ describe("scaled_dot_product_attention", function()
     for _, size in ipairs {{1, 1}, {3, 7}, {64, 256}, {65, 257}, {130, 70}, {100, 600}} do
       local L, S = size[1], size[2]
       for case = 1, 5 do
-        local o = case == 2 and {is_causal = true} or case == 3 and {attn_mask = ai.rand(L, S):gt(0.3)} or case == 4 and {attn_mask = ai.randn(2, 1, L, S, f64), scale = 0.3} or {}
+        local o = case == 2 and {is_causal = true} or case == 3 and {attn_mask = ai.rand(L, S):gt(0.3)}
+          or case == 4 and {attn_mask = ai.randn(2, 1, L, S, f64), scale = 0.3} or {}
         if case == 3 then o.attn_mask[{{}, 1}] = true end
         local q, k, v = ai.randn(2, 3, L, 5, f64), ai.randn(2, 3, S, 5, f64), ai.randn(2, 3, S, 4, f64)
         if case == 5 then
           q = ai.randn(2, L, 3, 5, f64):transpose(2, 3)
           v = ai.randn(2, 3, 4, S, f64):transpose(3, 4)
         end
-        local a, b = {q:clone():requires_grad_(), k:clone():requires_grad_(), v:clone():requires_grad_()}, {q:clone():requires_grad_(), k:clone():requires_grad_(), v:clone():requires_grad_()}
+        local function leaves() return {q:clone():requires_grad_(), k:clone():requires_grad_(), v:clone():requires_grad_()} end
+        local a, b = leaves(), leaves()
         near(sdpa(q, k, v, o), definition(q, k, v, o))
         local y, z = sdpa(a[1], a[2], a[3], o), definition(b[1], b[2], b[3], o)
         local g = ai.randn(2, 3, L, 4, f64)

@@ -40,20 +40,8 @@ static bool product(const work *w, int64_t M, int64_t N, int64_t K, const void *
     return KERNEL(gemm)(&g);
 }
 
-#define real float
-#define REAL(name) name##_f32
-#define LEAST -80.0f
-#include "attention.inc"
-#undef real
-#undef REAL
-#undef LEAST
-#define real double
-#define REAL(name) name##_f64
-#define LEAST -700.0
-#include "attention.inc"
-#undef real
-#undef REAL
-#undef LEAST
+#define KERNELS "attention.inc"
+#include "reals.h"
 
 /* An operand as it lies, if its rows are dense numbers of the class; else a dense copy. out: nothing is read. */
 static bool take(operand *o, dense *d, aj_tensor *t, int class, bool out) {
