@@ -3,12 +3,12 @@
 #include <math.h>
 #include <string.h>
 
-enum { NEAREST, LINEAR, AREA };
+enum { NEAREST, LINEAR, AREA, CUBIC };
 
 int aj_resampling_named(const char *name) {
     if (!name || !strcmp(name, "nearest")) return NEAREST;
     if (!strcmp(name, "linear") || !strcmp(name, "bilinear") || !strcmp(name, "trilinear")) return LINEAR;
-    return strcmp(name, "area") ? -1 : AREA;
+    return !strcmp(name, "area") ? AREA : !strcmp(name, "bicubic") ? CUBIC : -1;
 }
 
 /* An image, and the sizes of another: of the last dimensions alone (nd of them), or of all. */
@@ -68,10 +68,10 @@ aj_tensor *interpolate_compose(aj_call *c) {
     aj_tensor *x = c->in[0];
     const aj_attrs *a = c->attrs;
     if (!x) { aj_error("interpolate: the input is nil, where a tensor is wanted"); return NULL; }
-    if (a->mode < 0) { aj_refuse(c, "the mode must be nearest, linear, bilinear, trilinear or area"); return NULL; }
+    if (a->mode < 0) { aj_refuse(c, "the mode must be nearest, linear, bilinear, trilinear, bicubic or area"); return NULL; }
     if (x->ndim < 3 || x->ndim > 5) { aj_refuse(c, "the input has %d dimensions, and must have 3 to 5: batch, channels, and those that are resized", x->ndim); return NULL; }
     if ((a->list.n > 0) == (a->s > 0)) { aj_refuse(c, "give either size or a positive scale_factor"); return NULL; }
-    if (a->flag && a->mode != LINEAR) { aj_refuse(c, "align_corners is for linear modes only"); return NULL; }
+    if (a->flag && a->mode != LINEAR && a->mode != CUBIC) { aj_refuse(c, "align_corners is for linear and cubic modes only"); return NULL; }
     aj_ints size = a->list;
     if (size.n <= 0) {
         size.n = x->ndim - 2;
@@ -79,5 +79,6 @@ aj_tensor *interpolate_compose(aj_call *c) {
     }
     if (a->mode == NEAREST) return aj_upsample_nearest(x, &size, a->s);
     if (a->mode == LINEAR) return aj_upsample_linear(x, &size, a->flag, a->s);
+    if (a->mode == CUBIC) return aj_upsample_cubic(x, &size, a->flag, a->s);
     return x->ndim == 3 ? aj_adaptive_avg_pool1d(x, &size) : x->ndim == 4 ? aj_adaptive_avg_pool2d(x, &size) : aj_adaptive_avg_pool3d(x, &size);
 }
