@@ -312,6 +312,9 @@ op.rows = {}
 op.named = {}
 ---@type string[]  of all functions: rows, and their forms in place
 op.names = {}
+--- Functions of tensors that are made in Lua, by name: those that `ai.f` shows beside the rows.
+---@type table<string, true>
+op.faces = {}
 
 -- name = {row, in place}; what is never called is never compiled, which keeps the start short.
 local source_of = {}

@@ -3,6 +3,7 @@
 
 local lib = require "aijit.bindings.lib"
 local op = require "aijit.bindings.op"
+local alias = require "aijit.bindings.alias"
 local C, S, ffi = lib.C, lib.state, lib.ffi
 local f = op.functions
 
@@ -25,7 +26,10 @@ local f = op.functions
 local Tensor = setmetatable({}, {__index = function(t, name)
   -- Every row is a method, made when it is first named.
   if type(name) ~= "string" then return nil end
-  local fn = f[name]
+  local of = alias[name]
+  if not of and name:sub(-1) == "_" and alias[name:sub(1, -2)] then of = alias[name:sub(1, -2)] .. "_" end
+  local fn
+  if of then fn = t[of] else fn = f[name] end
   if fn then rawset(t, name, fn) end
   return fn
 end})
@@ -124,27 +128,6 @@ function Tensor.max(x, dim, keepdim) return largest(x, dim, keepdim) end
 ---@return aijit.Tensor values
 ---@return aijit.Tensor? indices
 function Tensor.min(x, dim, keepdim) return smallest(x, dim, keepdim) end
-
---- x between min and max, numbers or tensors; either may be nil.
----@param x aijit.Tensor
----@param min number|aijit.Tensor?
----@param max number|aijit.Tensor?
----@return aijit.Tensor
-function Tensor.clamp(x, min, max)
-  if type(min) == "table" then min, max = min.min, min.max end
-  if min == nil and max == nil then lib.raise("clamp: neither min nor max is given") end
-  if min ~= nil then x = type(min) == "number" and f.clamp_min(x, min) or f.maximum(x, min) end
-  if max ~= nil then x = type(max) == "number" and f.clamp_max(x, max) or f.minimum(x, max) end
-  return x
-end
---- clamp, in place; min and max are numbers.
----@return aijit.Tensor x
-function Tensor.clamp_(x, min, max)
-  if type(min) == "table" then min, max = min.min, min.max end
-  if min ~= nil then f.clamp_min_(x, min) end
-  if max ~= nil then f.clamp_max_(x, max) end
-  return x
-end
 
 -- Choices between a tensor and a number.
 local function as_tensor(v, like)
@@ -370,6 +353,7 @@ function Tensor.names()
   for name in pairs(Tensor) do set[name] = true end
   for name in pairs(property) do set[name] = true end
   for _, name in ipairs(op.names) do set[name] = true end
+  for name in pairs(alias) do set[name] = true end
   for name in pairs(set) do names[#names + 1] = name end
   table.sort(names)
   return names

@@ -2,6 +2,7 @@
 
 local op = require "aijit.bindings.op"
 local Tensor = require "aijit.bindings.tensor"
+local alias = require "aijit.bindings.alias"
 local nearest = require "aijit.nearest"
 
 local help = {}
@@ -62,6 +63,8 @@ function help.text(what)
   end
   if type(what) ~= "string" then return tostring(what) end
   local name = what:gsub("^ai%.", ""):gsub("^f%.", ""):gsub("^Tensor[.:]", "")
+  local of = alias[name] or alias[(name:gsub("_$", ""))]
+  if of then return ("%s is another name of %s\n"):format(name, of) .. help.text(of) end
   local row = op.named[name] or op.named[(name:gsub("_$", ""))]
   local face = Tensor[name]
   if row then

@@ -8,6 +8,8 @@ local op = require "aijit.bindings.op"
 local lib = require "aijit.bindings.lib"
 local Tensor = require "aijit.bindings.tensor"
 require "aijit.bindings.index"
+require "aijit.bindings.math"
+local alias = require "aijit.bindings.alias"
 local construct = require "aijit.bindings.construct"
 local scope = require "aijit.bindings.scope"
 local autograd = require "aijit.bindings.autograd"
@@ -21,13 +23,17 @@ local ai = {_VERSION = "0.1.0"}
 ai.Tensor = Tensor
 ai.is_tensor = lib.is_tensor
 
-local ALIAS = {fold = "col2im"}
 local RECURRENT = {lstm = true, gru = true, rnn_tanh = true, rnn_relu = true}
-local EXTRA = {max = true, min = true, clamp = true, clamp_ = true, split = true, chunk = true, unbind = true, t = true}
+for name in ("max min split chunk unbind t"):gmatch "%S+" do op.faces[name] = true end
+-- name = the module that makes it, when it is first named.
+local later = {einsum = "aijit.bindings.einsum"}
 
 --- Every op as a function: `ai.f.relu(x)`, `ai.f.conv2d(x, weight, bias, {stride = 2})`.
 ai.f = setmetatable({}, {__index = function(t, name)
-  local fn = (op.functions[name] or EXTRA[name]) and Tensor[name] or ALIAS[name] and Tensor[ALIAS[name]] or RECURRENT[name] and require("aijit.bindings.rnn")[name]
+  if later[name] then require(later[name]) end
+  local plain = type(name) == "string" and name:gsub("_$", "")
+  local fn = (op.functions[name] or op.faces[name] or alias[name] or alias[plain]) and Tensor[name]
+    or RECURRENT[name] and require("aijit.bindings.rnn")[name]
   if not fn then
     local near = type(name) == "string" and require("aijit.nearest").find(name, op.names) or {}
     lib.raise(("there is no op %s%s"):format(tostring(name), #near > 0 and "; did you mean " .. table.concat(near, " or ") .. "?" or ""))

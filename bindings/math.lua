@@ -1,0 +1,168 @@
+--- Faces of mathematical rows that take numbers, tensors or options where PyTorch's do.
+
+local lib = require "aijit.bindings.lib"
+local op = require "aijit.bindings.op"
+local Tensor = require "aijit.bindings.tensor"
+local f = op.functions
+
+local function is_tensor(v) return type(v) == "cdata" end
+
+--- The value of the one option `key` of a table o.
+local function option(o, name, key)
+  if type(o) ~= "table" then op.helper.bad(name, 3, "options", "a table", o) end
+  op.helper.read_options(name, o, {[key] = true}, {key})
+  return o[key]
+end
+
+local div, div_, trunc_divide, floor_divide = f.div, f.div_, f.trunc_divide, f.floor_divide
+
+local function rounding(name, o)
+  local mode = option(o, name, "rounding_mode")
+  if mode ~= nil and mode ~= "trunc" and mode ~= "floor" then
+    lib.raise(("%s: the rounding_mode is \"trunc\", \"floor\" or nil, not %s"):format(name, lib.describe(mode)))
+  end
+  return mode
+end
+
+--- a / b, broadcast; with rounding_mode "trunc" towards 0, with "floor" down.
+---@param a aijit.Tensor|number
+---@param b aijit.Tensor|number
+---@param o {rounding_mode: "trunc"|"floor"?}?
+---@return aijit.Tensor
+function Tensor.div(a, b, o)
+  if o == nil then return div(a, b) end
+  local mode = rounding("div", o)
+  return (mode == "trunc" and trunc_divide or mode == "floor" and floor_divide or div)(a, b)
+end
+--- div, in place.
+---@return aijit.Tensor a
+function Tensor.div_(a, b, o)
+  if o == nil then return div_(a, b) end
+  local mode = rounding("div_", o)
+  return (mode == "trunc" and f.trunc_divide_ or mode == "floor" and f.floor_divide_ or div_)(a, b)
+end
+
+local round, round_ = f.round, f.round_
+
+--- The nearest whole number, halves to the even one; with decimals the nearest number with so many of them.
+---@param x aijit.Tensor
+---@param decimals integer|{decimals: integer}?
+---@return aijit.Tensor
+function Tensor.round(x, decimals)
+  if decimals == nil then return round(x) end
+  return f.round_decimals(x, type(decimals) == "table" and option(decimals, "round", "decimals") or decimals)
+end
+--- round, in place.
+---@return aijit.Tensor x
+function Tensor.round_(x, decimals)
+  if decimals == nil then return round_(x) end
+  return f.round_decimals_(x, type(decimals) == "table" and option(decimals, "round_", "decimals") or decimals)
+end
+
+local lerp, lerp_, lerp_by = f.lerp, f.lerp_, f.lerp_by
+
+--- a + weight * (b - a); the weight is a number or a tensor.
+---@param a aijit.Tensor
+---@param b aijit.Tensor
+---@param weight number|aijit.Tensor
+---@return aijit.Tensor
+function Tensor.lerp(a, b, weight)
+  if is_tensor(weight) then return lerp_by(a, b, weight) end
+  return lerp(a, b, weight)
+end
+--- lerp, in place.
+---@return aijit.Tensor a
+function Tensor.lerp_(a, b, weight)
+  if is_tensor(weight) then return f.copy_(a, lerp_by(a, b, weight)) end
+  return lerp_(a, b, weight)
+end
+
+--- x between min and max, numbers or tensors; either may be nil.
+---@param x aijit.Tensor
+---@param min number|aijit.Tensor|{min: number|aijit.Tensor?, max: number|aijit.Tensor?}?
+---@param max number|aijit.Tensor?
+---@return aijit.Tensor
+function Tensor.clamp(x, min, max)
+  if type(min) == "table" then min, max = min.min, min.max end
+  if min == nil and max == nil then lib.raise "clamp: neither min nor max is given" end
+  if min ~= nil then x = is_tensor(min) and f.clamp_min_by(x, min) or f.clamp_min(x, min) end
+  if max ~= nil then x = is_tensor(max) and f.clamp_max_by(x, max) or f.clamp_max(x, max) end
+  return x
+end
+--- clamp, in place.
+---@return aijit.Tensor x
+function Tensor.clamp_(x, min, max)
+  if type(min) == "table" then min, max = min.min, min.max end
+  if min == nil and max == nil then lib.raise "clamp_: neither min nor max is given" end
+  if min ~= nil then x = is_tensor(min) and f.clamp_min_by_(x, min) or f.clamp_min_(x, min) end
+  if max ~= nil then x = is_tensor(max) and f.clamp_max_by_(x, max) or f.clamp_max_(x, max) end
+  return x
+end
+
+local clamp_min, clamp_max, clamp_min_, clamp_max_ = f.clamp_min, f.clamp_max, f.clamp_min_, f.clamp_max_
+
+--- x, but at least min, a number or a tensor.
+---@return aijit.Tensor
+function Tensor.clamp_min(x, min) return (is_tensor(min) and f.clamp_min_by or clamp_min)(x, min) end
+--- x, but at most max, a number or a tensor.
+---@return aijit.Tensor
+function Tensor.clamp_max(x, max) return (is_tensor(max) and f.clamp_max_by or clamp_max)(x, max) end
+--- clamp_min, in place.
+---@return aijit.Tensor x
+function Tensor.clamp_min_(x, min) return (is_tensor(min) and f.clamp_min_by_ or clamp_min_)(x, min) end
+--- clamp_max, in place.
+---@return aijit.Tensor x
+function Tensor.clamp_max_(x, max) return (is_tensor(max) and f.clamp_max_by_ or clamp_max_)(x, max) end
+
+--- input + value * tensor1 * tensor2, in place.
+---@return aijit.Tensor input
+function Tensor.addcmul_(input, tensor1, tensor2, value) return f.copy_(input, f.addcmul(input, tensor1, tensor2, value)) end
+--- input + value * tensor1 / tensor2, in place.
+---@return aijit.Tensor input
+function Tensor.addcdiv_(input, tensor1, tensor2, value) return f.copy_(input, f.addcdiv(input, tensor1, tensor2, value)) end
+
+local polygamma = f.polygamma
+
+--- The n-th derivative of digamma at x: polygamma(n, x), or x:polygamma(n).
+---@param n integer|aijit.Tensor
+---@param x aijit.Tensor|integer
+---@return aijit.Tensor
+function Tensor.polygamma(n, x)
+  if type(n) == "number" then n, x = x, n end
+  return polygamma(n, x)
+end
+
+--- a to the power b, in double precision whatever the dtypes.
+---@param a aijit.Tensor|number
+---@param b aijit.Tensor|number
+---@return aijit.Tensor
+function Tensor.float_power(a, b)
+  if is_tensor(a) then a = Tensor.to(a, "f64") end
+  if is_tensor(b) then b = Tensor.to(b, "f64") end
+  return Tensor.pow(a, b)
+end
+
+local tensordot = f.tensordot
+
+--- Sums of products over pairs of dimensions. dims: how many of the last of a and the first of b; or a list of a's and one of b's.
+---@param a aijit.Tensor
+---@param b aijit.Tensor
+---@param dims integer|integer[]|{[1]: integer[], [2]: integer[]}|{dims: any}?  2 by default
+---@param dims_b integer[]?  when dims is the list of a's
+---@return aijit.Tensor
+function Tensor.tensordot(a, b, dims, dims_b)
+  if dims_b ~= nil then return tensordot(a, b, dims, dims_b) end
+  if type(dims) == "table" and dims.dims ~= nil then dims = option(dims, "tensordot", "dims") end
+  if dims == nil then dims = 2 end
+  if type(dims) == "table" then return tensordot(a, b, dims[1], dims[2]) end
+  if type(dims) ~= "number" or dims < 0 or dims > Tensor.dim(a) or dims > Tensor.dim(b) then
+    lib.raise(("tensordot: dims is %s, and must be from 0 to the number of dimensions of both tensors"):format(lib.describe(dims)))
+  end
+  local last, first = {}, {}
+  for i = 1, dims do last[i], first[i] = Tensor.dim(a) - dims + i, i end
+  return tensordot(a, b, last, first)
+end
+
+for name in ("clamp clamp_ addcmul_ addcdiv_ float_power"):gmatch "%S+" do op.faces[name] = true end
+
+return Tensor
