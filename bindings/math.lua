@@ -163,6 +163,45 @@ function Tensor.tensordot(a, b, dims, dims_b)
   return tensordot(a, b, last, first)
 end
 
+-- -- Order ------------------------------------------------------------------------------------------------------------
+
+local quantile, nanquantile, median, nanmedian = f.quantile, f.nanquantile, f.median, f.nanmedian
+
+local function probabilities(x, q)
+  if type(q) == "number" then return lib.check(lib.C.aj_full(lib.C.aj_dtype_of(x), lib.ffi.new "aj_ints", lib.C.aj_device_of(x), q)) end
+  return q
+end
+
+--- The values of x along dim below which a part q of them lies; q is a number, or a tensor of them.
+---@param x aijit.Tensor
+---@param q number|aijit.Tensor  from 0 to 1
+---@param dim integer|{dim: integer?, keepdim: boolean?, interpolation: string?}?
+---@param keepdim boolean?
+---@param interpolation string?  linear, lower, higher, midpoint or nearest
+---@return aijit.Tensor
+function Tensor.quantile(x, q, dim, keepdim, interpolation) return quantile(x, probabilities(x, q), dim, keepdim, interpolation) end
+--- quantile of what is not NaN.
+---@return aijit.Tensor
+function Tensor.nanquantile(x, q, dim, keepdim, interpolation) return nanquantile(x, probabilities(x, q), dim, keepdim, interpolation) end
+
+--- Without dim, the median of all elements; along dim, the medians and where they are. Of two in the middle it is the lower.
+---@param x aijit.Tensor
+---@param dim integer|{dim: integer?, keepdim: boolean?}?
+---@param keepdim boolean?
+---@return aijit.Tensor values
+---@return aijit.Tensor? indices
+function Tensor.median(x, dim, keepdim)
+  if dim == nil or type(dim) == "table" and dim.dim == nil then return (median(x, dim, keepdim)) end
+  return median(x, dim, keepdim)
+end
+--- median of what is not NaN.
+---@return aijit.Tensor values
+---@return aijit.Tensor? indices
+function Tensor.nanmedian(x, dim, keepdim)
+  if dim == nil or type(dim) == "table" and dim.dim == nil then return (nanmedian(x, dim, keepdim)) end
+  return nanmedian(x, dim, keepdim)
+end
+
 for name in ("clamp clamp_ addcmul_ addcdiv_ float_power"):gmatch "%S+" do op.faces[name] = true end
 
 return Tensor

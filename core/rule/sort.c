@@ -1,5 +1,5 @@
 /* sort.c - order: sort, topk, unique; and whether tensors are equal. */
-#include "rule.h"
+#include "compose.h"
 
 /* The gradient goes back to where the values came from. */
 static bool ordered_vjp(aj_node *n, aj_tensor *gy, aj_tensor **gx) {
@@ -92,26 +92,18 @@ aj_tensor *equal_compose(aj_call *c) {
 }
 
 /* |a - b| <= atol + rtol * |b|, or the same infinity, or both NaN where those count as equal. */
-aj_tensor *allclose_compose(aj_call *c) {
-    if (!aj_given(c, 0, 2)) return NULL;
+static aj_tensor *close_to(aj_call *c) {
     aj_spec s;
-    if (!aj_broadcast(c, &s)) return NULL;
+    if (!aj_given(c, 0, 2) || !aj_broadcast(c, &s)) return NULL;
     aj_tensor *a = c->in[0], *b = c->in[1];
     bool mode = aj_grad_mode(false);
-    if (!aj_is_float(a->dtype)) a = aj_live(aj_cast(a, AJ_F64));
-    if (!aj_is_float(b->dtype)) b = aj_live(aj_cast(b, AJ_F64));
-    aj_tensor *y = NULL, *room = a && b ? aj_abs(b) : NULL, *off = room ? aj_sub(a, b) : NULL;
-    off = off ? aj_abs(off) : NULL;
-    room = off ? aj_mul_number(room, c->attrs->s, false) : NULL;
-    room = room ? aj_add_number(room, c->attrs->t, false) : NULL;
-    aj_tensor *close = room ? aj_le(off, room) : NULL, *finite = close ? aj_isfinite(off) : NULL, *same = finite ? aj_eq(a, b) : NULL;
-    close = same ? aj_logical_and(close, finite) : NULL;
-    y = close ? aj_logical_or(close, same) : NULL;
-    if (y && c->attrs->flag) {
-        aj_tensor *p = aj_isnan(a), *q = aj_isnan(b), *both = p && q ? aj_logical_and(p, q) : NULL;
-        y = both ? aj_logical_or(y, both) : NULL;
-    }
-    y = all_of(y);
+    if (!aj_is_float(a->dtype)) a = do_cast(a, AJ_F64);
+    if (!aj_is_float(b->dtype)) b = do_cast(b, AJ_F64);
+    aj_tensor *off = do_abs(do_sub(a, b)), *room = do_add_n(do_mul_n(do_abs(b), c->attrs->s), c->attrs->t);
+    aj_tensor *y = do_logical_or(do_logical_and(do_le(off, room), do_isfinite(off)), do_eq(a, b));
+    if (c->attrs->flag) y = do_logical_or(y, do_logical_and(do_isnan(a), do_isnan(b)));
     aj_grad_mode(mode);
     return y;
 }
+aj_tensor *isclose_compose(aj_call *c) { return close_to(c); }
+aj_tensor *allclose_compose(aj_call *c) { return all_of(close_to(c)); }

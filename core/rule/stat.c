@@ -46,12 +46,13 @@ bool std_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     return spread_vjp(n, q, gx);
 }
 
-aj_tensor *var_mean_compose(aj_call *c) {
-    aj_tensor *y = aj_var(c->in[0], &c->attrs->list, c->attrs->s, c->attrs->keepdim);
+static aj_tensor *with_mean(aj_call *c, aj_tensor *y) {
     if (!y || !(c->out[1] = aj_live(aj_mean(c->in[0], &c->attrs->list, c->attrs->keepdim)))) return NULL;
     c->n_out = 2;
     return y;
 }
+aj_tensor *var_mean_compose(aj_call *c) { return with_mean(c, aj_var(c->in[0], &c->attrs->list, c->attrs->s, c->attrs->keepdim)); }
+aj_tensor *std_mean_compose(aj_call *c) { return with_mean(c, aj_std(c->in[0], &c->attrs->list, c->attrs->s, c->attrs->keepdim)); }
 
 /* -- Norm: (sum |x|^p)^(1/p) ------------------------------------------------------------------------------------------- */
 
