@@ -1,5 +1,5 @@
 /* loss.c - losses between an input and a target of one shape: an elementwise row of ops.def, weights, and a reduction. */
-#include "rule.h"
+#include "compose.h"
 
 static bool pair(aj_call *c, bool batchmean) {
     if (!aj_given(c, 0, 2) || !aj_reduction(c, batchmean)) return false;
@@ -62,4 +62,113 @@ aj_tensor *kl_div_compose(aj_call *c) {
     y = reduced(c, y);
     if (!y || c->attrs->reduction != AJ_BATCHMEAN) return y;
     return aj_div_number(y, x->ndim ? (double)x->shape[0] : 1, false);
+}
+
+aj_tensor *pseudo_huber_loss_compose(aj_call *c) {
+    if (!pair(c, false)) return NULL;
+    if (!(c->attrs->s > 0)) { aj_refuse(c, "delta is %g, and must be above 0", c->attrs->s); return NULL; }
+    return reduced(c, aj_pseudo_huber_error(c->in[0], c->in[1], c->attrs->s));
+}
+aj_tensor *log_cosh_loss_compose(aj_call *c) { return pair(c, false) ? reduced(c, aj_log_cosh_error(c->in[0], c->in[1])) : NULL; }
+
+/* -- Margins: targets are 1 or -1 -------------------------------------------------------------------------------------- */
+
+/* max(0, margin - x) */
+static aj_tensor *short_of(aj_tensor *x, double margin) { return do_relu(do_n_sub(margin, x)); }
+
+aj_tensor *hinge_loss_compose(aj_call *c) { return pair(c, false) ? reduced(c, short_of(do_mul(c->in[0], c->in[1]), c->attrs->s)) : NULL; }
+aj_tensor *soft_margin_loss_compose(aj_call *c) { return pair(c, false) ? reduced(c, do_neg(do_log_sigmoid(do_mul(c->in[0], c->in[1])))) : NULL; }
+aj_tensor *margin_ranking_loss_compose(aj_call *c) {
+    if (!aj_given(c, 0, 3) || !aj_reduction(c, false)) return NULL;
+    return reduced(c, short_of(do_mul(c->in[2], do_sub(c->in[0], c->in[1])), c->attrs->s));
+}
+/* Where the target is 1 the distance x, where it is -1 what it lacks of the margin. */
+aj_tensor *hinge_embedding_loss_compose(aj_call *c) {
+    if (!pair(c, false)) return NULL;
+    aj_tensor *x = c->in[0], *t = c->in[1], *zero = do_number(x, 0);
+    aj_tensor *far = do_where(do_ne_n(t, 1), short_of(x, c->attrs->s), zero), *near = do_where(do_ne_n(t, -1), x, zero);
+    return reduced(c, do_add(far, near));
+}
+/* Of rows, or of one vector. */
+aj_tensor *cosine_embedding_loss_compose(aj_call *c) {
+    if (!aj_given(c, 0, 3) || !aj_reduction(c, false)) return NULL;
+    aj_tensor *a = c->in[0], *b = c->in[1], *t = c->in[2];
+    if (a->ndim < 1 || a->ndim > 2 || b->ndim != a->ndim || t->ndim != a->ndim - 1) { aj_refuse(c, "two batches of vectors with a target each, or two vectors and one target"); return NULL; }
+    const double tiny = 1e-12;
+    aj_tensor *size = do_mul(do_add_n(do_sum(do_square(a), -1, false), tiny), do_add_n(do_sum(do_square(b), -1, false), tiny));
+    aj_tensor *y = do_div(do_sum(do_mul(a, b), -1, false), do_sqrt(size)), *zero = y ? do_number(y, 0) : NULL;
+    aj_tensor *same = do_where(do_eq_n(t, 1), do_n_sub(1, y), zero), *other = do_where(do_eq_n(t, -1), do_relu(do_sub_n(y, c->attrs->s)), zero);
+    return reduced(c, do_add(same, other));
+}
+aj_tensor *triplet_margin_loss_compose(aj_call *c) {
+    if (!aj_given(c, 0, 3) || !aj_reduction(c, false)) return NULL;
+    aj_tensor *a = c->in[0], *p = c->in[1], *n = c->in[2];
+    double margin = c->attrs->s, power = c->attrs->t, eps = c->attrs->u;
+    aj_tensor *near = aj_live(aj_pairwise_distance(a, p, power, eps, false)), *far = near ? aj_live(aj_pairwise_distance(a, n, power, eps, false)) : NULL;
+    if (far && c->attrs->flag) {                         /* the negative that is nearer, of the anchor's and the positive's */
+        aj_tensor *swapped = aj_live(aj_pairwise_distance(p, n, power, eps, false));
+        far = swapped ? aj_live(aj_minimum(far, swapped)) : NULL;
+    }
+    return reduced(c, short_of(do_sub(far, near), margin));
+}
+/* sum over classes i other than y of max(0, margin - x_y + x_i)^p, divided by their number; that of y itself is margin^p. */
+aj_tensor *multi_margin_loss_compose(aj_call *c) {
+    if (!aj_given(c, 0, 2) || !aj_index_dtype(c, 1) || !aj_floats(c, 0) || !aj_reduction(c, false)) return NULL;
+    aj_tensor *x = c->in[0], *t = c->in[1], *w = c->in[2];
+    double margin = c->attrs->s;
+    if (c->attrs->i != 1 && c->attrs->i != 2) { aj_refuse(c, "p is %lld, and must be 1 or 2", (long long)c->attrs->i); return NULL; }
+    bool one = x->ndim == 1;
+    if (x->ndim < 1 || x->ndim > 2 || t->ndim > 1 || t->numel != (one ? 1 : x->shape[0])) { aj_refuse(c, "scores, (N, C) or (C), and a class for each row"); return NULL; }
+    if (one) x = do_unsqueeze(x, 0);
+    t = do_row(t);
+    if (!x || !t) return NULL;
+    int64_t C = x->shape[1], base = c->attrs->base;
+    if (w && (w->ndim != 1 || w->numel != C)) { aj_refuse(c, "the weight has one number for each of the %lld classes", (long long)C); return NULL; }
+    aj_tensor *at = do_sub_n(do_unsqueeze(t, 1), (double)base);
+    aj_tensor *y = do_relu(do_add_n(do_sub(x, do_gather(x, 1, at)), margin));
+    if (y && c->attrs->i == 2) y = do_square(y);
+    if (w) y = do_mul(y, do_reshape(aj_live(aj_index_select(w, 0, t, (aj_base)base)), &(aj_ints){2, {t->numel, 1}}));
+    y = do_fill_where(y, do_eq(do_count(x, 0, C), at), 0);
+    y = do_div_n(do_sum(y, 1, false), (double)C);
+    return reduced(c, one && c->attrs->reduction == AJ_NONE ? do_squeeze(y, 0) : y);
+}
+aj_tensor *multilabel_soft_margin_loss_compose(aj_call *c) {
+    if (!pair(c, false)) return NULL;
+    aj_tensor *y = aj_live(aj_bce_logits_error(c->in[0], c->in[1]));
+    if (c->in[2]) y = do_mul(y, c->in[2]);
+    return y ? reduced(c, do_mean(y, -1, false)) : NULL;
+}
+
+/* -- Minus the logarithms of distributions, less what does not depend on x ------------------------------------------------ */
+
+aj_tensor *poisson_nll_loss_compose(aj_call *c) {
+    if (!pair(c, false)) return NULL;
+    aj_tensor *x = c->in[0], *t = c->in[1], *y;
+    if (c->attrs->flag) y = do_sub(do_exp(x), do_mul(t, x));
+    else y = do_sub(x, do_mul(t, do_log(do_add_n(x, c->attrs->s))));
+    if (c->attrs->flag2) {                               /* Stirling's approximation of log(t!), for t above 1 */
+        aj_tensor *small = do_le_n(t, 1), *u = do_fill_where(t, small, 1);
+        aj_tensor *s = do_add(do_sub(do_mul(u, do_log(u)), u), do_mul_n(do_log(do_mul_n(u, 6.283185307179586)), 0.5));
+        y = do_add(y, do_fill_where(s, small, 0));
+    }
+    return reduced(c, y);
+}
+/* The gradient of var is that of the formula also where eps stands for it, as in PyTorch. */
+aj_tensor *gaussian_nll_loss_compose(aj_call *c) {
+    if (!aj_given(c, 0, 3) || !aj_reduction(c, false)) return NULL;
+    aj_tensor *x = c->in[0], *t = c->in[1], *v = c->in[2];
+    double least = 0;
+    if (v->ndim + 1 == x->ndim) { if (!(v = do_unsqueeze(v, -1))) return NULL; }
+    if (v->numel) {
+        bool mode = aj_grad_mode(false);
+        aj_tensor *low = aj_amin(v, &(aj_ints){-1, {0}}, false);
+        aj_tensor *more = aj_clamp_min(v, c->attrs->s), *lift = more ? do_sub(aj_live(more), v) : NULL;
+        aj_grad_mode(mode);
+        if (!low || !lift || !aj_get(low, NULL, &least)) return NULL;
+        if (least < 0) { aj_refuse(c, "a variance is %g, and must not be negative", least); return NULL; }
+        v = do_add(v, lift);
+    }
+    aj_tensor *y = do_mul_n(do_add(do_log(v), do_div(do_square(do_sub(x, t)), v)), 0.5);
+    if (c->attrs->flag) y = do_add_n(y, 0.9189385332046727);
+    return reduced(c, y);
 }

@@ -236,11 +236,11 @@ aj_tensor *bincount_compose(aj_call *c) {
 aj_tensor *histc_compose(aj_call *c) {
     if (!aj_given(c, 0, 1)) return NULL;
     aj_tensor *x = do_row(c->in[0]);
+    int dtype = aj_is_float(c->in[0]->dtype) ? c->in[0]->dtype : AJ_F32;
     int64_t bins = c->attrs->i;
     double lo = c->attrs->s, hi = c->attrs->t;
     aj_ints all = {-1, {0}};
-    if (x && !aj_is_float(x->dtype)) x = do_cast(x, AJ_F32);
-    if (!x) return NULL;
+    if (!(x = do_cast(x, dtype == AJ_F32 ? AJ_F32 : AJ_F64))) return NULL;
     if (bins < 1) { aj_refuse(c, "bins is %lld, and must be at least 1", (long long)bins); return NULL; }
     bool mode = aj_grad_mode(false);
     bool ok = true;
@@ -255,7 +255,7 @@ aj_tensor *histc_compose(aj_call *c) {
         x = do_masked_select(x, do_logical_and(do_ge_n(x, lo), do_le_n(x, hi)));
         aj_tensor *at = do_floor(do_mul_n(do_div_n(do_sub_n(x, lo), hi - lo), (double)bins));
         at = at ? do_cast(aj_live(aj_clamp_max(at, (double)bins - 1)), AJ_I64) : NULL;
-        y = at ? do_cast(tally(at, NULL, bins, 0), x->dtype) : NULL;
+        y = at ? do_cast(tally(at, NULL, bins, 0), dtype) : NULL;
     }
     aj_grad_mode(mode);
     return y;

@@ -69,7 +69,10 @@ bool norm_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     double p = n->attrs->s;
     aj_tensor *x = aj_saved_in(n, 0), *g = column(n, gy[0]), *d;
     if (!g) return false;
-    if (p == 0) return (gx[0] = zero_like(g)) != NULL;
+    if (p == 0) {
+        aj_ints shape = aj_sizes(x);
+        return (gx[0] = aj_full((aj_dtype)x->dtype, &shape, x->device, 0)) != NULL;
+    }
     if (p == 1) return (d = aj_sign(x)) && (gx[0] = aj_mul(d, g));
     aj_tensor *y = column(n, aj_saved_out(n, 0)), *a = p == 2 ? x : aj_abs(x), *zero = zero_like(g);
     if (!y || !a || !zero) return false;
