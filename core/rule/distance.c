@@ -59,6 +59,10 @@ bool cdist_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     aj_tensor *a = aj_saved_in(n, 0), *b = aj_saved_in(n, 1);
     aj_tensor *g = as_batch(gy[0], a, b);
     if (!g) return false;
+    if (!a->numel || !b->numel) {
+        aj_ints sa = aj_sizes(a), sb = aj_sizes(b);
+        return (gx[0] = do_full(a, &sa, 0)) && (gx[1] = do_full(b, &sb, 0));
+    }
     if (n->attrs->s != 2 || g->numel * a->shape[2] <= FEW) return aj_vjp_by_definition(n, cdist_definition, g, gx);
     aj_tensor *y = as_batch(aj_saved_out(n, 0), a, b), *none = do_eq_n(y, 0);
     aj_tensor *w = do_fill_where(do_div(g, do_fill_where(y, none, 1)), none, 0);
