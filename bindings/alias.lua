@@ -8,7 +8,7 @@ return {
   multiply = "mul", divide = "div", true_divide = "div", subtract = "sub", clip = "clamp",
   greater = "gt", greater_equal = "ge", less = "lt", less_equal = "le", not_equal = "ne",
   ger = "outer", vdot = "dot", trapz = "trapezoid",
-  swapaxes = "transpose", swapdims = "transpose", moveaxis = "movedim", ravel = "flatten",
+  swapaxes = "transpose", swapdims = "transpose", broadcast_to = "expand", moveaxis = "movedim", ravel = "flatten",
   concat = "cat", concatenate = "cat", row_stack = "vstack", argwhere = "nonzero",
   fold = "col2im",
   binary_cross_entropy = "bce_loss", binary_cross_entropy_with_logits = "bce_with_logits",

@@ -202,6 +202,40 @@ function Tensor.nanmedian(x, dim, keepdim)
   return nanmedian(x, dim, keepdim)
 end
 
-for name in ("clamp clamp_ addcmul_ addcdiv_ float_power"):gmatch "%S+" do op.faces[name] = true end
+-- -- Places ---------------------------------------------------------------------------------------------------------------
+
+local repeat_interleave, repeat_each = f.repeat_interleave, f.repeat_each
+
+--- Every element along dim repeats times in a row; repeats is a number, or a tensor with one for each; without dim of x as one row.
+---@param x aijit.Tensor
+---@param repeats integer|aijit.Tensor
+---@param dim integer|{dim: integer}?
+---@return aijit.Tensor
+function Tensor.repeat_interleave(x, repeats, dim)
+  if is_tensor(repeats) then return repeat_each(x, repeats, dim) end
+  return repeat_interleave(x, repeats, dim)
+end
+
+local scatter, scatter_ = f.scatter, f.scatter_
+
+local function source(x, src)
+  if type(src) == "number" then return lib.check(lib.C.aj_full(lib.C.aj_dtype_of(x), lib.ffi.new "aj_ints", lib.C.aj_device_of(x), src)) end
+  return src
+end
+--- x with each element of src, or the number src, written at its place, but at the index along dim.
+---@param x aijit.Tensor
+---@param dim integer
+---@param index aijit.Tensor
+---@param src aijit.Tensor|number
+---@return aijit.Tensor
+function Tensor.scatter(x, dim, index, src) return scatter(x, dim, index, source(x, src)) end
+--- scatter, in place.
+---@return aijit.Tensor x
+function Tensor.scatter_(x, dim, index, src) return scatter_(x, dim, index, source(x, src)) end
+--- scatter_reduce, in place.
+---@return aijit.Tensor x
+function Tensor.scatter_reduce_(x, ...) return f.copy_(x, f.scatter_reduce(x, ...)) end
+
+for name in ("clamp clamp_ scatter_reduce_ addcmul_ addcdiv_ float_power"):gmatch "%S+" do op.faces[name] = true end
 
 return Tensor

@@ -315,6 +315,11 @@ op.names = {}
 --- Functions of tensors that are made in Lua, by name: those that `ai.f` shows beside the rows.
 ---@type table<string, true>
 op.faces = {}
+--- Those that are seldom used: the module that makes each, when it is first named.
+---@type table<string, string>
+op.later = {einsum = "aijit.bindings.einsum"}
+for name in ([[broadcast_tensors atleast_1d atleast_2d atleast_3d unflatten hstack vstack dstack column_stack meshgrid cartesian_prod combinations
+  tril_indices triu_indices vander pdist]]):gmatch "%S+" do op.later[name] = "aijit.bindings.list" end
 
 -- name = {row, in place}; what is never called is never compiled, which keeps the start short.
 local source_of = {}

@@ -29,7 +29,11 @@ local Tensor = setmetatable({}, {__index = function(t, name)
   local of = alias[name]
   if not of and name:sub(-1) == "_" and alias[name:sub(1, -2)] then of = alias[name:sub(1, -2)] .. "_" end
   local fn
-  if of then fn = t[of] else fn = f[name] end
+  if of then fn = t[of]
+  elseif op.later[name] then
+    require(op.later[name])
+    return rawget(t, name)
+  else fn = f[name] end
   if fn then rawset(t, name, fn) end
   return fn
 end})
@@ -354,6 +358,7 @@ function Tensor.names()
   for name in pairs(property) do set[name] = true end
   for _, name in ipairs(op.names) do set[name] = true end
   for name in pairs(alias) do set[name] = true end
+  for name in pairs(op.later) do set[name] = true end
   for name in pairs(set) do names[#names + 1] = name end
   table.sort(names)
   return names

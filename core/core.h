@@ -162,6 +162,7 @@ bool aj_reduction(const aj_call *c, bool batchmean);     /* attrs->reduction is 
 bool aj_same_dtype(const aj_call *c);                    /* all inputs that are there */
 int8_t aj_interpolation_of(const char *name);            /* of a quantile; -1: unknown */
 int8_t aj_side_of(const char *side, bool right);         /* 1: right; side NULL: as right says; -1: unknown */
+int8_t aj_fold_of(const char *reduce);                   /* of scatter_reduce; -1: unknown */
 int8_t aj_pad_mode(const char *mode);                    /* -1: there is no such mode */
 bool aj_index_dtype(const aj_call *c, int k);            /* input k holds integers (not bool) */
 

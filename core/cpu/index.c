@@ -5,6 +5,7 @@
  * split between threads only over positions, so that equal indices are met in their order.
  */
 #include "cpu.h"
+#include <math.h>
 #include <string.h>
 
 typedef struct exchange exchange;
@@ -101,6 +102,21 @@ TYPED(uint64_t, 64)
 ADDING(float, f32)
 ADDING(double, f64)
 ADDING(int64_t, i64)
+#define FOLDING(name, real, class, step) \
+    static void name##_##class(const exchange *e, char *big, int64_t sb, const int64_t *ix, int64_t si, char *small, int64_t ss, int64_t n) { \
+        const real *b = (const real *)(const void *)small; \
+        real *x = (real *)(void *)big; \
+        for (int64_t i = 0; i < n; i++) { real *p = x + i * sb + place(e, ix[i * si]), a = *p, v = b[i * ss]; *p = step; } \
+    }
+/* start: 1, the least or the most there can be, as alpha says. */
+#define FOLDS(real, class, least, most) \
+    FOLDING(multiply, real, class, a * v) \
+    FOLDING(largest, real, class, a != a || a > v ? a : v) \
+    FOLDING(smallest, real, class, a != a || a < v ? a : v) \
+    FOLDING(start, real, class, ((void)a, (void)v, e->alpha == 1 ? 1 : e->alpha < 0 ? least : most))
+FOLDS(float, f32, -INFINITY, INFINITY)
+FOLDS(double, f64, (double)-INFINITY, (double)INFINITY)
+FOLDS(int64_t, i64, INT64_MIN, INT64_MAX)
 
 static run_fn *get_of(int bytes) { return bytes == 1 ? get_8 : bytes == 2 ? get_16 : bytes == 4 ? get_32 : get_64; }
 static run_fn *put_of(int bytes) { return bytes == 1 ? put_8 : bytes == 2 ? put_16 : bytes == 4 ? put_32 : put_64; }
@@ -167,22 +183,27 @@ static void exchange_run(const aj_call *c, const aj_tensor *big, const aj_tensor
     else aj_parallel(e.it.count, 1 + grain / e.n, positions, &e);
 }
 
-/* Sums are kept in a class; a tensor of another dtype becomes one of it and back. */
-static bool add_run(const aj_call *c, aj_tensor *big, const aj_tensor *index, aj_tensor *small, bool flat, double alpha) {
-    static run_fn *const add[3] = {add_f32, add_f64, add_i64};
+/* Sums and their like are kept in a class; a tensor of another dtype becomes one of it and back. start (or NULL) goes first. */
+static bool class_run(const aj_call *c, aj_tensor *big, const aj_tensor *index, aj_tensor *small, bool flat, double alpha, run_fn *const start[3], run_fn *const f[3]) {
     int class = class_of_dtype(big->dtype);
     if (big->dtype == dtype_of_class[class]) {
-        exchange_run(c, big, index, small, flat, add[class], true, alpha);
+        if (start) exchange_run(c, big, index, small, flat, start[class], true, alpha);
+        exchange_run(c, big, index, small, flat, f[class], true, alpha);
         return true;
     }
     aj_tensor *b = aj_new((aj_dtype)dtype_of_class[class], big->ndim, big->shape, AJ_CPU);
     aj_tensor *s = b ? aj_new((aj_dtype)dtype_of_class[class], small->ndim, small->shape, AJ_CPU) : NULL;
     bool ok = s && KERNEL(copy_into)(b, big) && KERNEL(copy_into)(s, small);
-    if (ok) exchange_run(c, b, index, s, flat, add[class], true, alpha);
+    if (ok && start) exchange_run(c, b, index, s, flat, start[class], true, alpha);
+    if (ok) exchange_run(c, b, index, s, flat, f[class], true, alpha);
     ok = ok && KERNEL(copy_into)(big, b);
     aj_drop(b);
     aj_drop(s);
     return ok;
+}
+static bool add_run(const aj_call *c, aj_tensor *big, const aj_tensor *index, aj_tensor *small, bool flat, double alpha) {
+    static run_fn *const add[3] = {add_f32, add_f64, add_i64};
+    return class_run(c, big, index, small, flat, alpha, NULL, add);
 }
 
 /* -- The rows ----------------------------------------------------------------------------------------------------------------- */
@@ -204,6 +225,16 @@ bool KERNEL(scatter_)(const aj_call *c) {
 bool KERNEL(scatter_add_)(const aj_call *c) {
     aj_tensor *x = c->in[0], *i = c->in[1], *s = c->in[2];
     return check_index(c, i, size_along(x, c->attrs->dim), c->attrs->dim, false) && add_run(c, x, i, s, false, 1);
+}
+
+bool KERNEL(scatter_fold)(const aj_call *c) {
+    static run_fn *const start[3] = {start_f32, start_f64, start_i64};
+    static run_fn *const fold[3][3] = {{multiply_f32, multiply_f64, multiply_i64}, {largest_f32, largest_f64, largest_i64}, {smallest_f32, smallest_f64, smallest_i64}};
+    static const double from[3] = {1, -2, 2};            /* 1, less than all, more than all */
+    aj_tensor *x = c->in[0], *i = c->in[1], *s = c->in[2], *y = c->out[0];
+    int how = c->attrs->mode;
+    return check_index(c, i, size_along(x, c->attrs->dim), c->attrs->dim, false) && KERNEL(copy_into)(y, x)
+        && class_run(c, y, i, s, false, from[how], c->attrs->flag ? NULL : start, fold[how]);
 }
 
 /* y seen with the one dimension that a many-dimensional index made several. */

@@ -25,14 +25,11 @@ ai.is_tensor = lib.is_tensor
 
 local RECURRENT = {lstm = true, gru = true, rnn_tanh = true, rnn_relu = true}
 for name in ("max min split chunk unbind t"):gmatch "%S+" do op.faces[name] = true end
--- name = the module that makes it, when it is first named.
-local later = {einsum = "aijit.bindings.einsum"}
 
 --- Every op as a function: `ai.f.relu(x)`, `ai.f.conv2d(x, weight, bias, {stride = 2})`.
 ai.f = setmetatable({}, {__index = function(t, name)
-  if later[name] then require(later[name]) end
   local plain = type(name) == "string" and name:gsub("_$", "")
-  local fn = (op.functions[name] or op.faces[name] or alias[name] or alias[plain]) and Tensor[name]
+  local fn = (op.functions[name] or op.faces[name] or op.later[name] or alias[name] or alias[plain]) and Tensor[name]
     or RECURRENT[name] and require("aijit.bindings.rnn")[name]
   if not fn then
     local near = type(name) == "string" and require("aijit.nearest").find(name, op.names) or {}
@@ -97,7 +94,11 @@ end
 -- Functions of several tensors, and the losses, stand in `ai` itself as well.
 local functions = {}
 for name in ([[cat stack where matmul einsum maximum minimum equal allclose cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss huber_loss
-  bce_loss bce_with_logits kl_div one_hot]]):gmatch "%S+" do functions[name] = true end
+  bce_loss bce_with_logits kl_div one_hot pseudo_huber_loss log_cosh_loss hinge_loss soft_margin_loss margin_ranking_loss hinge_embedding_loss
+  cosine_embedding_loss triplet_margin_loss multi_margin_loss multilabel_soft_margin_loss poisson_nll_loss gaussian_nll_loss
+  mm bmm dot outer kron cross tensordot cdist block_diag searchsorted bucketize isclose lerp clamp logaddexp hypot
+  broadcast_tensors hstack vstack dstack column_stack meshgrid cartesian_prod combinations tril_indices triu_indices
+  vander]]):gmatch "%S+" do functions[name] = true end
 
 -- name = {module, field}: what is loaded when it is first named. Without a field it is the module itself.
 local parts = {

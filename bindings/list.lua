@@ -1,0 +1,256 @@
+--- Functions of several tensors, and of sizes, that are made of rows: grids, stacks, products of sets, indices of triangles.
+
+local lib = require "aijit.bindings.lib"
+local op = require "aijit.bindings.op"
+local Tensor = require "aijit.bindings.tensor"
+local construct = require "aijit.bindings.construct"
+local f = op.functions
+
+local list = {}
+
+-- Tensors given one after another, or as one table; the options that may follow.
+local function gather(name, ...)
+  local n, all = select("#", ...), {...}
+  local o = type(all[n]) == "table" and (n > 1 or all[1][1] == nil) and table.remove(all) or nil
+  if #all == 1 and type(all[1]) == "table" then all = all[1] end
+  for i, t in ipairs(all) do
+    if not lib.is_tensor(t) then op.helper.bad(name, i, "tensor", "a tensor", t) end
+  end
+  if #all == 0 then lib.raise(name .. ": there are no tensors") end
+  return all, o
+end
+
+local function map(tensors, fn, ...)
+  local all = {}
+  for i, t in ipairs(tensors) do all[i] = fn(t, ...) end
+  return all
+end
+
+-- -- Sizes ---------------------------------------------------------------------------------------------------------------
+
+--- The tensors, broadcast against each other; no copies.
+---@param ... aijit.Tensor|aijit.Tensor[]
+---@return aijit.Tensor[]
+function list.broadcast_tensors(...)
+  local tensors, sizes, n = gather("broadcast_tensors", ...), {}, 0
+  for _, t in ipairs(tensors) do n = math.max(n, Tensor.dim(t)) end
+  for d = 1, n do
+    sizes[d] = 1
+    for k, t in ipairs(tensors) do
+      local at = d - (n - Tensor.dim(t))
+      local size = at >= 1 and Tensor.size(t, at) or 1
+      if size ~= 1 then
+        if sizes[d] ~= 1 and sizes[d] ~= size then
+          local message = "broadcast_tensors: tensor %d has size %d where those before it have %d, along dimension %d from the end"
+          lib.raise(message:format(k, size, sizes[d], n - d + 1))
+        end
+        sizes[d] = size
+      end
+    end
+  end
+  return map(tensors, f.expand, sizes)
+end
+
+-- One tensor gives one; several, or a table, give a table.
+local function at_least(name, widen)
+  return function(...)
+    if select("#", ...) == 1 and lib.is_tensor((...)) then return widen((...)) end
+    return map(gather(name, ...), widen)
+  end
+end
+local function widen1(t) return Tensor.dim(t) == 0 and f.reshape(t, {1}) or t end
+local function widen2(t)
+  local n = Tensor.dim(t)
+  return n == 0 and f.reshape(t, {1, 1}) or n == 1 and f.unsqueeze(t, 1) or t
+end
+local function widen3(t)
+  local n = Tensor.dim(t)
+  return n == 0 and f.reshape(t, {1, 1, 1}) or n == 1 and f.reshape(t, {1, Tensor.size(t, 1), 1}) or n == 2 and f.unsqueeze(t, 3) or t
+end
+local atleast_1d, atleast_2d, atleast_3d = at_least("atleast_1d", widen1), at_least("atleast_2d", widen2), at_least("atleast_3d", widen3)
+
+--- A tensor with at least 1 dimension; of several, a table.
+---@param ... aijit.Tensor|aijit.Tensor[]
+---@return aijit.Tensor|aijit.Tensor[]
+function list.atleast_1d(...) return atleast_1d(...) end
+--- A tensor with at least 2 dimensions; a vector is a row.
+---@param ... aijit.Tensor|aijit.Tensor[]
+---@return aijit.Tensor|aijit.Tensor[]
+function list.atleast_2d(...) return atleast_2d(...) end
+--- A tensor with at least 3 dimensions: a vector (n) is (1, n, 1), a matrix (m, n) is (m, n, 1).
+---@param ... aijit.Tensor|aijit.Tensor[]
+---@return aijit.Tensor|aijit.Tensor[]
+function list.atleast_3d(...) return atleast_3d(...) end
+
+--- x with dimension dim as several, of these sizes; one of them may be -1.
+---@param x aijit.Tensor
+---@param dim integer
+---@param sizes integer[]
+---@return aijit.Tensor
+function list.unflatten(x, dim, sizes)
+  local shape, at = {}, dim < 0 and Tensor.dim(x) + 1 + dim or dim
+  local n, known, hole = Tensor.size(x, dim), 1, nil
+  for i, s in ipairs(sizes) do
+    if s == -1 then hole = i else known = known * s end
+  end
+  if hole and known > 0 and n % known == 0 then known = n end
+  if known ~= n then lib.raise(("unflatten: %d elements along dimension %d do not fill the sizes {%s}"):format(n, at, table.concat(sizes, ", "))) end
+  for d, s in ipairs(Tensor.size(x)) do
+    if d ~= at then shape[#shape + 1] = s
+    else
+      local rest = 1
+      for i, k in ipairs(sizes) do if i ~= hole then rest = rest * k end end
+      for i, k in ipairs(sizes) do shape[#shape + 1] = i == hole and n / rest or k end
+    end
+  end
+  return f.view(x, shape)
+end
+
+-- -- Joining -------------------------------------------------------------------------------------------------------------
+
+--- Tensors side by side: along dimension 2, vectors along their only one.
+---@param ... aijit.Tensor|aijit.Tensor[]
+---@return aijit.Tensor
+function list.hstack(...)
+  local tensors = map(gather("hstack", ...), widen1)
+  return f.cat(tensors, Tensor.dim(tensors[1]) == 1 and 1 or 2)
+end
+--- Tensors below each other; a vector is a row.
+---@param ... aijit.Tensor|aijit.Tensor[]
+---@return aijit.Tensor
+function list.vstack(...) return f.cat(map(gather("vstack", ...), widen2), 1) end
+--- Tensors behind each other, along dimension 3.
+---@param ... aijit.Tensor|aijit.Tensor[]
+---@return aijit.Tensor
+function list.dstack(...) return f.cat(map(gather("dstack", ...), widen3), 3) end
+--- Columns side by side; a vector is one, a matrix has several.
+---@param ... aijit.Tensor|aijit.Tensor[]
+---@return aijit.Tensor
+function list.column_stack(...)
+  return f.cat(map(gather("column_stack", ...), function(t)
+    return Tensor.dim(t) <= 1 and f.reshape(t, {Tensor.numel(t), 1}) or t
+  end), 2)
+end
+
+-- -- Grids and products of sets --------------------------------------------------------------------------------------------
+
+--- Coordinates of a grid: for each vector a tensor over all of them, in which it varies along its own dimension.
+-- indexing "ij" (by default): dimension k is vector k's; "xy": the first two are exchanged.
+---@param ... aijit.Tensor|aijit.Tensor[]|{indexing: "ij"|"xy"}
+---@return aijit.Tensor[]
+function list.meshgrid(...)
+  local tensors, o = gather("meshgrid", ...)
+  local indexing = o and o.indexing or "ij"
+  if o then op.helper.read_options("meshgrid", o, {indexing = true}, {"indexing"}) end
+  if indexing ~= "ij" and indexing ~= "xy" then lib.raise("meshgrid: the indexing is \"ij\" or \"xy\", not " .. lib.describe(indexing)) end
+  local order = {}
+  for i = 1, #tensors do order[i] = i end
+  if indexing == "xy" and #tensors >= 2 then order[1], order[2] = 2, 1 end
+  local sizes, grids = {}, {}
+  for d, k in ipairs(order) do
+    local t = tensors[k]
+    if Tensor.dim(t) > 1 then lib.raise(("meshgrid: tensor %d has %d dimensions, and must be a vector"):format(k, Tensor.dim(t))) end
+    sizes[d] = Tensor.numel(t)
+  end
+  for d, k in ipairs(order) do
+    local line = {}
+    for e = 1, #order do line[e] = e == d and sizes[d] or 1 end
+    grids[k] = f.expand(f.reshape(tensors[k], line), sizes)
+  end
+  return grids
+end
+
+--- All tuples of an element of each vector, a row each, the last varying fastest.
+---@param ... aijit.Tensor|aijit.Tensor[]
+---@return aijit.Tensor
+function list.cartesian_prod(...)
+  local tensors = gather("cartesian_prod", ...)
+  if #tensors == 1 then return tensors[1] end
+  return f.stack(map(list.meshgrid(tensors), function(g) return f.reshape(g, {Tensor.numel(g)}) end), 2)
+end
+
+--- All choices of r elements of a vector in their order, a row each; with_replacement: one element may be chosen several times.
+---@param x aijit.Tensor
+---@param r integer?  2 by default
+---@param with_replacement boolean?
+---@return aijit.Tensor
+function list.combinations(x, r, with_replacement)
+  r = r or 2
+  if type(r) == "table" then r, with_replacement = r.r or 2, r.with_replacement end
+  if Tensor.dim(x) ~= 1 then lib.raise(("combinations: of the elements of a vector, not of %d dimensions"):format(Tensor.dim(x))) end
+  if r < 1 then return construct.empty(0, {dtype = x.dtype}) end
+  local n, rows, at = Tensor.numel(x), {}, {}
+  local function go(k, first)
+    if k > r then
+      for i = 1, r do rows[#rows + 1] = at[i] end
+      return
+    end
+    for i = first, n do
+      at[k] = i
+      go(k + 1, with_replacement and i or i + 1)
+    end
+  end
+  go(1, 1)
+  if #rows == 0 then return construct.empty(0, r, {dtype = x.dtype}) end
+  local index = construct.tensor(rows, {dtype = "i64"})
+  return f.reshape(f.index_select(x, 1, index), {#rows / r, r})
+end
+
+-- -- Triangles and powers -------------------------------------------------------------------------------------------------
+
+local function triangle(part)
+  return function(rows, columns, offset)
+    if type(offset) == "table" then offset = offset.offset end
+    local ones = construct.ones(rows, columns, {dtype = "bool"})
+    return f.contiguous(f.transpose(f.nonzero(f[part](ones, offset or 0)), 1, 2))
+  end
+end
+local lower, upper = triangle "tril", triangle "triu"
+
+--- Rows (first) and columns (second) of the elements of a lower triangle; i64, from 1.
+---@param rows integer
+---@param columns integer
+---@param offset integer?  of its diagonal
+---@return aijit.Tensor
+function list.tril_indices(rows, columns, offset) return lower(rows, columns, offset) end
+--- Rows (first) and columns (second) of the elements of an upper triangle; i64, from 1.
+---@param rows integer
+---@param columns integer
+---@param offset integer?  of its diagonal
+---@return aijit.Tensor
+function list.triu_indices(rows, columns, offset) return upper(rows, columns, offset) end
+
+--- Powers of a vector's elements, a row each: from N - 1 down to 0, or, increasing, from 0 up.
+---@param x aijit.Tensor
+---@param N integer?  as many as there are elements
+---@param increasing boolean?
+---@return aijit.Tensor
+function list.vander(x, N, increasing)
+  if type(N) == "table" then N, increasing = N.N, N.increasing end
+  if Tensor.dim(x) ~= 1 then lib.raise(("vander: of a vector, not of %d dimensions"):format(Tensor.dim(x))) end
+  N = N or Tensor.numel(x)
+  if N == 0 then return construct.empty(Tensor.numel(x), 0, {dtype = x.dtype}) end
+  local columns, power = {}, construct.ones_like(x)
+  for k = 1, N do
+    columns[increasing and k or N + 1 - k] = power
+    if k < N then power = f.mul(power, x) end
+  end
+  return f.stack(columns, 2)
+end
+
+--- The distances between all pairs of rows, first with second, first with third, and so on: the upper triangle of cdist(x, x).
+---@param x aijit.Tensor  (how many, size)
+---@param p number?  2 by default
+---@return aijit.Tensor
+function list.pdist(x, p)
+  if Tensor.dim(x) ~= 2 then lib.raise(("pdist: of the rows of a matrix, not of %d dimensions"):format(Tensor.dim(x))) end
+  local at = list.triu_indices(Tensor.size(x, 1), Tensor.size(x, 1), 1)
+  return f.norm(f.sub(f.index_select(x, 1, f.select(at, 1, 1)), f.index_select(x, 1, f.select(at, 1, 2))), p or 2, 2)
+end
+
+for name, fn in pairs(list) do
+  Tensor[name] = fn
+  op.faces[name] = true
+end
+
+return list
