@@ -83,6 +83,26 @@ bool aj_jpeg_write(aj_writer *w, aj_tensor *t, bool chw, int32_t quality);     /
 /* u8 pictures; filter 0 nearest, 1 bilinear, 2 bicubic, the latter two over all that a pixel covers. */
 aj_tensor *aj_picture_resize(aj_tensor *t, int64_t height, int64_t width, int32_t filter, bool chw);
 
+/* -- Tables of text ------------------------------------------------------------------------------------------------ */
+/* Opened, the header is read; aj_csv_type() may then say what a column shall hold: a dtype (no f16, bf16) or AJ_CSV_TEXT. Of the others
+ * aj_csv_fill() finds it out: i64, f64 (with NaN where a field is missing), bool, or text. */
+enum { AJ_CSV_TEXT = -1 };
+typedef struct { const char *text; size_t size; } aj_csv_text;
+typedef struct { char delimiter; bool header; int64_t n_missing; const aj_csv_text *missing; } aj_csv_how;     /* missing: besides empty fields */
+typedef struct aj_csv aj_csv;
+aj_csv *aj_csv_open(aj_blob *b, const aj_csv_how *how);         /* missing must last */
+int64_t aj_csv_columns(aj_csv *c);
+aj_csv_text aj_csv_name(aj_csv *c, int64_t k);
+void aj_csv_type(aj_csv *c, int64_t k, int32_t kind);
+bool aj_csv_fill(aj_csv *c);
+int64_t aj_csv_rows(aj_csv *c);
+int32_t aj_csv_kind(aj_csv *c, int64_t k);
+const aj_csv_text *aj_csv_texts(aj_csv *c, int64_t k);          /* one a row, until aj_csv_drop() */
+aj_tensor *aj_csv_tensor(aj_csv *c, int64_t k);                 /* may be taken once */
+void aj_csv_drop(aj_csv *c);
+typedef struct { aj_csv_text name; aj_tensor *t; const aj_csv_text *texts; } aj_csv_column;     /* t, or texts */
+bool aj_csv_write(aj_writer *w, int64_t n, const aj_csv_column *columns, int64_t rows, bool header, char delimiter);
+
 /* -- JSON -------------------------------------------------------------------------------------------------------- */
 /* A document laid out flat: an array of size n is followed by its n values, an object by n pairs of a text and a value. */
 enum { AJ_JSON_NULL, AJ_JSON_FALSE, AJ_JSON_TRUE, AJ_JSON_NUMBER, AJ_JSON_BIG, AJ_JSON_TEXT, AJ_JSON_ARRAY, AJ_JSON_OBJECT };

@@ -24,6 +24,8 @@ const char *aj_dtype_name(aj_dtype dtype) {
     return name[dtype];
 }
 
+bool aj_dtype_is_float(aj_dtype dtype) { return dtype >= AJ_F16; }
+
 static aj_tensor *make(aj_dtype dtype, int ndim, const int64_t *shape, void *data, void (*done)(void *), void *arg) {
     aj_tensor *t = calloc(1, sizeof *t);
     t->storage = calloc(1, sizeof *t->storage);

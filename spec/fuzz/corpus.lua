@@ -63,6 +63,11 @@ put("png", {
   palette = "\2" .. files.png(2, 1, 8, 3, "\0\1\0", files.png_chunk("PLTE", "\1\2\3\4\5\6")),
 })
 
+put("csv", {
+  plain = "\4\0a,b,c\n1,2.5,x\n-2,NA,\"y \"\"z\"\"\n\"\n", tabs = "\2\0001\ttrue\t1e300\r\n2\tfalse\t-.5E-7\r\n", given = "\12\43a,b\n1.5,2\n3,4",
+  mark = "\4\0\239\187\191a\n\n9223372036854775807\n", words = "\5\0n;w\ninf;nan\n0.1000000000000000055511151231257827;123456789012345678901234567890\n",
+})
+
 local function jpeg(name) return files.get(here .. "vectors/jpeg/" .. name .. ".jpg") end
 put("jpeg", {
   grey = "\0" .. jpeg "grey", colour = "\2" .. jpeg "colour", small = "\86" .. jpeg "colour", steps = "\1" .. jpeg "progressive", inks = "\0" .. jpeg "cmyk",

@@ -64,6 +64,14 @@ static bool read_pt(aj_blob *b) {
     return good;
 }
 
+static bool read_csv(aj_blob *b) {
+    aj_csv_how how = {',', true, 0, NULL};
+    aj_csv *c = aj_csv_open(b, &how);
+    bool good = c && aj_csv_fill(c);
+    aj_csv_drop(c);
+    return good;
+}
+
 static bool read_json(aj_blob *b) {
     aj_json *j = aj_json_parse(aj_blob_data(b), aj_blob_size(b), false);
     aj_json_drop(j);
@@ -94,6 +102,13 @@ static bool put_npz(aj_writer *w, aj_tensor *t) {
     return aj_npz_write(w, 2, names, tensors, true);
 }
 static bool put_jpeg(aj_writer *w, aj_tensor *t) { return aj_jpeg_write(w, t, false, 80); }
+static bool put_csv(aj_writer *w, aj_tensor *t) {
+    aj_csv_column column = {{"a", 1}, t, NULL};
+    aj_tensor row = *t;
+    row.ndim = 1;
+    column.t = &row;
+    return aj_csv_write(w, 1, &column, row.shape[0], true, ',');
+}
 static bool put_png(aj_writer *w, aj_tensor *t) { return aj_png_write(w, t, false); }
 
 /* A view whose rows stand apart, so that writers must pack it; made without allocating. */
@@ -104,7 +119,8 @@ static bool write_all(void) {
                           .shape = {4, 4, 3}, .stride = {24, 6, 1}};
     bool good = true;
     for (int to_file = 0; to_file < 2; to_file++)
-        good = good && written(to_file, put_safetensors, &t) && written(to_file, aj_npy_write, &t) && written(to_file, put_npz, &t) && written(to_file, put_jpeg, &t)
+        good = good && written(to_file, put_safetensors, &t) && written(to_file, aj_npy_write, &t) && written(to_file, put_npz, &t) && written(to_file, put_jpeg, &t) &&
+               written(to_file, put_csv, &t)
              && written(to_file, put_png, &t);
     aj_tensor *small = good ? aj_picture_resize(&t, 2, 7, 2, false) : NULL;
     good = small != NULL;
@@ -121,6 +137,7 @@ static bool work(const char *kind) {
         else if (strcmp(kind, "npy") == 0) good = use(aj_npy_read(b));
         else if (strcmp(kind, "npz") == 0) good = read_npz(b);
         else if (strcmp(kind, "jpeg") == 0) good = use(aj_jpeg_read(b, 3, true, 4, 4));
+        else if (strcmp(kind, "csv") == 0) good = read_csv(b);
         else if (strcmp(kind, "pt") == 0) good = read_pt(b);
         else if (strcmp(kind, "idx") == 0) {
             aj_blob *out = NULL;

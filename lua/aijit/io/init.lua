@@ -3,6 +3,7 @@
 --     .safetensors     a table of tensors; with max_shard_size in several files and an index
 --     .npz  .npy       a table of tensors, one tensor
 --     .pt .pth         what torch.save wrote, as tables of tensors, numbers and texts; read only, and never executed
+--     .csv .tsv        a table of columns: tensors of numbers, lists of texts
 --     .json            a plain table
 --     .png .jpg .jpeg  a picture, u8 (H, W, C)
 --     idx              a tensor (train-images-idx3-ubyte.gz and the like); read only
@@ -65,6 +66,8 @@ local formats = {
     read = tensors.read_safetensors, write = tensors.write_safetensors},
   {name = "idx", ends = {"idx"}, begins = function(head) return head:match "^%z%z[\8-\14][%z\1-\8]" end,
     read = function(blob, opts) return moved(format.idx_read(blob), opts) end},
+  {name = "csv", ends = {"csv", "tsv"}, read = function(blob, opts) return require("aijit.io.csv").read(blob, opts) end,
+    write = function(value, path, opts) return require("aijit.io.csv").write(value, path, opts) end},
   {name = "json", ends = {"json"}, begins = function(head) return head:match "^%s*[{%[]" end, read = read_json, write = write_json},
 }
 
@@ -81,6 +84,12 @@ local function ending_of(path)
   local name = path:lower():match("[^/]*$")
   if name:match("idx%d%-ubyte") or name:match("%.idx%.gz$") then return "idx" end
   return name:match("%.(%w+)$")
+end
+
+--- In a .tsv file tabs stand between the columns.
+local function with_tabs(row, path, opts)
+  if row.name ~= "csv" or opts.delimiter ~= nil or not path:lower():find "%.tsv$" then return opts end
+  return setmetatable({delimiter = "\t"}, {__index = opts})
 end
 
 --- The row that `opts.format` names, or nil.
@@ -108,7 +117,10 @@ end
 -- ---- saving
 
 ---@class aijit.SaveOptions
----@field format? "safetensors"|"npz"|"npy"|"json"|"png"|"jpeg"    instead of the extension's
+---@field format? "safetensors"|"npz"|"npy"|"csv"|"json"|"png"|"jpeg"      instead of the extension's
+---@field header? boolean                      of a .csv file: false leaves the names out
+---@field delimiter? string                    of a .csv file; a comma, of .tsv a tab
+---@field columns? string[]                    of a .csv file: which, in which order; by their names' order
 ---@field metadata? table<string, string>      kept in a .safetensors file beside the tensors
 ---@field max_shard_size? integer|string       bytes, or such as "5GB": a .safetensors file beyond it becomes several and an index
 ---@field compress? boolean                    an .npz file's entries are deflated
@@ -124,7 +136,7 @@ function M.save(value, path, opts)
   opts = opts or {}
   local row = asked_for(opts, "save", "write") or by_ending[ending_of(path) or ""]
   if not row or not row.write then fail("save: %s: the name must end in %s", path, table.concat(writable, ", ")) end
-  row.write(value, path, opts)
+  row.write(value, path, with_tabs(row, path, opts))
 end
 
 --- The bytes that `ai.save` would write, as a string; `format` says of which kind.
@@ -139,17 +151,23 @@ end
 -- ---- loading
 
 ---@class aijit.LoadOptions
----@field format? "safetensors"|"npz"|"npy"|"pt"|"json"|"png"|"jpeg"|"idx"  instead of the extension's
+---@field format? "safetensors"|"npz"|"npy"|"pt"|"csv"|"json"|"png"|"jpeg"|"idx"  instead of the extension's
 ---@field device? string|integer                               where the tensors are to be
 ---@field mmap? boolean                                        false: copy the file's bytes instead of mapping them
 ---@field only? string|fun(name: string): boolean              which tensors of a .safetensors, .npz or .pt file: a pattern or a test
 ---@field max_bytes? integer                                   how much an .npz or .pt file may hold (64 MB, or 100 times the file)
+---@field header? boolean                                      of a .csv file: false if the first line is a row
+---@field delimiter? string                                    of a .csv file; a comma, of .tsv a tab
+---@field names? string[]                                      of a .csv file's columns, instead of the header's
+---@field types? table<string|integer, string>                 of a .csv file's columns: a dtype or "string", instead of what they look like
+---@field missing? string[]                                    what stands for a number that is missing; NA, N/A, NaN, nan, null, NULL, None
 ---@field layout? "hwc"|"chw"                                  of a picture
 ---@field channels? 1|3|4                                      of a picture
 ---@field size? integer[]                                      {height, width} to which a picture is resized
 
 --- Loads what a file holds: .safetensors gives a table of name -> tensor and the metadata, .npz such a table; .pt what was saved,
--- and the keys of its dictionaries in their order; .npy, pictures and idx a tensor; .json a table. A file in shards is loaded by
+-- and the keys of its dictionaries in their order; .npy, pictures and idx a tensor; .csv a
+-- table of columns and the list of their names; .json a table. A file in shards is loaded by
 -- its own name or by its index's, model.safetensors.index.json.
 ---@param path string
 ---@param opts? aijit.LoadOptions
@@ -163,7 +181,7 @@ function M.load(path, opts)
   if index then return tensors.read_shards(index, opts) end
   local blob = file.open(path, opts.mmap)
   row = row or by_ending[ending_of(path) or ""] or by_content(blob, path)
-  local first, second = row.read(blob, opts)
+  local first, second = row.read(blob, with_tabs(row, path, opts))
   file.close(blob)
   return first, second
 end
