@@ -232,6 +232,7 @@ end
 
 -- -- To Lua values ------------------------------------------------------------------------------------------------------------
 
+local INF = math.huge
 local double, int64 = ffi.new "double[1]", ffi.new "int64_t[1]"
 local zeros8 = ffi.new "int64_t[8]"
 
@@ -260,6 +261,8 @@ function Tensor.totable(x)
   local d = C.aj_dtype_of(x)
   local whole, is_bool = d < C.AJ_F16, d == C.AJ_BOOL
   local dense = f.contiguous(Tensor.to(lib.check(C.aj_detach(x)), whole and (is_bool and "bool" or "i64") or "f64"))
+  -- LuaJIT keeps its types in the bits of NaN: one with other bits than 0/0 has would become any Lua value.
+  if not whole then dense = f.nan_to_num(dense, 0 / 0, INF, -INF) end
   local p = ffi.cast(is_bool and "uint8_t *" or whole and "int64_t *" or "double *", C.aj_data(dense))
   local sizes, at = Tensor.size(x), 0
   local function take(depth)

@@ -1,5 +1,6 @@
 /* tensor.c - headers: making, sharing and freeing them, and what a caller may ask of one. */
 #include "jit.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -272,7 +273,11 @@ static bool move(aj_tensor *h, const int64_t *index, const char *who, void *valu
     }
     return aj_cpu->forward[OP_cast](&c);
 }
-bool aj_get(aj_tensor *h, const int64_t *index, double *value) { return move(h, index, "item", value, AJ_F64, false); }
+bool aj_get(aj_tensor *h, const int64_t *index, double *value) {
+    if (!move(h, index, "item", value, AJ_F64, false)) return false;
+    if (*value != *value) *value = NAN;                  /* LuaJIT would take other bits of NaN for a value of another type */
+    return true;
+}
 bool aj_get_int(aj_tensor *h, const int64_t *index, int64_t *value) { return move(h, index, "item", value, AJ_I64, false); }
 bool aj_set(aj_tensor *h, const int64_t *index, double value) { return move(h, index, "set", &value, AJ_F64, true); }
 bool aj_set_int(aj_tensor *h, const int64_t *index, int64_t value) { return move(h, index, "set", &value, AJ_I64, true); }
