@@ -152,6 +152,12 @@ static aj_tensor *pad_one(const aj_call *c, aj_tensor *x, int dim, int64_t befor
         return NULL;
     }
     if (before <= 0 && after <= 0) return aj_live(aj_narrow(x, dim, -before, m));
+    if (mode == PAD_CIRCULAR && (before < 0 || after < 0)) {         /* what is left after the cut goes around */
+        int64_t cut = before < 0 ? -before : 0;
+        n -= cut + (after < 0 ? -after : 0);
+        if (!(x = aj_live(aj_narrow(x, dim, cut, n)))) return NULL;
+        if (before < 0) before = 0;
+    }
     aj_tensor *i = aj_arange(AJ_I64, x->device, (double)-before, 1, m);
     double last = (double)(n - 1);
     if (mode == PAD_REPLICATE) {

@@ -74,7 +74,13 @@ bool masked_scatter__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
 }
 aj_tensor *masked_scatter_compose(aj_call *c) {
     if (!aj_given(c, 0, 3)) return NULL;
-    aj_tensor *y = aj_clone(c->in[0]);
+    aj_call both = {.op = c->op, .n_in = 2, .in = c->in};
+    aj_spec spec;
+    if (!aj_broadcast(&both, &spec)) return NULL;
+    aj_ints shape = {spec.ndim, {0}};
+    for (int d = 0; d < spec.ndim; d++) shape.v[d] = spec.shape[d];
+    aj_tensor *y = aj_expand(c->in[0], &shape);
+    y = y ? aj_clone(y) : NULL;
     return y ? aj_masked_scatter_(y, c->in[1], c->in[2]) : NULL;
 }
 

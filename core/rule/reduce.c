@@ -31,16 +31,19 @@ bool prod_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     double has;
     if (!any || !aj_get(any, (int64_t[1]){0}, &has)) return false;
     if (!has) { aj_tensor *q = aj_div(y, x); return q && (gx[0] = aj_mul(g, q)); }
-    /* With z zeros in a group: none: y / x; one: the product of the rest, at that zero; more: 0. */
+    /* The product of all others, by the number of zeros in a group. none: y / x; one: the rest at that zero, and z rest / x
+     * elsewhere, z being the zero, which a second derivative sees; two: at a zero the other one times the rest; more: 0. */
     aj_tensor *one = aj_full((aj_dtype)x->dtype, &none, x->device, 1), *nil = aj_full((aj_dtype)x->dtype, &none, x->device, 0);
     aj_tensor *filled = one && nil ? aj_where(zero, one, x) : NULL;
     aj_tensor *rest = filled ? aj_prod(filled, &n->attrs->list, true) : NULL;
-    aj_tensor *zeros = rest ? aj_sum(zero, &n->attrs->list, true) : NULL;
-    aj_tensor *single = zeros ? aj_eq_number(zeros, 1, false) : NULL, *nowhere = zeros ? aj_eq_number(zeros, 0, false) : NULL;
-    if (!single || !nowhere) return false;
-    aj_tensor *at_zero = aj_logical_and(zero, single), *without = aj_where(nowhere, aj_div(rest, filled), nil);
-    if (!at_zero || !without) return false;
-    aj_tensor *others = aj_where(at_zero, rest, without);
+    aj_tensor *zeros = rest ? aj_sum(zero, &n->attrs->list, true) : NULL, *only = zeros ? aj_where(zero, x, nil) : NULL;
+    aj_tensor *z = only ? aj_sum(only, &n->attrs->list, true) : NULL;
+    aj_tensor *count[3];
+    for (int k = 0; k < 3; k++) if (!z || !(count[k] = aj_eq_number(zeros, k, false))) return false;
+    aj_tensor *q = aj_div(rest, filled), *other = aj_sub(z, x), *at = NULL, *off = NULL;
+    if (q && other && (at = aj_where(count[2], aj_mul(other, rest), nil))) at = aj_where(count[1], rest, at);
+    if (at && (off = aj_where(count[1], aj_mul(z, q), nil))) off = aj_where(count[0], q, off);
+    aj_tensor *others = off ? aj_where(zero, at, off) : NULL;
     return others && (gx[0] = aj_mul(g, others));
 }
 

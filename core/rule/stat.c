@@ -101,7 +101,10 @@ bool norm_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
 
 /* -- logsumexp --------------------------------------------------------------------------------------------------------- */
 
-bool logsumexp_shape(aj_call *c) { return rows_shape(c); }
+bool logsumexp_shape(aj_call *c) {
+    if (!aj_given(c, 0, 1) || (!aj_is_float(c->in[0]->dtype) && !aj_cast_inputs(c, 0, 1, AJ_F32))) return false;
+    return rows_shape(c);
+}
 bool logsumexp_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     aj_tensor *x = aj_saved_in(n, 0), *y = column(n, aj_saved_out(n, 0)), *g = column(n, gy[0]);
     aj_tensor *d = y ? aj_sub(x, y) : NULL;
