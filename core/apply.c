@@ -1,5 +1,6 @@
 /* apply.c - the one path of every op: check, shape, allocate, run, record, hand out. */
 #include "jit.h"
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,6 +56,23 @@ static int dtype_of(const aj_op *o, aj_call *c) {
     return d;
 }
 
+/* What a row's text cannot say: bits of a bool, the largest number of a dtype, and what integers have no result for. */
+static bool at_edge(aj_call *c, int d) {
+    static const double largest[AJ_DTYPES] = {[AJ_F16] = 65504, [AJ_BF16] = 3.3895313892515355e38, [AJ_F32] = (double)FLT_MAX, [AJ_F64] = DBL_MAX};
+    aj_attrs *a = c->attrs;
+    switch (c->op) {
+    case OP_bitwise_not: a->s = d == AJ_BOOL ? 1 : -1; break;
+    case OP_nan_to_num:
+        if (a->t == (double)FLT_MAX && aj_is_float(d)) a->t = largest[d];
+        if (a->u == -(double)FLT_MAX && aj_is_float(d)) a->u = -largest[d];
+        break;
+    case OP_pow:
+        if (a->number == 2 && a->s < 0) return aj_refuse(c, "integers have no negative powers among the integers; convert with :float()");
+        break;
+    }
+    return true;
+}
+
 static bool elementwise_shape(const aj_op *o, aj_call *c) {
     for (int k = 0; k < c->n_in; k++)
         if (AJ_UNLIKELY(!c->in[k])) return aj_error("%s: input %d is nil, where a tensor is wanted", aj_op_name(c->op), k + 1);
@@ -63,10 +81,12 @@ static bool elementwise_shape(const aj_op *o, aj_call *c) {
     else if (c->n_in == 2 && c->in[0]->dtype == c->in[1]->dtype && aj_is_float(c->in[0]->dtype) && o->domain != AJ_INT) d = c->in[0]->dtype;
     else {
         d = dtype_of(o, c);
+        if (d == AJ_BOOL && c->op == OP_square) d = AJ_I64;
         if (o->domain == AJ_INT && aj_is_float(d)) return aj_refuse(c, "is for integers and bools, not %s", aj_dtype_name((aj_dtype)d));
         if (o->domain == AJ_NUM && d == AJ_BOOL) return aj_refuse(c, "is not for bools; convert them with :long()");
     }
     c->attrs->dtype = (int8_t)d;
+    if (AJ_UNLIKELY(o->domain == AJ_INT || c->op == OP_nan_to_num || !aj_is_float(d)) && !at_edge(c, d)) return false;
     c->spec[0].dtype = (uint8_t)(o->kind == AJ_COMPARE || o->kind == AJ_TEST ? AJ_BOOL : d);
     if (c->n_in == 1 || aj_same_shape(c->in[0], c->in[1])) {
         const aj_tensor *t = c->in[0];

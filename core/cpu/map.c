@@ -128,6 +128,24 @@ static bool drive(mapping *m, const aj_tensor *const *operand, int n, int64_t gr
     return true;
 }
 
+/* Integers have no result for a division by zero. */
+static bool divides(const aj_call *c, const aj_tensor *b) {
+    if (c->op != OP_floor_divide && c->op != OP_remainder && c->op != OP_fmod) return true;
+    aj_iter it;
+    aj_iter_init(&it, &b, 1);
+    int64_t chunk[CHUNK];
+    for (int64_t i = 0, n; i < it.count; i += n) {
+        int64_t at[AJ_MAX_OPERANDS] = {0};
+        n = it.shape[0] - (it.ndim > 1 ? i % it.shape[0] : i);
+        if (n > CHUNK) n = CHUNK;
+        aj_iter_at(&it, i, at);
+        aj_load(CLASS_I64, b->dtype)(chunk, b->data + at[0] * dtype_bytes[b->dtype], it.stride[0][0], n);
+        for (int64_t j = 0; j < n; j++)
+            if (chunk[j] == 0) return aj_refuse(c, "a division by zero, which integers have no result for");
+    }
+    return true;
+}
+
 static bool forward(const aj_call *c, loop_fn *const loops[3], bool to_bool, bool whole, int64_t grain) {
     mapping m;
     m.whole = whole;
@@ -149,6 +167,7 @@ static bool forward(const aj_call *c, loop_fn *const loops[3], bool to_bool, boo
         operand[n++] = &number;
         if (c->attrs->number == 1) { operand[2] = operand[1]; operand[1] = &number; }
     }
+    if (m.class == CLASS_I64 && n == 3 && !divides(c, operand[2])) return false;
     return drive(&m, operand, n, grain);
 }
 

@@ -78,8 +78,19 @@ static inline int64_t modulo_i64(int64_t a, int64_t b) {
 static inline int64_t truncmod_i64(int64_t a, int64_t b) { return b == 0 || b == -1 ? 0 : a % b; }
 static inline float power_f32(float a, float b) { return b == 2 ? a * a : powf(a, b); }
 static inline double power_f64(double a, double b) { return b == 2 ? a * a : pow(a, b); }
-static inline float floordiv_f32(float a, float b) { return floorf(a / b); }
-static inline double floordiv_f64(double a, double b) { return floor(a / b); }
+/* From the exact remainder, as a / b may round up to a whole number that it is below. */
+static inline float floordiv_f32(float a, float b) {
+    if (b == 0) return a / b;
+    float r = fmodf(a, b), q = (a - r) / b;
+    if (r != 0 && (b < 0) != (r < 0)) q -= 1;
+    return q == 0 ? copysignf(0, a / b) : floorf(q + 0.5f);
+}
+static inline double floordiv_f64(double a, double b) {
+    if (b == 0) return a / b;
+    double r = fmod(a, b), q = (a - r) / b;
+    if (r != 0 && (b < 0) != (r < 0)) q -= 1;
+    return q == 0 ? copysign(0, a / b) : floor(q + 0.5);
+}
 static inline float modulo_f32(float a, float b) { float r = fmodf(a, b); return r != 0 && (r < 0) != (b < 0) ? r + b : r; }
 static inline double modulo_f64(double a, double b) { double r = fmod(a, b); return r != 0 && (r < 0) != (b < 0) ? r + b : r; }
 static inline float truncmod_f32(float a, float b) { return fmodf(a, b); }
