@@ -89,6 +89,7 @@ function Tensor.sub_(a, b, o)
   return f.add_scaled_(a, b, -alpha)
 end
 
+local lerp, masked_fill = f.lerp, f.masked_fill
 local pow, square, sqrt, reciprocal = f.pow, f.square, f.sqrt, f.reciprocal
 
 --- a to the power b; the exponents 2, 1/2 and -1 take the shorter way, forward and backward.
@@ -155,6 +156,83 @@ function Tensor.where(condition, a, b)
   return f.where(condition, a, b)
 end
 
+--- a + weight * (b - a), broadcast; weight is a number or a tensor.
+---@param a aijit.Tensor
+---@param b aijit.Tensor
+---@param weight number|aijit.Tensor
+---@return aijit.Tensor
+function Tensor.lerp(a, b, weight)
+  if type(weight) ~= "cdata" then return lerp(a, b, weight) end
+  return add(a, f.mul(weight, sub(b, a)))
+end
+
+--- x with value, a number or a tensor of one element, where mask is true.
+---@param x aijit.Tensor
+---@param mask aijit.Tensor  of bools
+---@param value number|aijit.Tensor
+---@return aijit.Tensor
+function Tensor.masked_fill(x, mask, value)
+  if type(value) ~= "cdata" then return masked_fill(x, mask, value) end
+  if C.aj_ndim(value) ~= 0 then lib.raise("masked_fill: the value is one number, and not a tensor of " .. C.aj_ndim(value) .. " dimensions") end
+  return f.where(mask, Tensor.to(value, x), x)
+end
+
+-- padding = "valid" is none; "same" keeps the sizes, what is odd of it going to the end.
+local function convolution(name, n)
+  local conv = f[name]
+  return function(x, weight, bias, stride, padding, dilation, groups)
+    local o = nil
+    if type(bias) == "table" then o = bias
+    elseif type(stride) == "table" and stride[1] == nil then o = stride
+    elseif type(padding) == "string" then o = {stride = stride, padding = padding, dilation = dilation, groups = groups} end
+    if not o or type(o.padding) ~= "string" then return conv(x, weight, bias, stride, padding, dilation, groups) end
+    local p = {}
+    for k, v in pairs(o) do p[k] = v end
+    if type(bias) == "cdata" then p.bias = bias end
+    if o.padding == "valid" then p.padding = 0
+    elseif o.padding == "same" then
+      local pad, odd = {}, false
+      p.padding = {}
+      for d = 1, n do
+        local step = type(o.dilation) == "table" and (o.dilation[d] or o.dilation[1]) or o.dilation or 1
+        if (type(o.stride) == "table" and (o.stride[d] or o.stride[1]) or o.stride or 1) ~= 1 then
+          lib.raise(name .. ': padding = "same" is for a stride of 1')
+        end
+        local total = step * (Tensor.size(weight, d + 2) - 1)
+        p.padding[d] = math.floor(total / 2)
+        pad[2 * (n - d) + 1], pad[2 * (n - d) + 2] = 0, total % 2
+        odd = odd or total % 2 == 1
+      end
+      if odd then x = f.pad(x, pad) end
+    else lib.raise(('%s: padding is a number, a table of them, "valid" or "same", not %q'):format(name, o.padding)) end
+    return conv(x, weight, p)
+  end
+end
+Tensor.conv1d, Tensor.conv2d, Tensor.conv3d = convolution("conv1d", 1), convolution("conv2d", 2), convolution("conv3d", 3)
+
+local gelu = f.gelu
+--- x times the normal distribution function of x; approximate = "tanh" is the approximation by tanh (Hendrycks and Gimpel, 2016).
+---@param x aijit.Tensor
+---@param approximate "none"|"tanh"|{approximate: "none"|"tanh"}?
+---@return aijit.Tensor
+function Tensor.gelu(x, approximate)
+  if approximate == nil then return gelu(x) end
+  if type(approximate) == "table" then approximate = option(approximate, "gelu", "approximate") end
+  if approximate == "tanh" then return f.gelu_tanh(x) end
+  if approximate ~= "none" and approximate ~= nil then lib.raise("gelu: approximate is \"none\" or \"tanh\", not " .. lib.describe(approximate)) end
+  return gelu(x)
+end
+
+-- A number for scatter is written wherever the index says.
+local function scattered(name)
+  local scatter = f[name]
+  return function(x, dim, index, src)
+    if type(src) == "number" then src = f.expand(as_tensor(src, x), Tensor.size(index)) end
+    return scatter(x, dim, index, src)
+  end
+end
+Tensor.scatter, Tensor.scatter_ = scattered "scatter", scattered "scatter_"
+
 --- The last two dimensions of a matrix exchanged; a vector is itself.
 ---@param x aijit.Tensor  of at most 2 dimensions
 ---@return aijit.Tensor
@@ -187,7 +265,7 @@ function Tensor.split(x, size, dim)
   for _, k in ipairs(size) do total = total + k end
   if total ~= n then lib.raise(("split: the sizes add up to %d, and dimension %d has %d"):format(total, dim, n)) end
   for i, k in ipairs(size) do
-    pieces[i] = k == 0 and f.slice(x, dim, 1, 0) or f.slice(x, dim, first, first + k - 1)
+    pieces[i] = f.narrow(x, dim, first, k)
     first = first + k
   end
   return pieces
