@@ -1,0 +1,225 @@
+--- PyTorch's ops by our names and conventions. An op that is not here has the same name, and its arguments the same order.
+--
+-- An entry is our op's name, or a table {name, ...} with
+--   index = names of arguments whose elements are positions, results = for each result "index" where its elements are,
+--   or "any" where PyTorch promises nothing, rename = {PyTorch's keyword = ours}, drop = {keyword = the value it may have},
+--   cast = true: a keyword dtype is what the input is converted to first, dense = true: only with inputs that lie in order;
+-- or a function of PyTorch's arguments and keywords. What a row declares as dimensions, indices and positions along a
+-- dimension is counted from 1 by itself.
+
+local ai = require "aijit"
+local f = ai.f
+
+local map = {rename = {exponent = "b", batch1 = "a", batch2 = "b"}}
+
+-- From 0 to 1; negative from the end in both.
+local function from_one(v)
+  if v == nil then return nil end
+  if ai.is_tensor(v) then return v + v:ge(0):to(v.dtype) end
+  if type(v) == "table" then
+    local list = {}
+    for i, d in ipairs(v) do list[i] = from_one(d) end
+    return list
+  end
+  return v >= 0 and v + 1 or v
+end
+map.from_one = from_one
+
+local function plain(list)
+  local t = {}
+  for i, v in ipairs(list) do t[i] = v end
+  return t
+end
+
+-- The sizes of f(x, 2, 3) or f(x, {2, 3}).
+local function sizes(args, first)
+  if type(args[first]) == "table" then return plain(args[first]) end
+  return {unpack(args, first, args.n)}
+end
+
+local function with_sizes(op) return function(args, kw) return op(args[1], kw.size or kw.shape or sizes(args, 2)) end end
+local function cast(dtype) return function(args) return args[1]:to(dtype) end end
+local function with_alpha(op)
+  return function(args, kw)
+    if kw.alpha == true or kw.alpha == false then kw.alpha = kw.alpha and 1 or 0 end
+    return op(args[1], args[2], kw.alpha and {alpha = kw.alpha} or nil)
+  end
+end
+local function spread(op)
+  return function(args, kw)
+    local dim, unbiased, keepdim = args[2], args[3], args[4]
+    if type(dim) == "boolean" then dim, unbiased = nil, dim end
+    if kw.dim ~= nil then dim = kw.dim end
+    if kw.unbiased ~= nil then unbiased = kw.unbiased end
+    local correction = kw.correction
+    if correction == nil then correction = unbiased == false and 0 or 1 end
+    dim = from_one(dim)
+    if type(dim) == "table" then dim = plain(dim) end
+    return op(args[1], dim, correction, kw.keepdim or keepdim or false)
+  end
+end
+local function extreme(name)
+  return function(args, kw)
+    local dim = args[2] or kw.dim
+    if ai.is_tensor(dim or kw.other) then return f[name](args[1], dim or kw.other) end
+    local values, indices = f[name](args[1], from_one(dim), args[3] or kw.keepdim)
+    return values, indices and indices - 1
+  end
+end
+-- None in an output_size is the size that the input has.
+local function whole_size(x, size)
+  if type(size) ~= "table" then return size end
+  local list = {}
+  for i = 1, size.n do list[i] = size[i] or x:size(i - size.n - 1) end
+  return list
+end
+local function adaptive_avg_pool(op) return function(args) return op(args[1], whole_size(args[1], args[2])) end end
+local function adaptive_max_pool(op)
+  return function(args, kw)
+    if args[3] or kw.return_indices then error("return_indices is not here", 0) end
+    return op(args[1], whole_size(args[1], args[2]))
+  end
+end
+local function max_pool(name) return {name, drop = {return_indices = false}} end
+local function interpolate(args, kw)
+  local x, size, scale, mode, corners = args[1], args[2] or kw.size, args[3] or kw.scale_factor, args[4] or kw.mode, args[5]
+  if corners == nil then corners = kw.align_corners end
+  if type(size) == "table" then size = plain(size) end
+  return f.interpolate(x, size, scale or 0, mode or "nearest", corners or false)
+end
+local function pad(args, kw)
+  return f.pad(args[1], plain(args[2] or kw.pad), args[3] or kw.mode or "constant", args[4] or kw.value or 0)
+end
+
+map.ops = {
+  -- Arithmetic
+  add = with_alpha(f.add), sub = with_alpha(f.sub),
+  ["div.no_rounding_mode"] = "div", ["div.floor_rounding"] = function(args) return f.floor_divide(args[1], args[2]) end,
+  clamp = function(args, kw) return f.clamp(args[1], args[2] or kw.min, args[3] or kw.max) end,
+  clamp_min = function(args) return f.clamp(args[1], args[2], nil) end,
+  clamp_max = function(args) return f.clamp(args[1], nil, args[2]) end,
+  positive = function(args) return args[1] end,
+  -- Activations and losses
+  ["nn.functional.logsigmoid"] = "log_sigmoid",
+  ["nn.functional.softshrink"] = {"softshrink", rename = {lambd = "lambda"}},
+  ["nn.functional.hardshrink"] = {"hardshrink", rename = {lambd = "lambda"}},
+  ["nn.functional.hardtanh"] = {"hardtanh", rename = {min_val = "min", max_val = "max"}},
+  ["nn.functional.gelu"] = function(args, kw) return f.gelu(args[1], kw.approximate) end,
+  ["nn.functional.binary_cross_entropy"] = "bce_loss",
+  ["nn.functional.binary_cross_entropy_with_logits"] = "bce_with_logits",
+  ["nn.functional.cross_entropy"] = {"cross_entropy", index = {"target", "ignore_index"}},
+  ["nn.functional.nll_loss"] = {"nll_loss", index = {"target", "ignore_index"}},
+  ["nn.functional.one_hot"] = {"one_hot", index = {"index"}},
+  ["nn.functional.softmin.with_dtype"] = {"softmin", cast = true},
+  ["softmax.with_dtype"] = {"softmax", cast = true}, ["log_softmax.dtype"] = {"log_softmax", cast = true},
+  -- Reductions
+  sum = {"sum", cast = true}, prod = {"prod", cast = true}, mean = {"mean", cast = true}, nansum = {"nansum", cast = true}, nanmean = {"nanmean", cast = true},
+  cumsum = {"cumsum", cast = true}, cumprod = {"cumprod", cast = true}, norm = {"norm", cast = true},
+  ["linalg.vector_norm"] = {"vector_norm", cast = true, rename = {ord = "p"}},
+  ["linalg.norm"] = function(args, kw)
+    local ord, dim = args[2] or kw.ord, args[3] or kw.dim
+    if ord ~= nil and (type(dim) == "table" and #dim > 1 or dim == nil and args[1]:dim() > 1 or type(ord) == "string") then
+      return f.matrix_norm(args[1], ord, dim and from_one(plain(dim)), kw.keepdim or false)
+    end
+    if type(dim) == "table" then dim = plain(dim) end
+    local x = kw.dtype and args[1]:to(kw.dtype) or args[1]
+    return f.norm(x, ord or 2, from_one(dim), kw.keepdim or false)
+  end,
+  argmax = {"argmax", results = {"index"}}, argmin = {"argmin", results = {"index"}},
+  var = spread(f.var), std = spread(f.std), var_mean = spread(f.var_mean),
+  ["max.reduction_no_dim"] = extreme "max", ["max.reduction_with_dim"] = extreme "max",
+  ["min.reduction_no_dim"] = extreme "min", ["min.reduction_with_dim"] = extreme "min",
+  -- Order
+  sort = {"sort", results = {"", "index"}}, argsort = {"argsort", results = {"index"}}, topk = {"topk", results = {"", "index"}},
+  kthvalue = {"kthvalue", results = {"", "index"}}, median = {"median", results = {"", "index"}}, nanmedian = {"nanmedian", results = {"", "index"}},
+  mode = {"mode", results = {"", "index"}}, cummax = {"cummax", results = {"", "index"}}, cummin = {"cummin", results = {"", "index"}},
+  searchsorted = {"searchsorted", results = {"index"}}, bucketize = {"bucketize", results = {"index"}},
+  -- Choices and positions
+  where = function(args) return f.where(args[2], args[1], args[3]) end,
+  gather = {"gather", index = {"index"}}, take = {"take", index = {"index"}}, put = {"put", index = {"index"}},
+  index_select = {"index_select", index = {"index"}}, index_add = {"index_add", index = {"index"}},
+  index_copy = {"index_copy", index = {"index"}}, index_fill = {"index_fill", index = {"index"}},
+  scatter = function(args, kw)
+    local x, dim, index, src, how = args[1], from_one(args[2]), args[3] + 1, args[4], kw.reduce
+    if type(src) == "boolean" then src = src and 1 or 0 end
+    if not how then return f.scatter(x, dim, index, src) end
+    if type(src) == "number" then src = ai.full(index:size(), src, {dtype = x.dtype}) end
+    return f.scatter_reduce(x, dim, index, src, how == "add" and "sum" or "prod")
+  end,
+  scatter_add = {"scatter_add", index = {"index"}},
+  index_put = function(args, kw)
+    local list, index = {args[1], args[3]}, args[2]
+    for _, t in ipairs(index) do
+      for _, i in ipairs(t.dtype == "bool" and f.nonzero(t):unbind(2) or {t + 1}) do list[#list + 1] = i end
+    end
+    if #list == 3 then return f.index_put(args[1], list[3], args[3], args[4] or kw.accumulate or false) end
+    return f.index_put_by(list, 1, args[4] or kw.accumulate or false)
+  end,
+  ["nn.functional.embedding"] = {"embedding", index = {"index"}, drop = {sparse = false, scale_grad_by_freq = false}},
+  nonzero = function(args, kw)
+    local where = f.nonzero(args[1]:dim() == 0 and kw.as_tuple and args[1]:view(1) or args[1]) - 1
+    return kw.as_tuple and where:unbind(2) or where
+  end,
+  argwhere = function(args) return f.nonzero(args[1]) - 1 end,
+  repeat_interleave = function(args, kw)
+    local repeats, dim = args[2] or kw.repeats, from_one(kw.dim or args[3])
+    if ai.is_tensor(repeats) then return f.repeat_each(args[1], repeats, dim) end
+    return f.repeat_interleave(args[1], repeats, dim)
+  end,
+  unique = function(args, kw)
+    if kw.dim then error("along a dimension is not here", 0) end
+    local values, inverse, counts = f.unique(args[1])
+    return values, kw.return_inverse and inverse - 1 or kw.return_counts and counts, kw.return_inverse and kw.return_counts and counts
+  end,
+  -- Shapes
+  view = with_sizes(f.view), reshape = with_sizes(f.reshape), expand = with_sizes(f.expand), broadcast_to = with_sizes(f.expand),
+  permute = function(args, kw) return f.permute(args[1], from_one(kw.dims or sizes(args, 2))) end,
+  ["repeat"] = with_sizes(f.tile), tile = with_sizes(f.tile),
+  view_as = function(args) return args[1]:view_as(args[2]) end, reshape_as = function(args) return args[1]:reshape_as(args[2]) end,
+  expand_as = function(args) return args[1]:expand_as(args[2]) end,
+  flatten = function(args, kw)
+    return f.flatten(args[1], from_one(args[2] or kw.start_dim or 0), from_one(args[3] or kw.end_dim or -1))
+  end,
+  ravel = function(args) return args[1]:flatten() end,
+  t = function(args) return args[1]:t() end,
+  mT = function(args) return args[1]:dim() < 2 and args[1] or args[1]:transpose(-2, -1) end,
+  T = function(args)
+    local dims, n = {}, args[1]:dim()
+    for d = 1, n do dims[d] = n + 1 - d end
+    return f.permute(args[1], dims)
+  end,
+  narrow = function(args)
+    local start = args[3]
+    if ai.is_tensor(start) then start = start:item() end
+    return f.narrow(args[1], from_one(args[2]), from_one(start), args[4])
+  end,
+  split = function(args, kw) return args[1]:split(args[2], from_one(args[3] or kw.dim or 0)) end,
+  ["split.list_args"] = function(args, kw) return args[1]:split(plain(args[2]), from_one(args[3] or kw.dim or 0)) end,
+  chunk = function(args, kw) return args[1]:chunk(args[2], from_one(args[3] or kw.dim or 0)) end,
+  unbind = function(args, kw) return args[1]:unbind(from_one(args[2] or kw.dim or 0)) end,
+  as_strided = {"as_strided", dense = true, rename = {storage_offset = "offset"}, defaults = {offset = 0}},
+  ["nn.functional.pad.constant"] = pad, ["nn.functional.pad.reflect"] = pad, ["nn.functional.pad.replicate"] = pad,
+  ["nn.functional.pad.circular"] = pad,
+  -- Convolution, pooling, resampling
+  ["nn.functional.max_pool1d"] = max_pool "max_pool1d", ["nn.functional.max_pool2d"] = max_pool "max_pool2d",
+  ["nn.functional.max_pool3d"] = max_pool "max_pool3d",
+  ["nn.functional.adaptive_max_pool1d"] = adaptive_max_pool(f.adaptive_max_pool1d),
+  ["nn.functional.adaptive_max_pool2d"] = adaptive_max_pool(f.adaptive_max_pool2d),
+  ["nn.functional.adaptive_max_pool3d"] = adaptive_max_pool(f.adaptive_max_pool3d),
+  ["nn.functional.adaptive_avg_pool1d"] = adaptive_avg_pool(f.adaptive_avg_pool1d),
+  ["nn.functional.adaptive_avg_pool2d"] = adaptive_avg_pool(f.adaptive_avg_pool2d),
+  ["nn.functional.adaptive_avg_pool3d"] = adaptive_avg_pool(f.adaptive_avg_pool3d),
+  ["nn.functional.interpolate.nearest"] = interpolate, ["nn.functional.interpolate.linear"] = interpolate,
+  ["nn.functional.interpolate.bilinear"] = interpolate, ["nn.functional.interpolate.bicubic"] = interpolate,
+  ["nn.functional.interpolate.trilinear"] = interpolate, ["nn.functional.interpolate.area"] = interpolate,
+  ["nn.functional.unfold"] = "im2col",
+  -- Products
+  mm = "matmul", bmm = "matmul", mv = "matmul",
+}
+
+for name, dtype in pairs {bfloat16 = "bf16", bool = "bool", byte = "u8", char = "i8", double = "f64", float = "f32", half = "f16", int = "i32",
+  long = "i64", short = "i16"} do
+  map.ops[name] = cast(dtype)
+end
+
+return map
