@@ -3,7 +3,8 @@
 -- An entry is our op's name, or a table {name, ...} with
 --   index = names of arguments whose elements are positions, results = for each result "index" where its elements are,
 --   or "any" where PyTorch promises nothing, rename = {PyTorch's keyword = ours}, drop = {keyword = the value it may have},
---   cast = true: a keyword dtype is what the input is converted to first, dense = true: only with inputs that lie in order;
+--   cast = true: a keyword dtype is what the input is converted to first, dense = true: only with inputs that lie in order,
+--   numbers = true: a tensor of one element becomes a number where we want one;
 -- or a function of PyTorch's arguments and keywords. What a row declares as dimensions, indices and positions along a
 -- dimension is counted from 1 by itself.
 
@@ -29,6 +30,11 @@ local function plain(list)
   local t = {}
   for i, v in ipairs(list) do t[i] = v end
   return t
+end
+
+local function dims(v)
+  v = from_one(v)
+  return type(v) == "table" and plain(v) or v
 end
 
 -- The sizes of f(x, 2, 3) or f(x, {2, 3}).
@@ -115,16 +121,6 @@ map.ops = {
   -- Reductions
   sum = {"sum", cast = true}, prod = {"prod", cast = true}, mean = {"mean", cast = true}, nansum = {"nansum", cast = true}, nanmean = {"nanmean", cast = true},
   cumsum = {"cumsum", cast = true}, cumprod = {"cumprod", cast = true}, norm = {"norm", cast = true},
-  ["linalg.vector_norm"] = {"vector_norm", cast = true, rename = {ord = "p"}},
-  ["linalg.norm"] = function(args, kw)
-    local ord, dim = args[2] or kw.ord, args[3] or kw.dim
-    if ord ~= nil and (type(dim) == "table" and #dim > 1 or dim == nil and args[1]:dim() > 1 or type(ord) == "string") then
-      return f.matrix_norm(args[1], ord, dim and from_one(plain(dim)), kw.keepdim or false)
-    end
-    if type(dim) == "table" then dim = plain(dim) end
-    local x = kw.dtype and args[1]:to(kw.dtype) or args[1]
-    return f.norm(x, ord or 2, from_one(dim), kw.keepdim or false)
-  end,
   argmax = {"argmax", results = {"index"}}, argmin = {"argmin", results = {"index"}},
   var = spread(f.var), std = spread(f.std), var_mean = spread(f.var_mean),
   ["max.reduction_no_dim"] = extreme "max", ["max.reduction_with_dim"] = extreme "max",
@@ -184,9 +180,9 @@ map.ops = {
   t = function(args) return args[1]:t() end,
   mT = function(args) return args[1]:dim() < 2 and args[1] or args[1]:transpose(-2, -1) end,
   T = function(args)
-    local dims, n = {}, args[1]:dim()
-    for d = 1, n do dims[d] = n + 1 - d end
-    return f.permute(args[1], dims)
+    local order, n = {}, args[1]:dim()
+    for d = 1, n do order[d] = n + 1 - d end
+    return f.permute(args[1], order)
   end,
   narrow = function(args)
     local start = args[3]
@@ -213,7 +209,37 @@ map.ops = {
   ["nn.functional.interpolate.bilinear"] = interpolate, ["nn.functional.interpolate.bicubic"] = interpolate,
   ["nn.functional.interpolate.trilinear"] = interpolate, ["nn.functional.interpolate.area"] = interpolate,
   ["nn.functional.unfold"] = "im2col",
-  -- Products
+  -- Products and linear algebra
+  ["linalg.norm"] = function(args, kw)
+    return ai.linalg.norm(args[1], args[2] or kw.ord, dims(args[3] or kw.dim), {keepdim = args[4] or kw.keepdim or false, dtype = kw.dtype})
+  end,
+  ["linalg.inv"] = "inverse", ["linalg.multi_dot"] = function(args) return ai.linalg.multi_dot(plain(args[1])) end,
+  ["linalg.matrix_norm"] = function(args, kw)
+    return ai.linalg.matrix_norm(args[1], args[2] or kw.ord, dims(args[3] or kw.dim), args[4] or kw.keepdim or false)
+  end,
+  ["linalg.solve"] = function(args, kw) return ai.linalg.solve(args[1], args[2], kw) end,
+  ["linalg.vector_norm"] = function(args, kw)
+    local x = kw.dtype and args[1]:to(kw.dtype) or args[1]
+    return ai.linalg.vector_norm(x, args[2] or kw.ord, dims(args[3] or kw.dim), args[4] or kw.keepdim or false)
+  end,
+  ["linalg.lstsq"] = function(args, kw) return (f.lstsq(args[1], args[2], args[3] or kw.rcond)) end,
+  ["linalg.pinv"] = {"pinv", numbers = true}, ["linalg.matrix_rank"] = {"matrix_rank", numbers = true},
+  ["norm.nuc"] = function(args, kw) return ai.linalg.matrix_norm(args[1], "nuc", dims(kw.dim), kw.keepdim or false) end,
+  -- Only up to signs: what the factors make together, as in oracle.py.
+  ["linalg.svd"] = function(args, kw)
+    local u, s, v = f.svd(args[1], kw.full_matrices)
+    if u:size(-1) ~= s:size(-1) or v:size(-2) ~= s:size(-1) then return s, s end
+    return s, (u * s:unsqueeze(-2)):matmul(v)
+  end,
+  ["linalg.eigh"] = function(args, kw)
+    local w, v = f.eigh(args[1], args[2] or kw.UPLO)
+    return w, (v * w:unsqueeze(-2)):matmul(v:transpose(-2, -1))
+  end,
+  ["linalg.qr"] = function(args, kw)
+    local q, r = f.qr(args[1], args[2] or kw.mode)
+    if not q or q:numel() == 0 then return r:abs() end
+    return q:matmul(r), r:abs()
+  end,
   mm = "matmul", bmm = "matmul", mv = "matmul",
 }
 
