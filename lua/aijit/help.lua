@@ -52,16 +52,29 @@ local function comment_of(fn)
   return table.concat({head, unpack(text)}, "\n  "), ("%s:%d"):format(info.short_src, info.linedefined)
 end
 
+-- A page that lies beside this file.
+local function page(name)
+  local file = io.open((debug.getinfo(1, "S").source:gsub("^@", ""):gsub("help%.lua$", name)))
+  if not file then return nil end
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
 --- The text of help on a name ("softmax", "nn.Linear", "Tensor.item"), an op, a method or a function.
 ---@param what string|function|nil
 ---@return string
 function help.text(what)
-  if what == nil then return "ai.help \"name\" tells about an op or a function; ai.help.reference() is the page of all ops." end
+  if what == nil then
+    return "ai.help \"name\" tells about an op or a function; ai.help.reference() is the page of all ops; "
+      .. "ai.help \"differences\" tells those to PyTorch."
+  end
   if type(what) == "function" then
     local text, where = comment_of(what)
     return text and text .. "\n  " .. where or tostring(what)
   end
   if type(what) ~= "string" then return tostring(what) end
+  if what == "differences" then return page "differences.md" or "differences.md is not where aijit's modules are" end
   local name = what:gsub("^ai%.", ""):gsub("^f%.", ""):gsub("^Tensor[.:]", "")
   local of = alias[name] or alias[(name:gsub("_$", ""))]
   if of then return ("%s is another name of %s\n"):format(name, of) .. help.text(of) end

@@ -1,0 +1,213 @@
+--- Every difference to PyTorch that lua/aijit/differences.md states has a test under its own title, and none is tested that
+--- is not stated.
+
+local ai = require "aijit"
+require "spec.support.like"
+local f = ai.f
+
+local stated = {}
+do
+  local file = io.open "lua/aijit/differences.md" or io.open(debug.getinfo(1, "S").source:match "^@(.*)spec/" .. "lua/aijit/differences.md")
+  local text = file:read "*a"
+  file:close()
+  for title in text:gmatch "\n%- %*%*(.-)%*%*" do stated[(title:gsub("%s+", " "))] = false end
+end
+
+local function list(x) return x:totable() end
+local function longs(v) return ai.tensor(v, {dtype = "i64"}) end
+
+local tests = {
+  ["From 1."] = function()
+    local x = ai.tensor {{1, 5, 2}, {7, 3, 4}}
+    assert.are.same({2, 1}, list(x:argmax(2)))
+    assert.are.same({6, 10, 6}, list(x:sum(1) - ai.tensor {2, -2, 0}))
+    local _, where = x:sort(-1)
+    assert.are.same({{1, 3, 2}, {2, 3, 1}}, list(where))
+    assert.are.same({{5, 2}, {3, 4}}, list(x:index_select(2, longs {2, -1})))
+    assert.has_error_like(function() x:sum(0) end, "count from 1")
+    assert.has_error_like(function() x:gather(1, longs {{0}}) end, "out of range")
+    local logits = ai.tensor {{10, 0, 0}}
+    assert.is_true(ai.cross_entropy(logits, longs {1}):item() < 0.1)
+    assert.has_error(function() ai.cross_entropy(logits, longs {0}) end)
+  end,
+  ["Ranges hold their end."] = function()
+    assert.are.same({1, 2, 3, 4}, list(ai.arange(4)))
+    assert.are.same({2, 3, 4}, list(ai.arange(2, 4)))
+    assert.are.same({2, 3, 4}, list(ai.arange(5)[{{2, 4}}]))
+    assert.are.same({2, 3, 4}, list(ai.arange(5):slice(1, 2, 4)))
+  end,
+  ["Offsets are numbers, not positions."] = function()
+    local x = ai.tensor {{1, 2}, {3, 4}}
+    assert.are.same({1, 4}, list(x:diagonal(0)))
+    assert.are.same({2}, list(x:diag(1)))
+    assert.are.same({{1, 0}, {3, 4}}, list(x:tril(0)))
+    assert.are.same({{3, 4}, {1, 2}}, list(x:roll(1, 1)))
+  end,
+  ["Lua has one kind of number."] = function()
+    assert.are.equal("f32", ai.tensor({1, 2}).dtype)
+    assert.are.equal("i64", (longs {1} + 2.0).dtype)
+    assert.are.equal("f32", (longs {1} + 1.5).dtype)
+  end,
+  ["A fraction is never cut off a parameter."] = function()
+    local y = f.threshold(longs {0, 1}, 0.5, -9)
+    assert.are.equal("f32", y.dtype)
+    assert.are.same({-9, 1}, list(y))
+    assert.are.same({0.5}, list(f.hardtanh(longs {3}, -0.5, 0.5)))
+  end,
+  ["A truth is a bool."] = function()
+    local x = ai.tensor({1, 0}, {dtype = "u8"})
+    assert.are.equal("bool", x:all().dtype)
+    assert.are.equal("bool", x:any().dtype)
+    assert.is_true(ai.is_tensor(ai.equal(x, x)) and ai.equal(x, x):item())
+    assert.are.equal("bool", ai.allclose(x:float(), x:float()).dtype)
+  end,
+  ["A bool counts as 0 or 1 beside another dtype."] = function()
+    local mask = ai.tensor {true, false}
+    assert.are.same({0, 0}, list(mask:long() - mask))
+    assert.has_error(function() return mask - mask end)
+  end,
+  ["Numbers stand for tensors."] = function()
+    local x = ai.tensor {-1, 2}
+    assert.are.same({0, 2}, list(ai.maximum(x, 0)))
+    assert.are.same({false, true}, list(f.lt(1, x)))
+    assert.are.same({0, 0}, list(f.fmod(x, 1) + 0))
+    assert.are.same({true, true}, list(f.logical_and(x, 1)))
+    assert.are.equal(2, f.atan2(x, 1):numel())
+  end,
+  ["Positions may be of any integer dtype"] = function()
+    local x = ai.tensor {5, 6, 7}
+    for _, dtype in ipairs {"u8", "i8", "i16", "i32", "i64"} do
+      assert.are.same({7, 5}, list(x:gather(1, ai.tensor({3, 1}, {dtype = dtype}))))
+    end
+    assert.has_error(function() x:gather(1, ai.tensor {3, 1}) end)
+  end,
+  ["Sources are converted."] = function()
+    local x, at = ai.zeros(3), longs {2}
+    assert.are.same({0, 4, 0}, list(x:scatter(1, at, longs {4})))
+    assert.are.same({0, 4, 0}, list(x:scatter_add(1, at, longs {4})))
+    assert.are.same({0, 4, 0}, list(x:index_add(1, at, longs {4})))
+    assert.are.same({0, 4, 0}, list(x:index_copy(1, at, longs {4})))
+    assert.are.same({0, 4, 0}, list(x:index_put(at, longs {4})))
+    assert.are.same({0, 4, 0}, list(x:masked_scatter(ai.tensor {false, true, false}, longs {4})))
+  end,
+  ["Reductions have no dtype option."] = function()
+    assert.has_error_like(function() ai.ones(3):sum {dtype = "f64"} end, "dtype")
+    assert.are.equal("f64", ai.ones(3):double():sum().dtype)
+  end,
+  ["Means of integers are not taken."] = function()
+    assert.has_error_like(function() longs({1, 2}):mean() end, "float")
+    assert.has_error_like(function() longs({1, 2}):var() end, "float")
+    assert.has_error_like(function() f.avg_pool1d(longs {{{1, 2}}}, 2) end, "float")
+  end,
+  ["There are no complex, quantised and sparse tensors."] = function()
+    assert.has_error(function() ai.zeros(2, {dtype = "c64"}) end)
+    assert.has_error(function() ai.zeros(2, {dtype = "complex64"}) end)
+  end,
+  ["Variances take `correction`"] = function()
+    local x = ai.tensor {1, 3}
+    assert.are.equal(2, x:var():item())
+    assert.are.equal(1, x:var(nil, {correction = 0}):item())
+    assert.has_error_like(function() x:var(nil, {unbiased = false}) end, "unbiased")
+  end,
+  ["unique gives values, inverse and counts"] = function()
+    local values, inverse, counts = ai.tensor({3, 1, 3}):unique()
+    assert.are.same({{1, 3}, {2, 1, 2}, {1, 2}}, {list(values), list(inverse), list(counts)})
+  end,
+  ["nonzero gives one table"] = function()
+    local x = ai.tensor {{0, 1}, {1, 0}}
+    assert.are.same({{1, 2}, {2, 1}}, list(x:nonzero()))
+    local rows, columns = unpack(x:nonzero():unbind(2))
+    assert.are.same({{1, 2}, {2, 1}}, {list(rows), list(columns)})
+  end,
+  ["sort keeps the order of equal values"] = function()
+    local _, where = (ai.arange(100) % 2):sort()
+    local w = list(where)
+    for i = 1, 50 do assert.are.equal(2 * i, w[i]) end
+  end,
+  ["Sizes are tables."] = function()
+    local x = ai.zeros(2, 3)
+    x.shape[1] = 5
+    assert.are.same({2, 3}, x.shape)
+    assert.are.same({2, 3}, x:size())
+    assert.are.equal(2, #x)
+  end,
+  ["Comparisons have names."] = function()
+    local x = ai.tensor {1, 2}
+    assert.has_error_like(function() return x < x end, ":lt")
+    assert.is_true(x == x)
+    assert.is_false(x == x:clone())
+    assert.are.same({true, true}, list(x:eq(x:clone())))
+  end,
+  ["An unused input has the gradient false"] = function()
+    local a, b = ai.ones(1, {requires_grad = true}), ai.ones(1, {requires_grad = true})
+    local grads = ai.grad((a * 2):sum(), {a, b}, {allow_unused = true})
+    assert.are.equal(2, grads[1]:item())
+    assert.is_false(grads[2])
+    assert.has_error(function() ai.grad((a * 2):sum(), {a, b}) end)
+  end,
+  ["Only the triangle that is read has a gradient"] = function()
+    local l = ai.tensor({{2, 0}, {1, 3}}, {dtype = "f64"}):requires_grad_()
+    local b = ai.tensor({{1}, {2}}, {dtype = "f64"})
+    local g = ai.grad(f.cholesky_solve(b, l):sum(), {l})[1]
+    assert.are.equal(0, g[{1, 2}]:item())
+    assert.is_true(g[{2, 1}]:item() ~= 0)
+  end,
+  ["Random numbers are Philox's"] = function()
+    ai.manual_seed(7)
+    local a = ai.rand(50000)
+    ai.set_num_threads(1)
+    ai.manual_seed(7)
+    local b = ai.rand(50000)
+    ai.set_num_threads(2)
+    assert.is_true(ai.equal(a, b):item())
+  end,
+  ["A window's stride of 0 is its size, and a divisor_override of 0 none"] = function()
+    local x = ai.tensor {{{{1, 2, 3, 4}, {1, 2, 3, 4}}}}
+    assert.are.same({1, 1, 1, 2}, f.max_pool2d(x, 2, 0):size())
+    assert.are.same({1.5, 3.5}, list(f.avg_pool2d(x, 2, {divisor_override = 0}):view(-1)))
+  end,
+  ["Pooling an input without elements gives none."] = function()
+    assert.are.same({0, 3, 2}, f.max_pool1d(ai.zeros(0, 3, 4), 2):size())
+  end,
+  ["softshrink asks no sign of lambda."] = function()
+    assert.are.same({2.5}, list(f.softshrink(ai.tensor {2}, -0.5)))
+  end,
+  ["An embedding's table may have more dimensions"] = function()
+    assert.are.same({4, 2, 3}, f.embedding(ai.zeros(5, 2, 3), longs {1, 2, 5, 1}):size())
+    assert.has_error_like(function() f.embedding(ai.zeros(5, 2), longs {1}, {max_norm = 1}) end, "max_norm")
+  end,
+  ["Second gradients of svd want `full_matrices = false`."] = function()
+    local x = ai.tensor({{1, 2, 3}, {0, 1, 4}}, {dtype = "f64"}):requires_grad_()
+    local function twice(full)
+      local _, s = f.svd(x, full)
+      local g = ai.grad(s:square():sum(), {x}, {create_graph = true})[1]
+      return ai.grad(g:sum(), {x})[1]
+    end
+    assert.has_error_like(function() twice(true) end, "full_matrices")
+    assert.is_true(math.abs(twice(false)[{1, 2}]:item() - 2) < 1e-9)      -- of the sum of squares, 2 everywhere
+  end,
+  ["A scope frees what was made in it"] = function()
+    local lost
+    local kept = ai.scope(function()
+      lost = ai.ones(2)
+      return lost + 1
+    end)
+    assert.are.same({2, 2}, list(kept))
+    assert.has_error_like(function() return lost + 1 end, "scope")
+  end,
+}
+
+describe("the difference to PyTorch", function()
+  for title, test in pairs(tests) do
+    it(title, function()
+      assert.is_false(stated[title], "differences.md does not state it")
+      test()
+    end)
+  end
+  it("that is stated is tested", function()
+    for title in pairs(stated) do assert.is_truthy(tests[title], title) end
+  end)
+  it("is told by ai.help", function()
+    assert.is_truthy(ai.help.text "differences":find("Where aijit differs from PyTorch", 1, true))
+  end)
+end)
