@@ -167,7 +167,7 @@ static bool forward(const aj_call *c, loop_fn *const loops[3], bool to_bool, boo
         operand[n++] = &number;
         if (c->attrs->number == 1) { operand[2] = operand[1]; operand[1] = &number; }
     }
-    if (m.class == CLASS_I64 && n == 3 && !divides(c, operand[2])) return false;
+    if (m.class == CLASS_I64 && n == 3 && c->out[0]->numel && !divides(c, operand[2])) return false;
     return drive(&m, operand, n, grain);
 }
 
