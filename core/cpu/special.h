@@ -55,7 +55,13 @@ static inline double erfinv_at_f64(double x) {
     }
     return copysign(y, x);
 }
-static inline float erfinv_at_f32(float x) { return (float)erfinv_at_f64((double)x); }
+static inline float erfinv_at_f32(float x) {             /* one step from the start is exact to the last bits of a float */
+    double a = fabs((double)x);
+    if (!(a < 1)) return (float)erfinv_at_f64((double)x);
+    double y = (double)erfinv_start((float)a, -logf((1 - (float)a) * (1 + (float)a)));
+    double off = a > 0.5 ? (1 - a) - erfc(y) : erf(y) - a, u = off / (1.1283791670955126 * exp(-y * y));
+    return (float)copysign(y - u / (1 + y * u), (double)x);
+}
 
 /* Recurrence up to 10, then the asymptotic series; reflection below 0 (Abramowitz and Stegun 6.3.5, 6.3.18, 6.3.7). */
 static inline double digamma_at_f64(double x) {
