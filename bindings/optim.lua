@@ -7,42 +7,47 @@ local optim = {}
 
 local norm = ffi.new "double[1]"
 
---- Counts of updates, one for each parameter.
+--- What is counted of each of n parameters: its updates, and two numbers that some methods carry along.
 ---@param n integer
 ---@return ffi.cdata*
 function optim.counters(n)
-  return ffi.new("int64_t[?]", n)
+  return ffi.new("aj_optim_count[?]", n)
 end
 
---- The count of parameter i, from 1.
----@return integer
+--- The count of parameter i, from 1, and the numbers beside it.
+---@return integer step
+---@return number first
+---@return number second
 function optim.count(counters, i)
-  return tonumber(counters[i - 1])
+  local c = counters[i - 1]
+  return tonumber(c.step), c.number[0], c.number[1]
 end
 
---- Sets the count of parameter i.
-function optim.set_count(counters, i, value)
-  counters[i - 1] = value
+--- Sets the count of parameter i, and the numbers beside it.
+function optim.set_count(counters, i, step, first, second)
+  local c = counters[i - 1]
+  c.step, c.number[0], c.number[1] = step, first or 0, second or 0
 end
 
---- One step of Adam or AdamW; parameters without a gradient are left alone. See core/optim.h.
+--- The options of a method, to be filled by name; see aj_optim_options in core/optim.h.
+---@return ffi.cdata*
+function optim.options()
+  return ffi.new "aj_optim_options"
+end
+
+--- One step of a method; parameters without a gradient are left alone. See core/optim.h.
+---@param method string
+---@param options ffi.cdata*
 ---@param params aijit.Tensor[]
----@param m table<integer, aijit.Tensor> first moments; may have holes where a parameter has had no gradient yet
----@param v table<integer, aijit.Tensor>
----@param vmax? table<integer, aijit.Tensor> AMSGrad
-function optim.adam(params, m, v, vmax, counters, lr, beta1, beta2, eps, weight_decay, decoupled, maximize)
+---@param state table<integer, table<integer, aijit.Tensor>?> up to four lists, in the method's order, with holes where a
+--- parameter has had no gradient yet
+---@param masters table<integer, aijit.Tensor> of parameters in f16 and bf16: f32 copies
+---@param counters ffi.cdata*
+function optim.step(method, options, params, state, masters, counters)
   local n = #params
-  lib.ok(C.aj_adam(lib.list(params, 1, n), nil, lib.list(m, 2, n), lib.list(v, 3, n), vmax and lib.list(vmax, 4, n) or nil,
-    counters, lr, beta1, beta2, eps, weight_decay, decoupled, maximize))
-end
-
---- One step of gradient descent, with momentum where it is not 0.
----@param params aijit.Tensor[]
----@param buffers table<integer, aijit.Tensor>
-function optim.sgd(params, buffers, counters, lr, momentum, dampening, weight_decay, nesterov, maximize)
-  local n = #params
-  lib.ok(C.aj_sgd(lib.list(params, 1, n), nil, lib.list(buffers, 2, n), counters, lr, momentum, dampening, weight_decay,
-    nesterov, maximize))
+  local s1, s2, s3, s4 = state[1], state[2], state[3], state[4]
+  lib.ok(C.aj_optim_step(method, options, lib.list(params, 1, n), nil, s1 and lib.list(s1, 2, n) or nil, s2 and lib.list(s2, 3, n) or nil,
+    s3 and lib.list(s3, 4, n) or nil, s4 and lib.list(s4, 5, n) or nil, next(masters) and lib.list(masters, 6, n) or nil, counters))
 end
 
 --- Scales all gradients down together so that their p-norm is at most max_norm.
@@ -62,7 +67,7 @@ function optim.zero_grad(params)
   lib.ok(C.aj_zero_grad(lib.list(params, 1)))
 end
 
---- target = target + weight * (source - target), for each pair.
+--- target = target + weight * (source - target), for each pair, which may be of two floating dtypes.
 function optim.lerp_all(targets, sources, weight)
   lib.ok(C.aj_lerp_all(lib.list(targets, 1), lib.list(sources, 2), weight))
 end

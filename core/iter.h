@@ -8,7 +8,7 @@
 #define AJ_ITER_H
 #include "aijit.h"
 
-enum { AJ_MAX_OPERANDS = 5 };
+enum { AJ_MAX_OPERANDS = 7 };
 typedef struct {
     int32_t ndim, n;
     int64_t count;                                       /* elements in all */

@@ -1,9 +1,7 @@
---- Adam and AdamW.
+--- Adam and its kin: a mean of gradients, divided by the root of a mean of their squares.
 
 local class = require "aijit.class"
 local Optimizer = require "aijit.optim.optimizer"
-local raise = require("aijit.bindings.lib").raise
-local calls = require "aijit.bindings.optim"
 
 --- Adam (Kingma and Ba, 2015), as PyTorch computes it. For the t-th gradient g of parameter p:
 ---     g = g + weight_decay p
@@ -15,26 +13,10 @@ local calls = require "aijit.bindings.optim"
 local Adam = class("Adam", Optimizer)
 
 Adam.defaults = {lr = 1e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 0, amsgrad = false, maximize = false}
-Adam.decoupled = false
-
-function Adam:check(group)
-  for i = 1, 2 do
-    local beta = group.betas[i]
-    if type(beta) ~= "number" or beta < 0 or beta >= 1 then
-      raise(("%s: betas[%d] is %s; a number of at least 0 and less than 1 is wanted"):format(
-        getmetatable(self).__name, i, tostring(beta)))
-    end
-  end
-end
+Adam.method = "adam"
 
 function Adam:state_names(group)
   return {"exp_avg", "exp_avg_sq", group.amsgrad and "max_exp_avg_sq" or nil}
-end
-
-function Adam:update(group)
-  local state, betas = group._state, group.betas
-  calls.adam(group.params, state.exp_avg, state.exp_avg_sq, state.max_exp_avg_sq, group._count,
-    group.lr, betas[1], betas[2], group.eps, group.weight_decay, self.decoupled, group.maximize)
 end
 
 --- AdamW (Loshchilov and Hutter, 2019): p = p - lr weight_decay p before the step, and g is left as it is.
@@ -45,4 +27,66 @@ local AdamW = class("AdamW", Adam)
 AdamW.defaults = {lr = 1e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 1e-2, amsgrad = false, maximize = false}
 AdamW.decoupled = true
 
-return {Adam = Adam, AdamW = AdamW}
+--- Adamax (Kingma and Ba, 2015, section 7): u = max(beta2 u, |g| + eps),  p = p - lr / (1 - beta1^t) m / u.
+---@class aijit.optim.Adamax: aijit.optim.Optimizer
+---@overload fun(params: any, options?: table): aijit.optim.Adamax
+local Adamax = class("Adamax", Optimizer)
+
+Adamax.defaults = {lr = 2e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 0, maximize = false}
+Adamax.method = "adamax"
+function Adamax:state_names() return {"exp_avg", "exp_inf"} end
+
+--- NAdam (Dozat, 2016): Adam whose momentum looks ahead. mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2):
+---     p = p - lr ((1 - mu_t) / (1 - prod mu) g + mu_(t+1) / (1 - prod mu mu_(t+1)) m) / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+---@class aijit.optim.NAdam: aijit.optim.Optimizer
+---@overload fun(params: any, options?: table): aijit.optim.NAdam
+local NAdam = class("NAdam", Optimizer)
+
+NAdam.defaults = {lr = 2e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 0, momentum_decay = 4e-3,
+                  decoupled_weight_decay = false, maximize = false}
+NAdam.method, NAdam.number_names = "nadam", {"mu_product"}
+function NAdam:state_names() return {"exp_avg", "exp_avg_sq"} end
+
+--- RAdam (Liu and others, 2020): Adam whose step is rectified by what is known of the second moment's variance; in the first
+--- steps, when that has no bound, momentum alone.
+---@class aijit.optim.RAdam: aijit.optim.Optimizer
+---@overload fun(params: any, options?: table): aijit.optim.RAdam
+local RAdam = class("RAdam", Optimizer)
+
+RAdam.defaults = {lr = 1e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 0, decoupled_weight_decay = false, maximize = false}
+RAdam.method = "radam"
+RAdam.state_names = NAdam.state_names
+
+--- LAMB (You and others, 2020), for large batches: u = m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay p,
+---     p = p - lr |p| / |u| u,  with norms over the whole parameter; where one is 0: p - lr u.
+---@class aijit.optim.LAMB: aijit.optim.Optimizer
+---@overload fun(params: any, options?: table): aijit.optim.LAMB
+local LAMB = class("LAMB", Optimizer)
+
+LAMB.defaults = {lr = 1e-3, betas = {0.9, 0.999}, eps = 1e-6, weight_decay = 1e-2, maximize = false}
+LAMB.method = "lamb"
+LAMB.state_names = NAdam.state_names
+
+--- Adan (Xie and others, 2022). With the gradient before g', which is g at first, and betas the shares that stay:
+---     m = beta1 m + (1 - beta1) g,  d = beta2 d + (1 - beta2) (g - g'),  n = beta3 n + (1 - beta3) (g + beta2 (g - g'))^2
+---     u = (m / (1 - beta1^t) + beta2 d / (1 - beta2^t)) / (sqrt(n / (1 - beta3^t)) + eps)
+---     p = (p - lr u) / (1 + lr weight_decay);  no_prox: p = (1 - lr weight_decay) p - lr u
+---@class aijit.optim.Adan: aijit.optim.Optimizer
+---@overload fun(params: any, options?: table): aijit.optim.Adan
+local Adan = class("Adan", Optimizer)
+
+Adan.defaults = {lr = 1e-3, betas = {0.98, 0.92, 0.99}, eps = 1e-8, weight_decay = 0, no_prox = false, maximize = false}
+Adan.method = "adan"
+function Adan:state_names() return {"exp_avg", "exp_avg_diff", "exp_avg_sq", "prev_grad"} end
+
+--- Lion (Chen and others, 2023): p = (1 - lr weight_decay) p - lr sign(beta1 m + (1 - beta1) g), then
+---     m = beta2 m + (1 - beta2) g. A rate of a third to a tenth of AdamW's, and a decay as much larger, are its authors' advice.
+---@class aijit.optim.Lion: aijit.optim.Optimizer
+---@overload fun(params: any, options?: table): aijit.optim.Lion
+local Lion = class("Lion", Optimizer)
+
+Lion.defaults = {lr = 1e-4, betas = {0.9, 0.99}, weight_decay = 0, maximize = false}
+Lion.method = "lion"
+function Lion:state_names() return {"exp_avg"} end
+
+return {Adam = Adam, AdamW = AdamW, Adamax = Adamax, NAdam = NAdam, RAdam = RAdam, LAMB = LAMB, Adan = Adan, Lion = Lion}

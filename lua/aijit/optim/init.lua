@@ -1,16 +1,19 @@
---- ai.optim: optimizers, and schedules for their rates.
+--- ai.optim: optimizers, averages of weights, and schedules for rates.
 
-local adam = require "aijit.optim.adam"
 local calls = require "aijit.bindings.optim"
+local group = require "aijit.optim.group"
 
 local optim = {
   Optimizer = require "aijit.optim.optimizer",
-  SGD = require "aijit.optim.sgd",
-  Adam = adam.Adam,
-  AdamW = adam.AdamW,
+  Muon = require "aijit.optim.muon",
+  ScheduleFreeAdamW = require "aijit.optim.schedule_free",
+  separate_decay = group.separate_decay,
+  is_undecayed = group.is_undecayed,
 }
 
-for name, value in pairs(require "aijit.optim.schedule") do optim[name] = value end
+for _, part in ipairs{"sgd", "adam", "adaptive", "schedule"} do
+  for name, value in pairs(require("aijit.optim." .. part)) do optim[name] = value end
+end
 
 --- Scales the gradients of a list of parameters down together, so that their norm is at most max_norm.
 ---@param params aijit.Tensor[]

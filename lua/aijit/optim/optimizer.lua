@@ -1,9 +1,11 @@
 --- What optimizers share: parameter groups, options, state. A step is one call into the core for each group.
 ---
---- An optimizer holds tensors. Make it after the model is on its device and in its dtype.
+--- An optimizer holds tensors. Make it after the model is on its device and in its dtype. Parameters in f16 or bf16 have
+--- their state in f32, and an f32 copy in it, in which small steps add up.
 
 local ai = require "aijit"
 local class = require "aijit.class"
+local grouping = require "aijit.optim.group"
 local nearest = require "aijit.nearest"
 local raise = require("aijit.bindings.lib").raise
 local calls = require "aijit.bindings.optim"
@@ -16,10 +18,21 @@ local calls = require "aijit.bindings.optim"
 ---@class aijit.optim.Optimizer
 ---@field param_groups aijit.optim.Group[]  may be changed between steps: opt.param_groups[1].lr = 1e-4
 ---@field defaults table<string, any>       of the class: every option with its default
+---@field method string                     of the class: the core's name of the step
 local Optimizer = class("Optimizer")
+
+--- Options that may be negative.
+Optimizer.signed = {}
+--- Of the class: what is counted beside the updates of each parameter, at most two numbers, by the names they are saved under.
+Optimizer.number_names = {}
 
 local function fail(self, text, ...)
   raise(("%s: %s"):format(getmetatable(self).__name, text:format(...)))
+end
+Optimizer.fail = fail
+
+local function value_text(value)
+  return type(value) == "table" and "{" .. table.concat(value, ", ") .. "}" or tostring(value)
 end
 
 local function check_options(self, options)
@@ -30,46 +43,74 @@ local function check_options(self, options)
     local default = self.defaults[name]
     if default == nil then fail(self, "there is no option '%s': %s", tostring(name), nearest.hint(tostring(name), names)) end
     if type(value) ~= type(default) then
-      fail(self, "%s is a %s; a %s is wanted, such as %s", name, type(value), type(default),
-        type(default) == "table" and "{" .. table.concat(default, ", ") .. "}" or tostring(default))
+      fail(self, "%s is a %s; a %s is wanted, such as %s", name, type(value), type(default), value_text(default))
     end
-    if type(value) == "number" and value < 0 then fail(self, "%s is %g; it must not be negative", name, value) end
+    if type(value) == "number" and not (value >= 0 or self.signed[name]) then fail(self, "%s is %g; it must not be negative", name, value) end
+    if name == "betas" then
+      for i = 1, #default do
+        local beta = value[i]
+        if type(beta) ~= "number" or not (beta >= 0 and beta < 1) then
+          fail(self, "betas[%d] is %s; a number of at least 0 and less than 1 is wanted", i, tostring(beta))
+        end
+      end
+    elseif type(value) == "table" then
+      for i = 1, #default do
+        if type(value[i]) ~= "number" then fail(self, "%s[%d] is %s; a number is wanted", name, i, tostring(value[i])) end
+      end
+    end
   end
 end
 
 --- What every parameter must be; `seen` holds those of earlier groups.
 local function check_params(self, params, seen)
-  local list = {}
-  for i, p in ipairs(params) do
-    if not ai.is_tensor(p) then fail(self, "parameter %d is a %s, not a tensor", i, type(p)) end
-    if not p.is_leaf then fail(self, "parameter %d was made by an op; only leaf tensors can be trained", i) end
+  local list, names = {}, {}
+  for i, entry in ipairs(grouping.entries(params)) do
+    local p = entry.tensor
+    if not ai.is_tensor(p) then fail(self, "parameter %s is a %s, not a tensor", entry.name or i, type(p)) end
+    if not p.is_leaf then fail(self, "parameter %s was made by an op; only leaf tensors can be trained", entry.name or i) end
     if not seen[p] then
       seen[p] = true
       list[#list + 1] = p
+      names[#list] = entry.name or false
     end
   end
-  return list
+  return list, names
 end
 
-local function as_groups(self, params)
-  if type(params) == "table" and type(params.parameters) == "function" then params = params:parameters() end
+--- Groups as tables with params, from what a program gives.
+local function as_groups(self, params, selectors)
   if type(params) ~= "table" then
     fail(self, "a list of parameters is wanted, such as model:parameters(); got a %s", type(params))
   end
-  if type(params[1]) == "table" and params[1].params then return params end
-  return {{params = params}}
+  local name = getmetatable(self).__name
+  if type(params[1]) == "table" and params[1].params then
+    if selectors then fail(self, "groups choose among the parameters of a model; here they are in groups already") end
+    return params
+  end
+  local groups = {}
+  for i, one in ipairs(grouping.sort(grouping.entries(params), selectors, name)) do
+    groups[i] = one.options
+    groups[i].params = {}
+    groups[i]._entries = one.entries
+    for j, entry in ipairs(one.entries) do groups[i].params[j] = entry.tensor end
+  end
+  return groups
 end
 
----@param params aijit.Tensor[]|aijit.optim.Group[]|aijit.nn.Module
----@param options? table<string, any> defaults for all groups
+--- For a class that treats parameters of one group differently: more groups in place of one.
+function Optimizer:split(group) return {group} end
+
+---@param params aijit.Tensor[]|aijit.optim.Group[]|aijit.nn.Module|table a list, groups, a model, or a tree of tensors
+---@param options? table<string, any> defaults for all groups; `groups`: see optim/group.lua
 function Optimizer:__init(params, options)
-  options = options or {}
-  check_options(self, options)
+  local own, selectors = {}, options and options.groups
+  for name, value in pairs(options or {}) do if name ~= "groups" then own[name] = value end end
+  check_options(self, own)
   self._seen = {}
   self.param_groups = {}
-  for _, group in ipairs(as_groups(self, params)) do
+  for _, group in ipairs(as_groups(self, params, selectors)) do
     local merged = {}
-    for name, value in pairs(options) do merged[name] = value end
+    for name, value in pairs(own) do merged[name] = value end
     for name, value in pairs(group) do merged[name] = value end
     self:add_param_group(merged)
   end
@@ -78,77 +119,128 @@ function Optimizer:__init(params, options)
   if n == 0 then fail(self, "there are no parameters to train") end
 end
 
+local function copy_of(value)
+  return type(value) == "table" and {unpack(value)} or value
+end
+
+local function add_group(self, group)
+  local options = {}
+  for name, value in pairs(group) do if name ~= "params" and name ~= "_entries" then options[name] = value end end
+  check_options(self, options)
+  local params, names = check_params(self, group.params, self._seen)
+  local new = {params = params, _names = names}
+  for i, entry in ipairs(group._entries or {}) do new._names[i] = entry.name or false end
+  for name, default in pairs(self.defaults) do
+    local value = options[name]
+    if value == nil then value = default end
+    new[name] = copy_of(value)
+  end
+  self:check(new)
+  new._count = calls.counters(#new.params)
+  new._options = calls.options()
+  new._waiting = #new.params
+  -- Lists by their place in the core's call; what else is kept, by name.
+  new._state, new._kept = {}, {master = {}}
+  for place in pairs(self:state_names(new)) do new._state[place] = {} end
+  self.param_groups[#self.param_groups + 1] = new
+end
+
 --- More parameters, with options of their own.
 ---@param group {params: aijit.Tensor[], [string]: any}
 ---@return aijit.optim.Optimizer self
 function Optimizer:add_param_group(group)
-  local params, options = group.params, {}
-  if type(params) == "table" and type(params.parameters) == "function" then params = params:parameters() end
-  for name, value in pairs(group) do if name ~= "params" then options[name] = value end end
-  check_options(self, options)
-  local new = {params = check_params(self, params, self._seen)}
-  for name, default in pairs(self.defaults) do
-    local value = options[name]
-    if value == nil then value = default end
-    new[name] = value
-  end
-  self:check(new)
-  new._count = calls.counters(#new.params)
-  new._waiting = #new.params
-  new._state = {}
-  for _, name in ipairs(self:state_names(new)) do new._state[name] = {} end
-  self.param_groups[#self.param_groups + 1] = new
+  for _, part in ipairs(self:split(group)) do add_group(self, part) end
   return self
 end
 
 --- Refuses options that do not go together.
 function Optimizer:check() end
 
---- The names of what is kept for each parameter, as PyTorch has them.
+--- The names of what is kept for each parameter, as PyTorch has them, by their place in the core's call (core/optim.c).
 function Optimizer:state_names() return {} end
 
-local function make_state(group, i)
+--- What a parameter's state begins with: a number, or a tensor to copy.
+function Optimizer:first_value() return 0 end
+
+-- -- Steps ----------------------------------------------------------------------------------------------------
+
+local function is_half(p) return p.dtype == "f16" or p.dtype == "bf16" end
+
+local function make_state(self, group, i)
   local p = group.params[i]
   ai.no_grad(function()
-    for _, list in pairs(group._state) do
-      list[i] = ai.keep(ai.zeros(p.shape, {dtype = p.dtype, device = p.device}))
+    local dtype = p.dtype == "f64" and "f64" or "f32"
+    for place, name in pairs(self:state_names(group)) do
+      local value = self:first_value(name, group, p)
+      group._state[place] = group._state[place] or {}
+      if ai.is_tensor(value) then
+        group._state[place][i] = ai.keep(ai.empty(p.shape, {dtype = dtype, device = p.device}):copy_(value))
+      else
+        group._state[place][i] = ai.keep(ai.full(p.shape, value, {dtype = dtype, device = p.device}))
+      end
     end
+    if is_half(p) then group._kept.master[i] = ai.keep(p:detach():to "f32") end
   end)
 end
 
 --- State is made for a parameter when its first gradient comes: one that is never trained costs nothing.
-local function prepare(group)
-  local _, first = next(group._state)
-  if not first then
-    group._waiting = 0
-    return
-  end
+local function prepare(self, group)
   local waiting = 0
   for i, p in ipairs(group.params) do
-    if not first[i] then
-      if p.grad ~= nil then make_state(group, i) else waiting = waiting + 1 end
+    if not group._ready or not group._ready[i] then
+      if p.grad ~= nil then
+        group._ready = group._ready or {}
+        group._ready[i] = true
+        make_state(self, group, i)
+      else
+        waiting = waiting + 1
+      end
     end
   end
   group._waiting = waiting
 end
+
+--- Options whose names are the core's own.
+local plain = {}
+for name in ("lr eps weight_decay momentum dampening alpha rho lr_decay momentum_decay maximize amsgrad nesterov centered no_prox")
+  :gmatch "%S+" do plain[name] = true end
+
+--- The options of a step, by the core's names; a class adds those that are its own.
+function Optimizer:fill(o, group)
+  for name in pairs(self.defaults) do if plain[name] then o[name] = group[name] end end
+  local betas = group.betas
+  if betas then o.beta1, o.beta2, o.beta3 = betas[1], betas[2], betas[3] or 0 end
+  o.decoupled = self.decoupled or group.decoupled_weight_decay or false
+end
+
+--- The core's name of a group's step.
+function Optimizer:method_of() return self.method end
 
 --- Updates every parameter that has a gradient.
 function Optimizer:step()
   local groups = self.param_groups
   for i = 1, #groups do
     local group = groups[i]
-    if group._waiting > 0 then prepare(group) end
-    self:update(group)
+    if group._waiting > 0 then prepare(self, group) end
+    self:fill(group._options, group)
+    calls.step(self:method_of(group), group._options, group.params, group._state, group._kept.master, group._count)
   end
 end
-
---- The step of one group; each class has its own.
-Optimizer.update = class.abstract "update"
 
 --- Forgets all gradients.
 function Optimizer:zero_grad()
   for _, group in ipairs(self.param_groups) do calls.zero_grad(group.params) end
 end
+
+--- Weights as they are trained. Only optimizers that show others in evaluation have something to do here.
+---@return aijit.optim.Optimizer self
+function Optimizer:train() return self end
+
+--- Weights as they are to be used: for validation, and to be saved.
+---@return aijit.optim.Optimizer self
+function Optimizer:eval() return self end
+
+-- -- State ------------------------------------------------------------------------------------------------------
 
 --- The options and the state as plain data and tensors; parameters are counted through all groups.
 ---@return {state: table<integer, table>, param_groups: table[]}
@@ -156,24 +248,32 @@ function Optimizer:state_dict()
   local dict, n = {state = {}, param_groups = {}}, 0
   for g, group in ipairs(self.param_groups) do
     local saved = {params = {}}
-    for name in pairs(self.defaults) do saved[name] = group[name] end
+    for name in pairs(self.defaults) do saved[name] = copy_of(group[name]) end
     saved.initial_lr = group.initial_lr
+    if self.evaluating then saved.evaluating = true end
     for i = 1, #group.params do
       n = n + 1
       saved.params[i] = n
-      local entry = {step = calls.count(group._count, i)}
-      for name, list in pairs(group._state) do entry[name] = list[i] end
-      if entry.step > 0 then dict.state[n] = entry end
+      local step, first, second = calls.count(group._count, i)
+      if step > 0 then
+        local entry, numbers = {step = step}, {first, second}
+        for k, name in ipairs(self.number_names) do entry[name] = numbers[k] end
+        for place, name in pairs(self:state_names(group)) do entry[name] = group._state[place] and group._state[place][i] end
+        for name, list in pairs(group._kept) do entry[name] = list[i] end
+        dict.state[n] = entry
+      end
     end
     dict.param_groups[g] = saved
   end
   return dict
 end
 
---- Takes over options and state. The groups must have as many parameters as those that were saved.
----@param dict table from state_dict
----@return aijit.optim.Optimizer self
-function Optimizer:load_state_dict(dict)
+local function shape_text(tensor)
+  return "(" .. table.concat(tensor.shape, ", ") .. ")"
+end
+
+--- Refuses a state that does not fit, before anything is changed.
+local function check_dict(self, dict)
   if type(dict) ~= "table" or type(dict.param_groups) ~= "table" or type(dict.state) ~= "table" then
     fail(self, "load_state_dict: a table with `state` and `param_groups` is wanted, as state_dict gives it")
   end
@@ -185,29 +285,52 @@ function Optimizer:load_state_dict(dict)
     if #saved.params ~= #groups[g].params then
       fail(self, "load_state_dict: group %d has %d parameters here, %d in the state", g, #groups[g].params, #saved.params)
     end
+    local options = {}
+    for name in pairs(self.defaults) do options[name] = saved[name] end
+    check_options(self, options)
     for i, place in ipairs(saved.params) do
-      local p = groups[g].params[i]
-      for name, tensor in pairs(dict.state[place] or {}) do
-        if ai.is_tensor(tensor) and tensor:numel() ~= p:numel() then
-          fail(self, "load_state_dict: %s of parameter %d has %d elements, and the parameter %d", name, place,
-            tensor:numel(), p:numel())
+      local p, entry = groups[g].params[i], dict.state[place]
+      if entry then
+        if type(entry.step) ~= "number" then fail(self, "load_state_dict: parameter %d has no number 'step'", place) end
+        local merged = setmetatable(options, {__index = groups[g]})
+        for _, name in pairs(self:state_names(merged)) do
+          if not ai.is_tensor(entry[name]) then fail(self, "load_state_dict: parameter %d has no tensor '%s'", place, name) end
+        end
+        for name, tensor in pairs(entry) do
+          if ai.is_tensor(tensor) and shape_text(tensor) ~= shape_text(p) then
+            fail(self, "load_state_dict: %s of parameter %d is %s, and the parameter %s", name, place, shape_text(tensor), shape_text(p))
+          end
         end
       end
     end
   end
+end
+
+--- Takes over options and state. The groups must have as many parameters as those that were saved.
+---@param dict table from state_dict
+---@return aijit.optim.Optimizer self
+function Optimizer:load_state_dict(dict)
+  check_dict(self, dict)
   for g, saved in ipairs(dict.param_groups) do
-    local group = groups[g]
-    for name in pairs(self.defaults) do if saved[name] ~= nil then group[name] = saved[name] end end
+    local group = self.param_groups[g]
+    for name in pairs(self.defaults) do if saved[name] ~= nil then group[name] = copy_of(saved[name]) end end
     group.initial_lr = saved.initial_lr
-    for _, name in ipairs(self:state_names(group)) do group._state[name] = group._state[name] or {} end
+    self.evaluating = saved.evaluating or nil
+    group._ready = {}
+    for _, list in pairs(group._kept) do for i in pairs(list) do list[i] = nil end end
     for i, place in ipairs(saved.params) do
       local entry = dict.state[place]
-      calls.set_count(group._count, i, entry and entry.step or 0)
+      calls.set_count(group._count, i, 0)
       if entry then
-        make_state(group, i)
-        for name, list in pairs(group._state) do
-          if entry[name] then ai.no_grad(function() list[i]:copy_(entry[name]) end) end
-        end
+        calls.set_count(group._count, i, entry.step, entry[self.number_names[1]], entry[self.number_names[2]])
+        make_state(self, group, i)
+        group._ready[i] = true
+        ai.no_grad(function()
+          for at, name in pairs(self:state_names(group)) do group._state[at][i]:copy_(entry[name]) end
+          for name, list in pairs(group._kept) do
+            if entry[name] then list[i] = ai.keep(entry[name]:clone()) end
+          end
+        end)
       end
     end
     group._waiting = #group.params
@@ -221,10 +344,7 @@ function Optimizer:__tostring()
   table.sort(names)
   for g, group in ipairs(self.param_groups) do
     local parts = {}
-    for i, name in ipairs(names) do
-      local value = group[name]
-      parts[i] = name .. " = " .. (type(value) == "table" and "{" .. table.concat(value, ", ") .. "}" or tostring(value))
-    end
+    for i, name in ipairs(names) do parts[i] = name .. " = " .. value_text(group[name]) end
     lines[g] = ("%s(%d parameters, {%s})"):format(getmetatable(self).__name, #group.params, table.concat(parts, ", "))
   end
   return table.concat(lines, "\n")

@@ -1,0 +1,101 @@
+/* clip.c - gradients as a whole: their norm, their limits, their end; and tensors that follow others. */
+#include "jit.h"
+#include "update.h"
+#include <math.h>
+
+/* Gradient i, which is about to be read and written on the CPU; NULL with *ok true: none. */
+static aj_tensor *own_gradient(aj_tensors params, aj_tensors grads, int i, const char *who, bool *ok) {
+    aj_tensor *p = params ? aj_update_entry(params, i, who, "parameter", ok) : NULL;
+    if (!*ok) return NULL;
+    aj_tensor *g = grads ? aj_update_entry(grads, i, who, "gradient", ok) : p ? aj_live(p->grad) : NULL;
+    if (!g || !*ok) return NULL;
+    if (!aj_update_may_write(who)) *ok = false;
+    else if (!aj_is_float(g->dtype)) *ok = aj_error("%s: gradient %d is %s; floats are wanted", who, i + 1, aj_dtype_name(g->dtype));
+    else if (g->device == AJ_META) *ok = aj_error("%s: gradient %d is on the meta device: it has a shape but no elements", who, i + 1);
+    else if (g->device != AJ_CPU) *ok = aj_error("%s: gradient %d is on cuda:%d; this call runs on the CPU", who, i + 1, g->device);
+    else if (!aj_update_is_scattered(g)) *ok = aj_error("%s: gradient %d is expanded: several elements share one place", who, i + 1);
+    return *ok ? g : NULL;
+}
+
+/* row over every gradient. */
+static void update_gradients(aj_tensors params, aj_tensors grads, aj_optim_row *const *row, double number) {
+    bool ok = true;
+    for (int i = 0, n = grads ? grads->n : params->n; i < n; i++) {
+        aj_tensor *g = own_gradient(params, grads, i, "clip", &ok);
+        if (!g) continue;
+        aj_update u = {.operand = {g}, .number = {number}, .row = row};
+        aj_update_run(&u);
+        aj_written(g);
+    }
+}
+
+bool aj_clip_grad_norm(aj_tensors params, aj_tensors grads, double max_norm, double p, double *norm) {
+    const char *who = "clip_grad_norm";
+    const aj_optim_kernels *k = aj_optim_cpu();
+    bool ok = true, largest = isinf(p);
+    double sum = 0;
+    *norm = 0;
+    if (!(max_norm >= 0)) return aj_error("%s: max_norm is %g; it must be 0 or more", who, max_norm);
+    if (!(p > 0)) return aj_error("%s: the norm's p is %g; it must be positive, or infinite", who, p);
+    for (int i = 0, n = grads ? grads->n : params->n; i < n; i++) {
+        aj_tensor *g = own_gradient(params, grads, i, who, &ok);
+        if (!ok) return false;
+        if (!g) continue;
+        aj_update u = {.operand = {g}, .number = {p}, .row = p == 2 ? k->squares : largest ? k->largest : k->powers,
+                       .summed = true, .largest = largest, .reads = true};
+        if (!aj_update_run(&u)) return false;
+        double part = u.sum[0];
+        sum = !largest ? sum + part : part > sum || part != part ? part : sum;
+    }
+    *norm = p == 2 ? sqrt(sum) : largest ? sum : pow(sum, 1 / p);
+    double scale = max_norm / (*norm + 1e-6);
+    if (!(scale >= 1)) update_gradients(params, grads, k->scale, scale);
+    return true;
+}
+
+bool aj_clip_grad_value(aj_tensors params, aj_tensors grads, double value) {
+    bool ok = true;
+    if (!(value >= 0)) return aj_error("clip_grad_value: the value is %g; it must be 0 or more", value);
+    for (int i = 0, n = grads ? grads->n : params->n; i < n && ok; i++) own_gradient(params, grads, i, "clip_grad_value", &ok);
+    if (ok) update_gradients(params, grads, aj_optim_cpu()->clamp, value);
+    return ok;
+}
+
+bool aj_zero_grad(aj_tensors params) {
+    for (int i = 0; i < params->n; i++) {
+        bool ok = true;
+        aj_tensor *p = aj_update_entry(params, i, "zero_grad", "parameter", &ok);
+        if (!ok) return false;
+        if (p && aj_ctx.jit) aj_jit_leaf(p, NULL);
+        if (p && p->grad) { aj_drop(p->grad); p->grad = NULL; }
+    }
+    return true;
+}
+
+static aj_tensor *source_of(aj_tensors sources, const aj_tensor *t, int i, const char *who) {
+    bool ok = true;
+    aj_tensor *s = aj_update_entry(sources, i, who, "source", &ok);
+    if (!ok) return NULL;
+    if (!s) aj_error("%s: source %d is nil", who, i + 1);
+    else if (!aj_is_float(s->dtype)) aj_error("%s: source %d is %s; floats are wanted", who, i + 1, aj_dtype_name(s->dtype));
+    else if (aj_update_fits(t, s, i, who, "source")) return s;
+    return NULL;
+}
+
+bool aj_lerp_all(aj_tensors targets, aj_tensors sources, double weight) {
+    const char *who = "soft_update";
+    if (targets->n != sources->n) return aj_error("%s: %d tensors here and %d there", who, targets->n, sources->n);
+    for (int i = 0; i < targets->n; i++) {
+        aj_tensor *t = aj_update_target(targets, i, who, "tensor");
+        if (!t || !source_of(sources, t, i, who)) return false;
+    }
+    for (int i = 0; i < targets->n; i++) {
+        bool ok = true;
+        aj_tensor *t = aj_update_entry(targets, i, who, "tensor", &ok), *s = aj_update_entry(sources, i, who, "source", &ok);
+        if (t == s || t->data == s->data) continue;
+        aj_update u = {.operand = {t, s}, .number = {weight}, .row = aj_optim_cpu()->lerp};
+        aj_update_run(&u);
+        aj_written(t);
+    }
+    return true;
+}
