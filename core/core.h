@@ -94,6 +94,7 @@ aj_triple aj_triple_of(const aj_ints *window, int32_t fallback);      /* NULL or
 int8_t aj_qr_mode(const char *name);                     /* -1: there is none of that name */
 int8_t aj_matrix_norm_named(const char *name);
 int8_t aj_rnn_named(const char *name);
+int8_t aj_fft_norm(const char *name);
 int8_t aj_grid_mode(const char *name);
 int8_t aj_grid_padding(const char *name);
 void aj_cubic_weights(aj_tensor *t, aj_tensor **weight);     /* of the four points around a place t beyond the second; NULL after an error */

@@ -1,0 +1,128 @@
+--- Fourier transforms: against the sum that defines them, at lengths of every kind, and in every arrangement.
+
+local ai = require "aijit"
+local gradcheck = require "spec.support.gradcheck"
+local f, fft = ai.f, ai.fft
+local f64 = {dtype = "f64"}
+
+local function largest(x) return x:abs():max():item() end
+local function near(a, b, tolerance)
+  assert.are.same(b:size(), a:size())
+  assert.is_true(largest(a - b) <= (tolerance or 1e-11))
+end
+-- Pairs (m, 2) times exp(sign 2 pi i j k / n).
+local function definition(x, sign)
+  local n = x:size(1)
+  local k = ai.arange(0, n - 1, 1, f64)
+  local angle = f.remainder(k:unsqueeze(2) * k:unsqueeze(1), n) * (sign * 2 * math.pi / n)
+  local c, s = angle:cos(), angle:sin()
+  local re, im = x:select(2, 1), x:select(2, 2)
+  return f.stack({c:matmul(re) - s:matmul(im), c:matmul(im) + s:matmul(re)}, 2)
+end
+local function pairs_of(x) return f.stack({x, x * 0}, -1) end
+
+before_each(function() ai.manual_seed(6) end)
+
+describe("fft", function()
+  it("is the sum that defines it, for powers, products and primes", function()
+    for _, n in ipairs {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 16, 17, 19, 30, 34, 37, 64, 97, 100, 121, 128, 210, 243, 289, 360} do
+      local x = ai.randn(n, 2, f64)
+      near(f.fft(x, nil, 1), definition(x, -1))
+      near(f.ifft(x, nil, 1), definition(x, 1) / n)
+      local r = ai.randn(n, f64)
+      local whole = definition(pairs_of(r), -1)
+      local half = f.rfft(r)
+      near(half, whole:narrow(1, 1, math.floor(n / 2) + 1))
+      near(f.irfft(half, n), r)
+    end
+  end)
+  it("is exact to the last digits at long lengths, and its own inverse", function()
+    for _, n in ipairs {4096, 10007, 65536 * 2, 3 ^ 9} do
+      local x = ai.randn(n, 2, f64)
+      near(f.ifft(f.fft(x, {dim = 1}), {dim = 1}), x, 1e-12)
+      local r = ai.randn(n)
+      assert.is_true(largest(f.irfft(f.rfft(r), n) - r) < 1e-5)
+    end
+  end)
+  it("transforms along any dimension, many lines at a time, cut or filled up", function()
+    local x = ai.randn(3, 10, 7, 2, f64)
+    local y = f.fft(x, {dim = 2, n = 8})
+    for i = 1, 3 do
+      for j = 1, 7 do near(y[{i, {}, j}], f.fft(x[{i, {1, 8}, j}], {dim = 1})) end
+    end
+    near(f.fft(x, {dim = 2, n = 12}):narrow(2, 1, 1), x:sum({2}, {keepdim = true}))
+    local r = ai.randn(40, 5, f64)
+    near(f.rfft(r, {dim = 1}), f.rfft(r:t():contiguous()):transpose(1, 2))
+    near(f.irfft(f.rfft(r, {dim = 1}), {dim = 1}), r)
+    near(f.rfft(ai.ones({4}, {dtype = "i64"})), ai.tensor {{4, 0}, {0, 0}, {0, 0}}, 1e-6)
+  end)
+  it("gives the same at every number of threads", function()
+    local x = ai.randn(67, 96)
+    ai.set_num_threads(1)
+    local a = f.rfft(x)
+    ai.set_num_threads(3)
+    assert.are.equal(0, largest(f.rfft(x) - a))
+    ai.set_num_threads(2)
+  end)
+  it("puts 1 / n where norm says", function()
+    local x = ai.randn(6, 2, f64)
+    local y = f.fft(x, {dim = 1})
+    near(f.fft(x, {dim = 1, norm = "ortho"}), y / math.sqrt(6))
+    near(f.fft(x, {dim = 1, norm = "forward"}), y / 6)
+    near(f.ifft(x, {dim = 1, norm = "forward"}), f.ifft(x, {dim = 1}) * 6)
+    assert.has_error(function() f.fft(x, {norm = "none"}) end)
+  end)
+  it("goes over several dimensions", function()
+    local r = ai.randn(2, 6, 5, f64)
+    local y = fft.rfft2(r)
+    near(y, f.fft(f.rfft(r, {dim = 3}), {dim = 2}))
+    near(fft.irfft2(y, {6, 5}), r)
+    near(f.fftn(pairs_of(r), {dim = {2, 3}}):narrow(3, 1, 3), y)
+    near(fft.ifft2(fft.fft2(pairs_of(r))), pairs_of(r))
+    near(f.irfftn(f.rfftn(r), {s = {2, 6, 5}}), r)
+  end)
+  it("has gradients of odd and even lengths, to second order", function()
+    for _, n in ipairs {4, 5} do
+      local r, c = ai.randn(2, n, f64):requires_grad_(), ai.randn(2, math.floor(n / 2) + 1, 2, f64):requires_grad_()
+      local worst, where = gradcheck.second(function() return gradcheck.total {f.rfft(r):square(), f.irfft(c, n):square()} end, {r, c})
+      assert.is_true(worst < 1e-5, where)
+      worst, where = gradcheck.first(function() return gradcheck.total {f.rfft(r), f.irfft(c, n)} end, {r, c})
+      assert.is_true(worst < 1e-6, where)
+    end
+  end)
+  it("says what is wrong", function()
+    assert.has_error(function() f.fft(ai.zeros(4, 3)) end)
+    assert.has_error(function() f.rfft(ai.zeros(0)) end)
+    assert.has_error(function() f.rfft(ai.zeros(4), {n = -1}) end)
+    assert.has_error(function() f.irfft_half(ai.zeros(4, 2), 1, 9, 1) end)
+  end)
+  it("has its frequencies and shifts", function()
+    near(fft.fftfreq(6, 0.5, f64), ai.tensor({0, 1 / 3, 2 / 3, -1, -2 / 3, -1 / 3}, f64))
+    near(fft.fftfreq(5, 1, f64), ai.tensor({0, 0.2, 0.4, -0.4, -0.2}, f64))
+    near(fft.rfftfreq(7, 1, f64), ai.tensor({0, 1 / 7, 2 / 7, 3 / 7}, f64))
+    near(fft.fftshift(ai.tensor {0, 1, 2, -2, -1}), ai.tensor {-2, -1, 0, 1, 2})
+    near(fft.ifftshift(fft.fftshift(ai.arange(1, 6))), ai.arange(1, 6))
+  end)
+end)
+
+describe("stft", function()
+  it("is rfft of windowed frames, and istft undoes it", function()
+    local x, w = ai.randn(2, 60, f64), ai.hann_window(8, f64)
+    local y = f.stft(x, 8, {hop_length = 3, window = w, center = false})
+    near(y[{{}, {}, 4}], f.rfft(x:narrow(2, 10, 8) * w))
+    local z = f.stft(x, 10, {hop_length = 3, win_length = 8, window = w})
+    assert.are.same({2, 6, 21, 2}, z:size())
+    near(f.istft(z, 10, {hop_length = 3, win_length = 8, window = w}), x)
+    near(f.istft(z[1], 10, {hop_length = 3, win_length = 8, window = w, length = 55}), x[{1, {1, 55}}])
+    assert.has_error(function() f.istft(z, 12) end)
+    assert.has_error(function() f.stft(x, 100, {center = false}) end)
+    assert.has_error(function() f.stft(x, 8, {window = ai.ones(7)}) end)
+  end)
+  it("has windows, periodic or symmetric", function()
+    near(ai.hann_window(4, f64), ai.tensor({0, 0.5, 1, 0.5}, f64))
+    near(ai.hann_window(5, false, f64), ai.tensor({0, 0.5, 1, 0.5, 0}, f64))
+    near(ai.hamming_window(4, f64), ai.tensor({0.08, 0.54, 1, 0.54}, f64))
+    near(ai.blackman_window(3, {periodic = false, dtype = "f64"}), ai.tensor({0, 1, 0}, f64))
+    assert.are.same({1}, ai.hann_window(1):totable())
+  end)
+end)
