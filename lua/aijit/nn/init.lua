@@ -28,7 +28,10 @@ function nn.Parameter(tensor, options)
   return parameter
 end
 
-for _, part in ipairs{"container", "linear", "conv", "pool", "norm", "activation", "regular", "loss", "functional"} do
+for _, part in ipairs{
+  "container", "linear", "conv", "pool", "norm", "activation", "regular", "loss", "functional",
+  "packed", "recurrent", "position", "attention", "transformer", "parametrize",
+} do
   for name, value in pairs(require("aijit.nn." .. part)) do nn[name] = value end
 end
 

@@ -246,19 +246,26 @@ function Layer:to_spec()
   end
   local first = self:slots("parameter")[1]
   if first and first.value.dtype ~= "f32" then spec.dtype = first.value.dtype end
+  if self._applied then
+    spec.applied = {}
+    for i, entry in ipairs(self._applied) do spec.applied[i] = {unpack(entry)} end
+  end
   return spec
 end
 
---- Positional arguments may stand in the spec's list part, or under `args`.
+--- Positional arguments may stand in the spec's list part, or under `args`. `applied` lists what was done to the layer's
+--- weights: {{"weight_norm", "weight", {dim = 1}}}.
 function Layer.from_spec(cls, spec)
   local options, positional = {}, {}
   for key, value in pairs(spec) do
     if type(key) == "number" then positional[key] = value
     elseif key == "args" then positional = type(value) == "table" and value or {value}
-    elseif key ~= "type" then options[key] = value end
+    elseif key ~= "type" and key ~= "applied" then options[key] = value end
   end
   positional[#positional + 1] = options
-  return cls(unpack(positional))
+  local object = cls(unpack(positional))
+  for _, entry in ipairs(spec.applied or {}) do require("aijit.nn.parametrize")[entry[1]](object, entry[2], entry[3]) end
+  return object
 end
 
 --- Declares a class of layers.

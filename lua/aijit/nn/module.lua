@@ -25,7 +25,8 @@ Module.training = true
 
 --- Fields that are the module's own business.
 local private = {forward = true, training = true}
-for _, name in ipairs{"_order", "_kinds", "_hooks", "_unbuilt", "_options", "_op", "_pad", "_where", "_first_values"} do
+for _, name in ipairs{"_order", "_kinds", "_hooks", "_unbuilt", "_options", "_op", "_pad", "_where", "_first_values",
+                   "_applied"} do
   private[name] = true
 end
 Module.private_fields = private
@@ -106,6 +107,16 @@ function Module:register_buffer(name, tensor, options)
   rawset(self, name, tensor and ai.keep(tensor))
   if tensor then record(self, name, options and options.persistent == false and "scratch" or "buffer") end
   return tensor
+end
+
+--- Forgets a part: the field becomes nil.
+---@param name string
+function Module:drop_part(name)
+  rawset(self, name, nil)
+  local kinds, order = rawget(self, "_kinds"), rawget(self, "_order")
+  if not kinds or not kinds[name] then return end
+  kinds[name] = nil
+  for i = #order, 1, -1 do if order[i] == name then table.remove(order, i) end end
 end
 
 --- Notes fields that __newindex did not see, sorted by name.
@@ -372,26 +383,78 @@ function Module:forward()
   raise(("%s has no forward: write  function %s:forward(x) ... end"):format(name, name))
 end
 
+--- The tensors among values go through `op`, which hands them on.
+local function through(op, ...)
+  local values, n, tensors, places = {...}, select("#", ...), {}, {}
+  for i = 1, n do
+    if is_tensor(values[i]) and values[i]:is_floating_point() then
+      tensors[#tensors + 1] = values[i]
+      places[#places + 1] = i
+    end
+  end
+  if #tensors > 0 then
+    local same = {op(unpack(tensors))}
+    for k, i in ipairs(places) do values[i] = same[k] end
+  end
+  return unpack(values, 1, n)
+end
+
+local function same(_, ...) return ... end
+
+--- Two ops that change nothing and see the gradients: at a module's outputs, where they are noted, and at its inputs, where
+--- the hooks are run.
+local function backward_taps(self, hooks)
+  local outputs
+  local exit = ai.define_op{name = "backward_hook", forward = same, backward = function(_, ...)
+    outputs = {...}
+    return ...
+  end}
+  local enter = ai.define_op{name = "backward_hook", forward = same, backward = function(_, ...)
+    local inputs, n = {...}, select("#", ...)
+    for _, hook in ipairs(hooks) do inputs = hook(self, inputs, outputs) or inputs end
+    return unpack(inputs, 1, n)
+  end}
+  return enter, exit
+end
+
+local function run_after(self, hooks, input, output, ...)
+  for _, hook in ipairs(hooks) do
+    local changed = hook(self, input, output, ...)
+    if changed ~= nil then output = changed end
+  end
+  return output, ...
+end
+
 local function run_hooks(self, hooks, forward, ...)
   local args, n = {...}, select("#", ...)
   for _, hook in ipairs(hooks.before) do
     local changed = hook(self, unpack(args, 1, n))
     if changed ~= nil then args, n = {changed}, 1 end
   end
-  local output = forward(self, unpack(args, 1, n))
-  for _, hook in ipairs(hooks.after) do
-    local changed = hook(self, args[1], output)
-    if changed ~= nil then output = changed end
+  if #hooks.backward == 0 then return run_after(self, hooks.after, args[1], forward(self, unpack(args, 1, n))) end
+  local enter, exit = backward_taps(self, hooks.backward)
+  return through(exit, run_after(self, hooks.after, args[1], forward(self, through(enter, unpack(args, 1, n)))))
+end
+
+--- The class's forward with the weights that are computed before each call; nn/parametrize.lua says which.
+local function with_computed(self, ...)
+  local computed = self.parametrizations:slots("module")
+  for _, slot in ipairs(computed) do rawset(self, slot.name, slot.value()) end
+  local function finish(ok, ...)
+    for _, slot in ipairs(computed) do rawset(self, slot.name, nil) end
+    if not ok then error((...), 0) end
+    return ...
   end
-  return output
+  return finish(pcall(getmetatable(self).forward, self, ...))
 end
 
 --- Stands in an object's own field `forward` while something must happen before its class's forward: sizes to be
---- inferred, hooks to be run. Without it a call looks for neither.
+--- inferred, weights to be computed, hooks to be run. Without it a call looks for none of these.
 local function detour(self, ...)
   if self._unbuilt then self:build_for(...) end
-  local hooks = self._hooks
-  if hooks then return run_hooks(self, hooks, getmetatable(self).forward, ...) end
+  local hooks, forward = self._hooks, self._applied and with_computed or getmetatable(self).forward
+  if hooks then return run_hooks(self, hooks, forward, ...) end
+  if forward == with_computed then return forward(self, ...) end
   rawset(self, "forward", nil)
   return self:forward(...)
 end
@@ -404,7 +467,7 @@ end
 local function add_hook(self, place, hook)
   local hooks = rawget(self, "_hooks")
   if not hooks then
-    hooks = {before = {}, after = {}}
+    hooks = {before = {}, after = {}, backward = {}}
     rawset(self, "_hooks", hooks)
   end
   local list = hooks[place]
@@ -412,7 +475,7 @@ local function add_hook(self, place, hook)
   self:take_detour()
   return function()
     for i = #list, 1, -1 do if list[i] == hook then table.remove(list, i) end end
-    if #hooks.before + #hooks.after == 0 then rawset(self, "_hooks", nil) end
+    if #hooks.before + #hooks.after + #hooks.backward == 0 then rawset(self, "_hooks", nil) end
   end
 end
 
@@ -423,11 +486,20 @@ function Module:register_forward_pre_hook(hook)
   return add_hook(self, "before", hook)
 end
 
---- `hook(module, x, y)` runs after forward; what it returns, if anything, is the output instead.
+--- `hook(module, x, y, ...)` runs after forward; what it returns, if anything, is the first output instead.
 ---@param hook function
 ---@return fun() remove
 function Module:register_forward_hook(hook)
   return add_hook(self, "after", hook)
+end
+
+--- `hook(module, input_gradients, output_gradients)` runs in a backward pass when the gradients of the module's inputs are
+--- known; both are lists of those of the tensors, with nil where there is none. A list that it returns takes the place of
+--- the first. Only inputs that need gradients let it run.
+---@param hook function
+---@return fun() remove
+function Module:register_full_backward_hook(hook)
+  return add_hook(self, "backward", hook)
 end
 
 --- Training or evaluation: dropout and batch norm differ.

@@ -140,6 +140,41 @@ local function replace_tensors(self, convert)
   return self
 end
 
+--- Makes this model use another one's tensors in place of its own: what one is trained to, both are.
+---@param source aijit.nn.Module of the same structure
+---@param ... string only fields of these names, such as "weight", "bias"; none: all parameters and buffers
+---@return aijit.nn.Module self
+function service:share(source, ...)
+  local wanted, found = {}, 0
+  for i = 1, select("#", ...) do wanted[select(i, ...)] = true end
+  local theirs, by_path = {}, {}
+  for name, module in source:named_modules() do theirs[name] = module end
+  for name, module in self:named_modules() do by_path[#by_path + 1] = {name, module} end
+  local shared = {}
+  for _, entry in ipairs(by_path) do
+    local other, slots = theirs[entry[1]], {}
+    for _, slot in ipairs(other and other:slots() or {}) do slots[slot.name] = slot end
+    for _, slot in ipairs(entry[2]:slots()) do
+      local field = slot.name:match "^[^.]*"
+      if slot.kind ~= "module" and (next(wanted) == nil or wanted[field]) then
+        local with, name = slots[slot.name], entry[1] == "" and slot.name or entry[1] .. "." .. slot.name
+        if not with or with.kind ~= slot.kind or table.concat(with.value.shape, ",") ~= table.concat(slot.value.shape, ",") then
+          raise(("share: the other model has no %s '%s' of that shape"):format(slot.kind, name))
+        end
+        shared[#shared + 1] = {entry[2], slot, with.value}
+        found = found + 1
+      end
+    end
+  end
+  if found == 0 then raise("share: the model has no tensor of those names") end
+  for _, entry in ipairs(shared) do
+    local module, slot, tensor = entry[1], entry[2], entry[3]
+    local list, i = slot.name:match "^(.*)%.(%d+)$"
+    if list then rawget(module, list)[i + 1] = tensor else rawset(module, slot.name, tensor) end
+  end
+  return self
+end
+
 local dtypes = {f64 = "f64", f32 = "f32", f16 = "f16", bf16 = "bf16", double = "f64", float = "f32", half = "f16"}
 
 --- Converts parameters and buffers in place of the old ones: floating ones to a dtype, all to a device. An optimizer

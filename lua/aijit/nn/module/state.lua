@@ -36,7 +36,7 @@ local function build_from(self, dict)
       local prefix, own, any = name == "" and "" or name .. ".", {}, false
       for key, tensor in pairs(dict) do
         local rest = key:sub(1, #prefix) == prefix and key:sub(#prefix + 1)
-        if rest and not rest:find(".", 1, true) then
+        if rest then
           own[rest], any = tensor, true
         end
       end
