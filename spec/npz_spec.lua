@@ -127,6 +127,8 @@ describe("npz", function()
       {"a name that is not UTF-8", zip{{"a\255.npy", x}}, "not UTF%-8"},
       {"an empty name", zip{{"", x}}, "its name is empty"},
       {"a name of 2000 bytes", zip{{("n"):rep(2000), x}}, "its name is too long"},
+      {"another name in front of the data", zip{{"a.npy", x, here = "b.npy"}}, "another name stands in front"},
+      {"a longer name in front of the data", zip{{"a.npy", x, here = "a.npyy", method = 8}}, "another name stands in front"},
       {"an entry that is no .npy", zip{{"a.txt", "hello"}}, "a%.txt: does not begin as"},
       {"an .npy that is cut short", zip{{"a.npy", x:sub(1, -2)}}, "a%.npy: 1 bytes short"},
       {"an .npy of objects", zip{{"a.npy", files.npy("{'descr': '|O', 'fortran_order': False, 'shape': (), }", "x")}}, "Python objects"},

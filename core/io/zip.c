@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <zip.h>
 
-enum { MAX_ENTRIES = 1 << 20, MAX_NAME = 1024, FREE_LIMIT = 64 << 20, FREE_RATIO = 100 };
+enum { MAX_ENTRIES = 1 << 20, MAX_NAME = 1024, FREE_LIMIT = 64 << 20, FREE_RATIO = 100, HEAD = 30, LENGTHS = 26 };
 
 typedef struct {
     const char *name;
@@ -25,6 +25,7 @@ struct aj_zip {
     zip_t *archive;
     zip_error_t error;          /* of the source below */
     uint64_t at, last;          /* where libzip reads next, and where it read last */
+    const unsigned char *head;  /* the record in front of the data that it opened last, known by its two lengths being read; NULL: not seen */
     int64_t n;
     entry *entries;             /* by name */
 };
@@ -44,6 +45,7 @@ static zip_int64_t source(void *state, void *data, zip_uint64_t size, zip_source
         uint64_t left = z->blob->size - z->at, n = size < left ? size : left;
         if (n) memcpy(data, z->blob->data + z->at, n);
         z->last = z->at;
+        if (n == 4 && z->at >= LENGTHS && memcmp(z->blob->data + z->at - LENGTHS, "PK\3\4", 4) == 0) z->head = z->blob->data + z->at - LENGTHS;
         z->at += n;
         return (zip_int64_t)n;
     }
@@ -202,11 +204,20 @@ static bool inflate_into(const aj_zip *z, const entry *e, zip_file_t *f, unsigne
     }
 }
 
+/* The directory and the record in front of the data must agree on the name; a bit may have turned over in either. */
+static bool check_name(const aj_zip *z, const entry *e) {
+    if (!z->head) return true;
+    size_t n = strlen(e->name), left = (size_t)(z->blob->data + z->blob->size - z->head) - HEAD;
+    return ((z->head[LENGTHS] | z->head[LENGTHS + 1] << 8) == (int)n && n <= left && memcmp(z->head + HEAD, e->name, n) == 0) ||
+           bad_entry(z, e->name, "another name stands in front of its data");
+}
+
 aj_blob *aj_zip_entry(aj_zip *z, int64_t i) {
     const entry *e = &z->entries[i];
     char name[256];
     snprintf(name, sizeof name, "%.140s: %s", z->blob->name, aj_shown(e->name, strlen(e->name)).text);
     if (e->size == 0 && e->stored) return aj_blob_part(z->blob, z->blob->data, 0, name);
+    z->head = NULL;
     zip_file_t *f = zip_fopen_index(z->archive, e->index, 0);
     aj_blob *b = NULL;
     if (!f) bad_entry(z, e->name, zip_strerror(z->archive));
@@ -221,5 +232,7 @@ aj_blob *aj_zip_entry(aj_zip *z, int64_t i) {
         else free(data);
     }
     if (f) zip_fclose(f);
-    return b;
+    if (!b || check_name(z, e)) return b;
+    aj_blob_drop(b);
+    return NULL;
 }
