@@ -117,6 +117,20 @@ bench("memory", function()
   row("growth over 10,000 training steps", ("%d bytes of tensors, %.0f KiB of Lua"):format(live1 - live0, math.max(0, heap1 - heap0)), "none")
 end)
 
+bench("adamw", function()
+  -- The parameters of an MLP of 784, 500, 149 and 10 units, all with gradients.
+  local parameters = {}
+  for i, shape in ipairs {{500, 784}, {500}, {149, 500}, {149}, {10, 149}, {10}} do
+    parameters[i] = ai.nn.Parameter(ai.randn(unpack(shape)))
+    parameters[i].grad = ai.randn(unpack(shape))
+  end
+  local optimizer, n = ai.optim.AdamW(parameters, {lr = 1e-6}), 0
+  for _, p in ipairs(parameters) do n = n + p:numel() end
+  local t = measure.compare({function(k) for _ = 1, k do optimizer:step() end end})
+  row(("adamw, a step of %d parameters"):format(n), ("%s, %.3f ns an element"):format(text(t[1].median), t[1].median / n * 1e9),
+    "0.36 ns an element", t[1].spread)
+end)
+
 bench("mnist", function()
   -- A process of its own, on two cores.
   local paths = require "aijit.tree"

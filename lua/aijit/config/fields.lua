@@ -20,7 +20,9 @@ return {
   exp_dir = field(nil, {help = "Folder of this run; one that holds a checkpoint is resumed", type = "string"}),
   save_every_n_seconds = field(3600, {help = "Seconds between checkpoints; one is always saved at the end", min = 0}),
   optim = {
-    name = field("adamw", {help = "Optimizer of a task that does not build its own", choices = {"adamw", "adam", "sgd"}}),
+    name = field("adamw", {help = "Optimizer of a task that does not build its own", choices = {
+      "adamw", "adam", "sgd", "lion", "adan", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam", "lamb", "muon", "schedule_free",
+    }}),
     lr = field(1e-3, {help = "Learning rate of a task that does not build its own optimizer", min = 0}),
     weight_decay = field(1e-2, {help = "Weight decay of a task that does not build its own optimizer", min = 0}),
   },

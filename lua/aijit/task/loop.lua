@@ -65,6 +65,11 @@ local function about(run)
   }
 end
 
+--- Some optimizers train other weights than those to be used (optimizer:train() and :eval()).
+local function show(optimizer, mode)
+  if type(optimizer[mode]) == "function" then optimizer[mode](optimizer) end
+end
+
 --- The whole validation set, once. Values that the task logs are averaged over its samples.
 ---@param task aijit.Task
 ---@param run table
@@ -72,6 +77,7 @@ end
 function loop.validate(task, run)
   local state, board = run.state, task.board
   task:eval()
+  show(run.optimizer, "eval")
   state.phase = "valid"
   board:begin(about(run), {force = true, collect = true})
   local function measure()
@@ -94,19 +100,37 @@ function loop.validate(task, run)
   for _, pair in ipairs(line.scalars) do state.valid[pair[1]] = pair[2] end
   state.phase = "train"
   task:train()
+  show(run.optimizer, "train")
+  if run.schedule and run.schedule.observe and state.valid.loss then run.schedule:observe(state.valid.loss) end
   return state.valid
 end
+
+--- The next training batch, on the task's device; nil when the epoch is over.
+---@param run table from `loop.prepare`
+---@return any[]? batch
+function loop.next_batch(run)
+  local batch = run.loader:next_batch()
+  if not batch then return nil end
+  if run.device ~= "cpu" then batch = to_device(batch, run.device) end
+  run.state.batch_size = count_samples(batch)
+  return batch
+end
+
+--- The loss of a batch, as a tensor of one element.
+---@param task aijit.Task
+---@param run table
+---@param batch any[]
+---@return aijit.Tensor
+function loop.loss(task, run, batch) return total_loss(task, task:get_loss(batch, run.state)) end
 
 --- One optimizer step on the next batch; false when the epoch is over.
 local function train_step(task, run)
   local state, board = run.state, task.board
-  local batch = run.loader:next_batch()
+  local batch = loop.next_batch(run)
   if not batch then return false end
-  if run.device ~= "cpu" then batch = to_device(batch, run.device) end
-  state.batch_size = count_samples(batch)
   board:begin(about(run))
   run.optimizer:zero_grad()
-  local loss = total_loss(task, task:get_loss(batch, state))
+  local loss = loop.loss(task, run, batch)
   local value = loss:item()
   check_finite(task, value, state)
   loss:backward()
@@ -131,15 +155,19 @@ local function train_step(task, run)
   return true
 end
 
---- Saves a checkpoint of a run.
+--- Saves a checkpoint of a run: the weights as they are to be used, and in the optimizer's state those that it trains.
 ---@return string path
 function loop.save(task, run)
   local state = run.state:to_table()
   state.seed = task.config.seed
+  if run.schedule and run.schedule.state_dict then state.schedule = run.schedule:state_dict() end
   run.saved_at, run.saved_step = system.monotonic(), run.state.num_steps
-  return checkpoint.save(task.exp_dir, {
+  show(run.optimizer, "eval")
+  local path = checkpoint.save(task.exp_dir, {
     model = task:state_dict(), optimizer = run.optimizer.state_dict and run.optimizer:state_dict(), state = state,
   })
+  if not run.over then show(run.optimizer, "train") end
+  return path
 end
 
 local function resume(task, run)
@@ -149,7 +177,9 @@ local function resume(task, run)
   task:load_state_dict(kept.model)
   if kept.optimizer and run.optimizer.load_state_dict then run.optimizer:load_state_dict(kept.optimizer) end
   run.state:load(kept.state)
-  if run.schedule and run.schedule.load_state_dict then run.schedule:load_state_dict {t = run.state.num_steps} end
+  if run.schedule and run.schedule.load_state_dict then
+    run.schedule:load_state_dict(kept.state.schedule or {t = run.state.num_steps})
+  end
   task.board:status(("resumed at step %d from %s"):format(run.state.num_steps, path))
 end
 
@@ -205,6 +235,7 @@ function loop.train(task, run)
   run.started = system.monotonic() - state.elapsed
   run.saved_at, run.saved_step = system.monotonic(), state.num_steps
   task:train()
+  show(run.optimizer, "train")
   if run.first and run.valid_loader and state.num_steps == 0 then loop.validate(task, run) end
   local validated, checked = -1, false
   local function step() return train_step(task, run) end
@@ -234,6 +265,8 @@ function loop.train(task, run)
     if run.save_every > 0 and system.monotonic() - run.saved_at >= run.save_every then loop.save(task, run) end
   end
   if run.valid_loader and validated ~= state.num_steps then loop.validate(task, run) end
+  run.over = true
+  show(run.optimizer, "eval")
 end
 
 return loop

@@ -64,8 +64,15 @@ end
 function Task:build_optimizer()
   local ai = require "aijit"
   local o = self.config.optim
-  local make = {adamw = "AdamW", adam = "Adam", sgd = "SGD"}
-  return ai.optim[make[o.name]](self:parameters(), {lr = o.lr, weight_decay = o.weight_decay})
+  local make = {
+    adamw = "AdamW", adam = "Adam", sgd = "SGD", lion = "Lion", adan = "Adan", rmsprop = "RMSprop", adagrad = "Adagrad", adadelta = "Adadelta",
+    adamax = "Adamax", nadam = "NAdam", radam = "RAdam", lamb = "LAMB", muon = "Muon", schedule_free = "ScheduleFreeAdamW",
+  }
+  local options = {lr = o.lr, weight_decay = o.weight_decay}
+  if o.name == "muon" then
+    options.adjust_lr, options.adamw_lr, options.adamw_weight_decay = "match_rms_adamw", o.lr, o.weight_decay
+  end
+  return ai.optim[make[o.name]](self, options)
 end
 
 --- The loader of a phase's data; nil where there are none.
