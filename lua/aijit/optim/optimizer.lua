@@ -21,8 +21,6 @@ local calls = require "aijit.bindings.optim"
 ---@field method string                     of the class: the core's name of the step
 local Optimizer = class("Optimizer")
 
---- Options that may be negative.
-Optimizer.signed = {}
 --- Of the class: what is counted beside the updates of each parameter, at most two numbers, by the names they are saved under.
 Optimizer.number_names = {}
 
@@ -45,7 +43,7 @@ local function check_options(self, options)
     if type(value) ~= type(default) then
       fail(self, "%s is a %s; a %s is wanted, such as %s", name, type(value), type(default), value_text(default))
     end
-    if type(value) == "number" and not (value >= 0 or self.signed[name]) then fail(self, "%s is %g; it must not be negative", name, value) end
+    if type(value) == "number" and not (value >= 0) then fail(self, "%s is %g; it must not be negative", name, value) end
     if name == "betas" then
       for i = 1, #default do
         local beta = value[i]
