@@ -89,7 +89,7 @@ function Tensor.sub_(a, b, o)
   return f.add_scaled_(a, b, -alpha)
 end
 
-local lerp, masked_fill = f.lerp, f.masked_fill
+local masked_fill = f.masked_fill
 local pow, square, sqrt, reciprocal = f.pow, f.square, f.sqrt, f.reciprocal
 
 --- a to the power b; the exponents 2, 1/2 and -1 take the shorter way, forward and backward.
@@ -156,16 +156,6 @@ function Tensor.where(condition, a, b)
   return f.where(condition, a, b)
 end
 
---- a + weight * (b - a), broadcast; weight is a number or a tensor.
----@param a aijit.Tensor
----@param b aijit.Tensor
----@param weight number|aijit.Tensor
----@return aijit.Tensor
-function Tensor.lerp(a, b, weight)
-  if type(weight) ~= "cdata" then return lerp(a, b, weight) end
-  return add(a, f.mul(weight, sub(b, a)))
-end
-
 --- x with value, a number or a tensor of one element, where mask is true.
 ---@param x aijit.Tensor
 ---@param mask aijit.Tensor  of bools
@@ -222,16 +212,6 @@ function Tensor.gelu(x, approximate)
   if approximate ~= "none" and approximate ~= nil then lib.raise("gelu: approximate is \"none\" or \"tanh\", not " .. lib.describe(approximate)) end
   return gelu(x)
 end
-
--- A number for scatter is written wherever the index says.
-local function scattered(name)
-  local scatter = f[name]
-  return function(x, dim, index, src)
-    if type(src) == "number" then src = f.expand(as_tensor(src, x), Tensor.size(index)) end
-    return scatter(x, dim, index, src)
-  end
-end
-Tensor.scatter, Tensor.scatter_ = scattered "scatter", scattered "scatter_"
 
 --- The last two dimensions of a matrix exchanged; a vector is itself.
 ---@param x aijit.Tensor  of at most 2 dimensions

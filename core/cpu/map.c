@@ -130,7 +130,7 @@ static bool drive(mapping *m, const aj_tensor *const *operand, int n, int64_t gr
 
 /* Integers have no result for a division by zero. */
 static bool divides(const aj_call *c, const aj_tensor *b) {
-    if (c->op != OP_floor_divide && c->op != OP_remainder && c->op != OP_fmod) return true;
+    if (c->op != OP_floor_divide && c->op != OP_trunc_divide && c->op != OP_remainder && c->op != OP_fmod) return true;
     aj_iter it;
     aj_iter_init(&it, &b, 1);
     int64_t chunk[CHUNK];

@@ -139,9 +139,9 @@ aj_tensor *diff_compose(aj_call *c) {
     if (dim < 0) return NULL;
     if (!x->ndim) { aj_refuse(c, "a tensor of no dimensions has no neighbours"); return NULL; }
     if (c->attrs->i < 0) { aj_refuse(c, "n is %lld, and must not be negative", (long long)c->attrs->i); return NULL; }
+    if (c->attrs->i == 0) return do_clone(x);
     if (c->in[1]) x = do_cat(c->in[1], x, dim);
     if (c->in[2]) x = do_cat(x, c->in[2], dim);
-    if (c->attrs->i == 0 && x == c->in[0]) return do_clone(x);
     for (int64_t i = 0; i < c->attrs->i && x && (i == 0 || x->shape[dim]); i++) x = difference(x, dim);
     return x;
 }

@@ -136,7 +136,6 @@ static aj_tensor *covariance(aj_call *c, double correction, aj_tensor *fw, aj_te
     if (!aj_is_float(x->dtype) && !(x = do_cast(x, AJ_F32))) return NULL;
     aj_ints rows = {2, {x->ndim == 2 ? x->shape[0] : 1, x->ndim ? x->shape[x->ndim - 1] : 1}};
     int64_t N = rows.v[1];
-    int ndim = x->ndim;
     x = do_reshape(x, &rows);
     aj_tensor *w = NULL, *weights[] = {fw, aw}, *y;
     for (int i = 0; i < 2; i++) {
@@ -158,7 +157,7 @@ static aj_tensor *covariance(aj_call *c, double correction, aj_tensor *fw, aj_te
         x = do_sub(x, do_div(do_sum(do_mul(x, w), 1, true), total));
         y = do_div(do_matmul(do_mul(x, w), do_transpose(x, 0, 1)), left);
     }
-    return ndim < 2 ? do_reshape(y, &(aj_ints){0}) : y;
+    return rows.v[0] == 1 ? do_reshape(y, &(aj_ints){0}) : y;
 }
 aj_tensor *cov_compose(aj_call *c) { return aj_given(c, 0, 1) ? covariance(c, c->attrs->s, c->in[1], c->in[2]) : NULL; }
 aj_tensor *corrcoef_compose(aj_call *c) {

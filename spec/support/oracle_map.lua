@@ -97,14 +97,41 @@ local function pad(args, kw)
   return f.pad(args[1], plain(args[2] or kw.pad), args[3] or kw.mode or "constant", args[4] or kw.value or 0)
 end
 
+-- Functions of several tensors, given one by one or in a list.
+local function tensors(op)
+  return function(args, kw)
+    local list = type(args[1]) == "table" and plain(args[1]) or {unpack(args, 1, args.n)}
+    return op(list, next(kw) and kw or nil)
+  end
+end
+-- One value for what unique gives, but for what was asked.
+local function distinct(op)
+  return function(args, kw)
+    if kw.dim then error("along a dimension is not here", 0) end
+    local values, inverse, counts = op(args[1])
+    return values, kw.return_inverse and inverse - 1 or kw.return_counts and counts, kw.return_inverse and kw.return_counts and counts
+  end
+end
+local function polygamma(args, kw) return f.polygamma(args[1], args[2] or kw.n) end
+local function round(args, kw) return f.round(args[1], kw.decimals) end
+local function scatter_reduce(args, kw)
+  return f.scatter_reduce(args[1], from_one(args[2]), args[3] + 1, args[4], args[5] or kw.reduce, kw.include_self)
+end
+
 map.ops = {
   -- Arithmetic
   add = with_alpha(f.add), sub = with_alpha(f.sub),
-  ["div.no_rounding_mode"] = "div", ["div.floor_rounding"] = function(args) return f.floor_divide(args[1], args[2]) end,
+  ["div.no_rounding_mode"] = "div", ["div.floor_rounding"] = function(args) return f.div(args[1], args[2], {rounding_mode = "floor"}) end,
   clamp = function(args, kw) return f.clamp(args[1], args[2] or kw.min, args[3] or kw.max) end,
   clamp_min = function(args) return f.clamp(args[1], args[2], nil) end,
   clamp_max = function(args) return f.clamp(args[1], nil, args[2]) end,
+  ["div.trunc_rounding"] = function(args) return f.div(args[1], args[2], {rounding_mode = "trunc"}) end,
   positive = function(args) return args[1] end,
+  rsub = function(args, kw) return f.sub(args[2], args[1], kw.alpha and {alpha = kw.alpha} or nil) end,
+  float_power = function(args) return f.float_power(args[1], args[2]) end,
+  ["round.decimals_0"] = round, ["round.decimals_3"] = round, ["round.decimals_neg_3"] = round,
+  ["polygamma.polygamma_n_0"] = polygamma, ["polygamma.polygamma_n_1"] = polygamma, ["polygamma.polygamma_n_2"] = polygamma,
+  ["polygamma.polygamma_n_3"] = polygamma, ["polygamma.polygamma_n_4"] = polygamma,
   -- Activations and losses
   ["nn.functional.logsigmoid"] = "log_sigmoid",
   ["nn.functional.softshrink"] = {"softshrink", rename = {lambd = "lambda"}},
@@ -122,14 +149,14 @@ map.ops = {
   sum = {"sum", cast = true}, prod = {"prod", cast = true}, mean = {"mean", cast = true}, nansum = {"nansum", cast = true}, nanmean = {"nanmean", cast = true},
   cumsum = {"cumsum", cast = true}, cumprod = {"cumprod", cast = true}, norm = {"norm", cast = true},
   argmax = {"argmax", results = {"index"}}, argmin = {"argmin", results = {"index"}},
-  var = spread(f.var), std = spread(f.std), var_mean = spread(f.var_mean),
+  var = spread(f.var), std = spread(f.std), var_mean = spread(f.var_mean), std_mean = spread(f.std_mean),
   ["max.reduction_no_dim"] = extreme "max", ["max.reduction_with_dim"] = extreme "max",
   ["min.reduction_no_dim"] = extreme "min", ["min.reduction_with_dim"] = extreme "min",
   -- Order
   sort = {"sort", results = {"", "index"}}, argsort = {"argsort", results = {"index"}}, topk = {"topk", results = {"", "index"}},
   kthvalue = {"kthvalue", results = {"", "index"}}, median = {"median", results = {"", "index"}}, nanmedian = {"nanmedian", results = {"", "index"}},
   mode = {"mode", results = {"", "index"}}, cummax = {"cummax", results = {"", "index"}}, cummin = {"cummin", results = {"", "index"}},
-  searchsorted = {"searchsorted", results = {"index"}}, bucketize = {"bucketize", results = {"index"}},
+  searchsorted = {"searchsorted", index = {"sorter"}, results = {"index"}}, bucketize = {"bucketize", results = {"index"}},
   -- Choices and positions
   where = function(args) return f.where(args[2], args[1], args[3]) end,
   gather = {"gather", index = {"index"}}, take = {"take", index = {"index"}}, put = {"put", index = {"index"}},
@@ -142,6 +169,11 @@ map.ops = {
     if type(src) == "number" then src = ai.full(index:size(), src, {dtype = x.dtype}) end
     return f.scatter_reduce(x, dim, index, src, how == "add" and "sum" or "prod")
   end,
+  ["scatter_reduce.sum"] = scatter_reduce, ["scatter_reduce.prod"] = scatter_reduce, ["scatter_reduce.mean"] = scatter_reduce,
+  ["scatter_reduce.amin"] = scatter_reduce, ["scatter_reduce.amax"] = scatter_reduce,
+  take_along_dim = {"take_along_dim", index = {"index"}}, bincount = {"bincount", index = {"x"}},
+  ["nn.functional.multi_margin_loss"] = {"multi_margin_loss", index = {"target"}},
+  ["nn.functional.multilabel_margin_loss"] = {"multilabel_margin_loss", index = {"target"}},
   scatter_add = {"scatter_add", index = {"index"}},
   index_put = function(args, kw)
     local list, index = {args[1], args[3]}, args[2]
@@ -162,11 +194,7 @@ map.ops = {
     if ai.is_tensor(repeats) then return f.repeat_each(args[1], repeats, dim) end
     return f.repeat_interleave(args[1], repeats, dim)
   end,
-  unique = function(args, kw)
-    if kw.dim then error("along a dimension is not here", 0) end
-    local values, inverse, counts = f.unique(args[1])
-    return values, kw.return_inverse and inverse - 1 or kw.return_counts and counts, kw.return_inverse and kw.return_counts and counts
-  end,
+  unique = distinct(f.unique), unique_consecutive = distinct(f.unique_consecutive),
   -- Shapes
   view = with_sizes(f.view), reshape = with_sizes(f.reshape), expand = with_sizes(f.expand), broadcast_to = with_sizes(f.expand),
   permute = function(args, kw) return f.permute(args[1], from_one(kw.dims or sizes(args, 2))) end,
@@ -209,7 +237,26 @@ map.ops = {
   ["nn.functional.interpolate.bilinear"] = interpolate, ["nn.functional.interpolate.bicubic"] = interpolate,
   ["nn.functional.interpolate.trilinear"] = interpolate, ["nn.functional.interpolate.area"] = interpolate,
   ["nn.functional.unfold"] = "im2col",
+  atleast_1d = tensors(f.atleast_1d), atleast_2d = tensors(f.atleast_2d), atleast_3d = tensors(f.atleast_3d),
+  hstack = tensors(f.hstack), vstack = tensors(f.vstack), dstack = tensors(f.dstack), column_stack = tensors(f.column_stack),
+  broadcast_tensors = tensors(f.broadcast_tensors), block_diag = tensors(f.block_diag), cartesian_prod = tensors(f.cartesian_prod),
+  ["meshgrid.list_of_tensors"] = tensors(f.meshgrid),
+  combinations = function(args, kw) return f.combinations(args[1], args[2] or kw.r, kw.with_replacement) end,
+  unflatten = function(args) return f.unflatten(args[1], from_one(args[2]), plain(args[3])) end,
+  tril_indices = function(args, kw) return f.tril_indices(args[1], args[2], args[3] or kw.offset) - 1 end,
+  triu_indices = function(args, kw) return f.triu_indices(args[1], args[2], args[3] or kw.offset) - 1 end,
   -- Products and linear algebra
+  einsum = function(args)
+    local list = type(args[1]) == "table" and args[1] or args[2]
+    return f.einsum(type(args[1]) == "string" and args[1] or args[2], unpack(plain(list)))
+  end,
+  tensordot = function(args, kw)
+    local d = args[3] or kw.dims
+    return f.tensordot(args[1], args[2], type(d) == "table" and {dims(d[1]), dims(d[2])} or d)
+  end,
+  cdist = function(args, kw) return f.cdist(args[1], args[2], args[3] or kw.p) end,
+  ["linalg.vander"] = function(args, kw) return f.vander(args[1], kw.N, true) end,
+  ["nn.functional.pdist"] = function(args, kw) return f.pdist(args[1], args[2] or kw.p) end,
   ["linalg.norm"] = function(args, kw)
     return ai.linalg.norm(args[1], args[2] or kw.ord, dims(args[3] or kw.dim), {keepdim = args[4] or kw.keepdim or false, dtype = kw.dtype})
   end,
