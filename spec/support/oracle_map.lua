@@ -112,6 +112,15 @@ local function distinct(op)
     return values, kw.return_inverse and inverse - 1 or kw.return_counts and counts, kw.return_inverse and kw.return_counts and counts
   end
 end
+-- Complex numbers are pairs in a last dimension; the samples' inputs are real.
+local function fourier(op, of_pairs, along)
+  return function(args, kw)
+    local x, n, dim = args[1], args[2] or kw.n or kw.s, args[3] or kw.dim or along
+    if not x:is_floating_point() then x = x:float() end
+    if of_pairs then x = ai.stack({x, ai.zeros_like(x)}, x:dim() + 1) end
+    return f[op](x, type(n) == "table" and plain(n) or n, dims(dim), args[4] or kw.norm)
+  end
+end
 local function polygamma(args, kw) return f.polygamma(args[1], args[2] or kw.n) end
 local function round(args, kw) return f.round(args[1], kw.decimals) end
 local function scatter_reduce(args, kw)
@@ -245,6 +254,13 @@ map.ops = {
   unflatten = function(args) return f.unflatten(args[1], from_one(args[2]), plain(args[3])) end,
   tril_indices = function(args, kw) return f.tril_indices(args[1], args[2], args[3] or kw.offset) - 1 end,
   triu_indices = function(args, kw) return f.triu_indices(args[1], args[2], args[3] or kw.offset) - 1 end,
+  -- Fourier transforms
+  ["fft.fft"] = fourier("fft", true), ["fft.ifft"] = fourier("ifft", true), ["fft.rfft"] = fourier "rfft", ["fft.irfft"] = fourier("irfft", true),
+  ["fft.fftn"] = fourier("fftn", true), ["fft.ifftn"] = fourier("ifftn", true), ["fft.rfftn"] = fourier "rfftn",
+  ["fft.irfftn"] = fourier("irfftn", true), ["fft.fft2"] = fourier("fftn", true, {-2, -1}), ["fft.ifft2"] = fourier("ifftn", true, {-2, -1}),
+  ["fft.rfft2"] = fourier("rfftn", false, {-2, -1}), ["fft.irfft2"] = fourier("irfftn", true, {-2, -1}),
+  ["fft.fftshift"] = function(args, kw) return ai.fft.fftshift(args[1], dims(args[2] or kw.dim)) end,
+  ["fft.ifftshift"] = function(args, kw) return ai.fft.ifftshift(args[1], dims(args[2] or kw.dim)) end,
   -- Products and linear algebra
   einsum = function(args)
     local list = type(args[1]) == "table" and args[1] or args[2]
