@@ -180,7 +180,7 @@ aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *att
         if (!allocate(&c, device)) goto done;
         if (AJ_UNLIKELY(!aj_backend_of(device)->forward[op](&c))) { drop_all(&c); goto done; }
         if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_op(&c, false);
-        if (record && o->kind < AJ_COMPARE && aj_is_float(c.spec[0].dtype)) aj_record(&c, NULL);
+        if (record && o->kind < AJ_COMPARE && aj_is_float(c.spec[0].dtype) && AJ_UNLIKELY(!aj_record(&c))) { drop_all(&c); goto done; }
         hand_out(&c);
         result = c.out[0];
     } else if (o->kind == AJ_VIEW) {
@@ -192,7 +192,10 @@ aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *att
             y->base = aj_hold(in[0]->base ? in[0]->base : in[0]);
             y->view_epoch = y->base->epoch;
         }
-        if (record && aj_is_float(y->dtype)) { aj_spec_like(&c.spec[0], y); aj_record(&c, NULL); }
+        if (record && aj_is_float(y->dtype)) {
+            aj_spec_like(&c.spec[0], y);
+            if (AJ_UNLIKELY(!aj_record(&c))) { drop_all(&c); goto done; }
+        }
         hand_out(&c);
         result = c.out[0];
     } else if (o->kind == AJ_COMPOSE) {
@@ -203,12 +206,10 @@ aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *att
         bool ok = mark >= 0 && (o->kind == AJ_REDUCE ? reduce_shape(&c) : o->shape(&c));
         if (ok && (ok = allocate(&c, device))) {
             ok = aj_backend_of(device)->forward[op](&c);
-            if (!ok) drop_all(&c);
-            else {
-                if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_op(&c, false);
-                if (record) aj_record(&c, NULL);
-                drop_hidden(o, &c);
-            }
+            if (ok && AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_op(&c, false);
+            if (ok && record) ok = aj_record(&c);
+            if (ok) drop_hidden(o, &c);
+            else drop_all(&c);
         }
         if (mark >= 0) aj_inner_close(mark);
         if (!ok) goto done;
@@ -235,9 +236,10 @@ static bool write_in_place(const aj_op *o, aj_call *c, bool record, int32_t devi
     }
     if (device == AJ_META && x->device != AJ_META) return true;      /* shapes alone change nothing */
     if (!aj_before_write(x, aj_op_name(c->op), record)) return false;
-    /* An input that overlaps the output differently from it, or whose old values the gradient reads, is copied first. */
+    /* An input that overlaps the output differently from it, or that the graph would hold, is copied first: the write changes it. */
     for (int k = 1; k < c->n_in; k++) {
-        if (!in[k] || in[k]->storage != x->storage || (in[k]->data == x->data && aj_same_shape(in[k], x) && !memcmp(in[k]->stride, x->stride, x->ndim * sizeof *x->stride))) continue;
+        if (!in[k] || in[k]->storage != x->storage) continue;
+        if (!record && in[k]->data == x->data && aj_same_shape(in[k], x) && !memcmp(in[k]->stride, x->stride, x->ndim * sizeof *x->stride)) continue;
         if (!(in[k] = aj_live(aj_clone(in[k])))) return false;
     }
     aj_tensor *old = NULL;
@@ -262,8 +264,7 @@ static bool write_in_place(const aj_op *o, aj_call *c, bool record, int32_t devi
         if (before) { old->node = before; before->refs++; old->requires_grad = true; old->out_index = x->out_index; }
         in[0] = old;
     }
-    aj_after_write(c, x);
-    return true;
+    return aj_after_write(c, x);
 }
 
 aj_tensor *aj_apply_(int op, aj_tensor *const *handle, int n, const aj_attrs *attrs) {

@@ -133,12 +133,15 @@ static bool into_leaf(aj_backward *b, aj_tensor *leaf, aj_tensor *g) {
         if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_leaf(leaf, leaf->grad);
         return aj_add_(leaf->grad, g) != NULL;
     }
+    int32_t mark = aj_inner_open();                      /* the caller may have no scope open */
+    if (mark < 0) return false;
     aj_tensor *new;
     if (leaf->grad) new = aj_live(aj_add(leaf->grad, g));
     else if (g->contiguous && g->storage->refs == 1 && (g->refs == 1 || b->create)) new = g;
     else new = aj_live(aj_clone(g));
-    if (!new) return false;
     aj_hold(new);
+    aj_inner_close(mark);
+    if (!new) return false;
     if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_leaf(leaf, new);
     if (leaf->grad) aj_drop(leaf->grad);
     leaf->grad = new;

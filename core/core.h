@@ -185,6 +185,7 @@ struct aj_node {
     uint32_t units;             /* of the block */
     aj_backward *busy;          /* scratch: the pass this node is part of */
     uint64_t custom;
+    uint64_t searched;          /* id of the last root that was looked for from here */
     aj_tensor *leaf;            /* OP_LEAF: the tensor, not owned */
     aj_node *next;              /* scratch: lists */
     aj_tensor **pending;        /* n_out, as the next five; scratch: gradients of results, as far as summed */
@@ -209,12 +210,12 @@ typedef aj_tensor *aj_definition(aj_tensor *const *in, int n_in, const aj_attrs 
 bool aj_vjp_by_definition(aj_node *n, aj_definition *f, aj_tensor *gy, aj_tensor **gx);
 aj_tensor *aj_sum_to(aj_tensor *g, int ndim, const int64_t *shape);      /* sums what broadcasting repeated; a handle */
 aj_tensor *aj_derivative(int op, int k, aj_tensor *const *in, aj_tensor *y, const aj_attrs *attrs);   /* d result / d input k, of a row's text, in ops */
-void aj_record(const aj_call *c, const uint8_t *overwritten);
+bool aj_record(const aj_call *c);                        /* false: out of memory, as the next */
 void aj_record_view(aj_call *c, aj_tensor *y);
 aj_node *aj_node_of(aj_tensor *t);                       /* brings a view's node up to date */
 void aj_node_release(aj_node *n);
 bool aj_before_write(aj_tensor *x, const char *who, bool recording);
-void aj_after_write(aj_call *c, aj_tensor *x);
+bool aj_after_write(aj_call *c, aj_tensor *x);
 
 /* -- The context of a thread --------------------------------------------------------------------------------- */
 

@@ -164,7 +164,10 @@ static value comparison(reader *r) {
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
         if (!take(r, ops[i].token)) continue;
         value b = sum(r);
-        if (!a.t && !b.t) return fail(r, "a comparison of two numbers");
+        if (!a.t && !b.t) {
+            bool is[] = {a.v <= b.v, a.v >= b.v, a.v == b.v, a.v != b.v, a.v < b.v, a.v > b.v};
+            return number(is[i]);
+        }
         bool mode = aj_grad_mode(false);
         a = apply2(r, a, b, ops[i].f, ops[i].g);
         aj_grad_mode(mode);
@@ -180,7 +183,8 @@ static value expression(reader *r) {
     value p = expression(r);
     if (!take(r, ":")) return fail(r, "a ':' is missing");
     value q = expression(r);
-    if (r->failed || !c.t) return r->failed ? c : fail(r, "a condition that is a number");
+    if (r->failed) return c;
+    if (!c.t) return c.v != 0 ? p : q;
     /* Made dense, so that a row's choice between numbers keeps the shape of the condition. */
     aj_ints shape = {c.t->ndim, {0}};
     for (int d = 0; d < c.t->ndim; d++) shape.v[d] = c.t->shape[d];

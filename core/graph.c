@@ -10,7 +10,7 @@
 /* -- Making and freeing ---------------------------------------------------------------------------------------- */
 
 /* A node, its edges, saved inputs and attributes are one block; blocks of the usual sizes are kept for reuse. */
-enum { UNIT = 64, KEPT = 32 };
+enum { UNIT = 64, KEPT = 32, STALE = -1 };
 static _Thread_local aj_node *free_node[KEPT];
 static _Thread_local struct { aj_node *dead; bool draining; } grave;
 
@@ -90,42 +90,50 @@ static void set_node(aj_tensor *t, aj_node *n, int out) {
     if (t->retains_grad) n->watcher[out] = t;
 }
 
-static aj_edge edge_to(aj_tensor *t) {
-    aj_node *n = aj_node_of(t);
-    if (n) n->refs++;
-    return (aj_edge){n, t->out_index};
-}
-
 static void spec_of(aj_spec *s, const aj_tensor *t) { aj_spec_like(s, t); }
 
-aj_node *aj_node_of(aj_tensor *t) {
+/* A node of one result for a window on b, or for a write into one. */
+static aj_node *window_node(int op, int n_in, const aj_tensor *window, const aj_tensor *b, const aj_tensor *result) {
+    aj_node *n = node_new(op, n_in, 1, true);
+    if (!n) return NULL;
+    spec_of(&n->spec[0], result);
+    n->device = b->device;
+    memset(n->attrs, 0, sizeof *n->attrs);
+    n->attrs->list.n = n->attrs->list2.n = window->ndim;
+    for (int d = 0; d < window->ndim; d++) { n->attrs->list.v[d] = window->shape[d]; n->attrs->list2.v[d] = window->stride[d]; }
+    n->attrs->i = (window->data - b->data) / (int64_t)aj_dtype_size(window->dtype);
+    return n;
+}
+
+/* The node of t, which is brought up to date; *n NULL: it is in no graph. False: out of memory. */
+static bool place(aj_tensor *t, aj_node **n) {
     if (AJ_UNLIKELY(t->base && t->view_epoch != t->base->epoch)) {       /* its storage was written in a graph since */
         aj_tensor *b = t->base;
-        t->view_epoch = b->epoch;
         if (b->requires_grad) {
-            aj_node *n = node_new(OP_as_strided, 1, 1, true);
-            if (!n) return NULL;
-            spec_of(&n->spec[0], t);
-            n->device = t->device;
-            memset(n->attrs, 0, sizeof *n->attrs);
-            n->attrs->list.n = n->attrs->list2.n = t->ndim;
-            for (int d = 0; d < t->ndim; d++) { n->attrs->list.v[d] = t->shape[d]; n->attrs->list2.v[d] = t->stride[d]; }
-            n->attrs->i = (t->data - b->data) / (int64_t)aj_dtype_size(t->dtype);
-            n->edge[0] = edge_to(b);
-            set_node(t, n, 0);
+            aj_node *m, *from;
+            if (!place(b, &from) || !(m = window_node(OP_as_strided, 1, t, b, t))) { *n = NULL; return false; }
+            from->refs++;
+            m->edge[0] = (aj_edge){from, b->out_index};
+            set_node(t, m, 0);
         }
+        t->view_epoch = b->epoch;
     }
-    if (!t->requires_grad) return NULL;
-    if (!t->node) {
-        aj_node *n = node_new(OP_LEAF, 0, 1, false);
-        if (!n) return NULL;
-        n->leaf = t;
-        n->device = t->device;
-        spec_of(&n->spec[0], t);
-        t->node = n;
-        t->out_index = 0;
-    }
-    return t->node;
+    *n = t->node;
+    if (!t->requires_grad) { *n = NULL; return true; }
+    if (*n) return true;
+    if (!(*n = node_new(OP_LEAF, 0, 1, false))) return false;
+    (*n)->leaf = t;
+    (*n)->device = t->device;
+    spec_of(&(*n)->spec[0], t);
+    t->node = *n;
+    t->out_index = 0;
+    return true;
+}
+
+aj_node *aj_node_of(aj_tensor *t) {
+    aj_node *n;
+    place(t, &n);
+    return n;
 }
 
 bool aj_is_leaf(aj_tensor *h) {
@@ -208,7 +216,9 @@ bool aj_recording(void) { return aj_ctx.grad_mode; }
 
 /* -- Recording ----------------------------------------------------------------------------------------------------- */
 
-static aj_node *record(const aj_call *c, int n_results) {
+/* *node NULL: nothing to record. False: out of memory. */
+static bool record(const aj_call *c, int n_results, aj_node **node) {
+    *node = NULL;
     const aj_op *o = &aj_ops[c->op];
     const int number = c->attrs->number, n_in = c->n_in;
     unsigned saves_in = 0, saves_out = 0;
@@ -217,20 +227,22 @@ static aj_node *record(const aj_call *c, int n_results) {
         aj_tensor *t = c->in[k];
         int j = k < AJ_MAX_ARGS ? k : AJ_MAX_ARGS - 1;
         if (!t || !aj_is_float(t->dtype) || o->never[j]) continue;
-        if (!aj_node_of(t)) continue;
+        aj_node *m;
+        if (AJ_UNLIKELY(!place(t, &m))) return false;
+        if (!m) continue;
         wanted |= 1ull << (k < 63 ? k : 63);
         /* A number in the first place of a binary row shifts the tensor to the second column. */
         int column = number == 1 ? 1 : j;
         saves_in |= o->saves_in[column];
         saves_out |= o->saves_out[column];
     }
-    if (!wanted) return NULL;
+    if (!wanted) return true;
     bool keep = o->attrs || number;
     aj_node *n = node_new(c->op, n_in, n_results, keep);
-    if (!n) return NULL;
+    if (!n) return false;
     if (keep) *n->attrs = *c->attrs;
     n->device = c->out[0]->device;
-    if (number) saves_in = saves_in ? 1 : 0;
+    if (number) saves_in = (number == 1 ? saves_in >> 1 : saves_in) & 1;      /* the number stands in the attributes */
     for (int k = 0; k < n_in; k++) {
         aj_tensor *t = c->in[k];
         if (!t) continue;
@@ -246,15 +258,18 @@ static aj_node *record(const aj_call *c, int n_results) {
     }
     for (int i = 0; i < n_results; i++) {
         spec_of(&n->spec[i], c->out[i]);
-        if (saves_out >> i & 1) n->out[i] = (aj_saved){aj_alias(c->out[i]), c->out[i]->storage->version, c->out[i]->numel};
+        if (!(saves_out >> i & 1)) continue;
+        n->out[i] = (aj_saved){aj_alias(c->out[i]), c->out[i]->storage->version, c->out[i]->numel};
+        if (AJ_UNLIKELY(!n->out[i].t)) { aj_node_release(n); return false; }
     }
-    return n;
+    *node = n;
+    return true;
 }
 
-void aj_record(const aj_call *c, const uint8_t *overwritten) {
-    (void)overwritten;
-    aj_node *n = record(c, c->n_out);
-    if (!n) return;
+bool aj_record(const aj_call *c) {
+    aj_node *n;
+    if (!record(c, c->n_out, &n)) return false;
+    if (!n) return true;
     bool first = true;
     for (int i = 0; i < c->n_out; i++) {
         if (!aj_is_float(c->out[i]->dtype) || i >= aj_ops[c->op].n_returns) continue;
@@ -263,6 +278,7 @@ void aj_record(const aj_call *c, const uint8_t *overwritten) {
         set_node(c->out[i], n, i);
     }
     if (first) aj_node_release(n);
+    return true;
 }
 
 bool aj_record_custom(aj_tensors inputs, aj_tensors outputs, uint64_t id) {
@@ -271,7 +287,9 @@ bool aj_record_custom(aj_tensors inputs, aj_tensors outputs, uint64_t id) {
     for (int k = 0; k < inputs->n; k++) {
         aj_tensor *t = aj_need(inputs->v[k], "function");
         if (!t) return false;
-        any |= aj_node_of(t) != NULL;
+        aj_node *m;
+        if (!place(t, &m)) return false;
+        any |= m != NULL;
     }
     if (!any || !aj_ctx.grad_mode) return false;
     aj_node *n = node_new(OP_CUSTOM, inputs->n, outputs->n, false);
@@ -279,7 +297,9 @@ bool aj_record_custom(aj_tensors inputs, aj_tensors outputs, uint64_t id) {
     n->custom = id;
     for (int k = 0; k < inputs->n; k++) {
         aj_tensor *t = aj_live(inputs->v[k]);
-        if (aj_node_of(t)) n->edge[k] = edge_to(t);
+        if (!t->requires_grad) continue;
+        t->node->refs++;
+        n->edge[k] = (aj_edge){t->node, t->out_index};
     }
     bool used = false;
     for (int i = 0; i < outputs->n; i++) {
@@ -298,53 +318,84 @@ bool aj_record_custom(aj_tensors inputs, aj_tensors outputs, uint64_t id) {
 
 /* -- Writes in place ------------------------------------------------------------------------------------------------- */
 
+/* Whether elements share a place, or may: strides from the smallest up, each must step over all that the ones before reach. */
+static bool overlaps(const aj_tensor *x) {
+    bool done[AJ_MAX_DIM] = {false};
+    int64_t reach = 0;
+    for (int left = x->ndim; left > 0; left--) {
+        int least = -1;
+        for (int d = 0; d < x->ndim; d++) if (!done[d] && (least < 0 || x->stride[d] < x->stride[least])) least = d;
+        done[least] = true;
+        if (x->shape[least] <= 1) continue;
+        if (x->stride[least] <= reach) return true;
+        reach += (x->shape[least] - 1) * x->stride[least];
+    }
+    return false;
+}
+
 bool aj_before_write(aj_tensor *x, const char *who, bool recording) {
     aj_tensor *root = x->base ? x->base : x;
     if (aj_ctx.grad_mode && ((x->requires_grad && !x->base && (!x->node || x->node->op == OP_LEAF)) ||
                              (x->base && root->requires_grad && (!root->node || root->node->op == OP_LEAF))))
         return aj_error("%s: a leaf that requires gradients cannot be written in place while gradients are recorded; do it in ai.no_grad(function() ... end)", who);
-    for (int d = 0; d < x->ndim && x->numel; d++)
-        if (x->stride[d] == 0 && x->shape[d] > 1)
-            return aj_error("%s: several elements of this expanded tensor are one in memory; write into a :clone() of it", who);
-    if (recording) aj_node_of(x);
-    return true;
+    if (!x->contiguous && overlaps(x)) return aj_error("%s: several elements of this expanded or unfolded tensor are one in memory; write into a :clone() of it", who);
+    aj_node *n;
+    return !recording || place(x, &n);
+}
+
+/* A node that had saved root, or a view of it, before a write that depends on that node would hold what holds it. What it
+ * saved is of no use any more, and is let go of. No node is searched twice for one root: later nodes only stand before it. */
+static void let_go(aj_node *from, aj_tensor *root) {
+    const aj_storage *s = root->storage;
+    uint64_t id = aj_id(root);
+    aj_node *next = from;
+    from->next = NULL;
+    from->searched = id;
+    while (next) {
+        aj_node *n = next;
+        next = n->next;
+        for (int k = 0; k < n->n_in; k++) {
+            aj_node *m = n->edge[k].node;
+            if (m && m->searched != id) { m->searched = id; m->next = next; next = m; }
+        }
+        for (int k = 0; k < n->n_in; k++) {
+            if (!n->in[k].t || n->in[k].t->storage != s || n->in[k].version == s->version) continue;
+            n->in[k].version = STALE;
+            forget(&n->in[k]);
+        }
+    }
 }
 
 /* x (which is c->out[0]) was written by an op that the graph must know. */
-void aj_after_write(aj_call *c, aj_tensor *x) {
-    aj_node *n = record(c, 1);
-    bool was = x->requires_grad;
-    if (!n && !was) return;
+bool aj_after_write(aj_call *c, aj_tensor *x) {
+    aj_tensor *b = x->base;
+    aj_node *n, *from = NULL;
+    if (!record(c, 1, &n)) return false;
+    if (!n && !x->requires_grad) return true;
     if (!n) {                                            /* nothing flows in: the old value is gone, and the new is a constant */
-        n = node_new(c->op, c->n_in, 1, true);
-        if (!n) return;
+        if (!(n = node_new(c->op, c->n_in, 1, true))) return false;
         *n->attrs = *c->attrs;
         spec_of(&n->spec[0], x);
         n->device = x->device;
     }
-    if (x->base) {
-        aj_tensor *b = x->base;
-        aj_node *w = node_new(OP_INPLACE_VIEW, 2, 1, true);
-        if (!w) { aj_node_release(n); return; }
-        spec_of(&w->spec[0], b);
-        w->device = b->device;
-        memset(w->attrs, 0, sizeof *w->attrs);
-        w->attrs->list.n = w->attrs->list2.n = x->ndim;
-        for (int d = 0; d < x->ndim; d++) { w->attrs->list.v[d] = x->shape[d]; w->attrs->list2.v[d] = x->stride[d]; }
-        w->attrs->i = (x->data - b->data) / (int64_t)aj_dtype_size(x->dtype);
-        if (b->requires_grad) w->edge[0] = edge_to(b);
+    if (b) {
+        aj_node *w = NULL;
+        if (!place(b, &from) || !(w = window_node(OP_INPLACE_VIEW, 2, x, b, b))) { aj_node_release(n); return false; }
+        if (from) { from->refs++; w->edge[0] = (aj_edge){from, b->out_index}; }
         w->edge[1] = (aj_edge){n, 0};
-        set_node(b, w, 0);
-        b->epoch++;
-    } else {
-        set_node(x, n, 0);
-        x->epoch++;
-    }
+        n = w;
+    } else b = x;
+    if (b->refs > 1) let_go(n, b);
+    set_node(b, n, 0);
+    b->epoch++;
+    return true;
 }
 
 /* -- What a rule reads ------------------------------------------------------------------------------------------------- */
 
 static bool unchanged(const aj_node *n, const aj_saved *s, const char *what, int i) {
+    if (s->version == STALE)
+        return aj_error("backward: %s %d of %s, which its gradient needs, was changed in place since; change a :clone() instead", what, i + 1, aj_ops[n->op].info->name);
     if (!s->t || s->t->storage->version == s->version) return true;
     return aj_error("backward: %s %d of %s, which its gradient needs, was changed in place since (version %d, now %d); change a :clone() instead",
                     what, i + 1, aj_ops[n->op].info->name, s->version, s->t->storage->version);
