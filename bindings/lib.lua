@@ -140,6 +140,12 @@ end
 local FAILED, UNSCOPED, GOVERN, INTERRUPTED = 1, 2, 4, 8
 local retrying = false
 
+local function retried(ok, ...)
+  retrying = false
+  if ok then return ... end
+  raise((tostring((...)):gsub("^[^\n]-:%d+: ", "", 1)))
+end
+
 --- What a generated function does when aj_state.attend is not 0: raises, retries once after a collection when memory
 -- was out, gives the tensor a finalizer when no scope owns it.
 local function attend(p, f, ...)
@@ -150,10 +156,7 @@ local function attend(p, f, ...)
       collectgarbage() collectgarbage()
       C.aj_memory_trim(-1)
       retrying = true
-      local ok, result = pcall(f, ...)
-      retrying = false
-      if ok then return result end
-      raise(tostring(result):gsub("^[^\n]-:%d+: ", "", 1))
+      return retried(pcall(f, ...))
     end
     raise(message)
   end

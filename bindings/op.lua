@@ -270,10 +270,21 @@ local function general(info, name, in_place)
     put(("  if S.attend ~= 0 then lib.ok() end\n  return %s\nend\nreturn self\n"):format(names[1]))
   else
     local results = {"p_"}
-    put(attend_with(table.concat(keep, ", ") .. (rest and rest or "")))
-    for i = 2, #info.returns do
-      put(("  local r%d_ = C.aj_result(%d)\n  if a_ == 2 then r%d_ = gc(r%d_, C.aj_release) end\n"):format(i, i, i, i))
-      results[i] = ("r%d_"):format(i)
+    local again = table.concat(keep, ", ") .. (rest or "")
+    if #info.returns == 1 then put(attend_with(again))
+    else
+      -- The others are taken before anything else may run; after a failure they are those of the second try.
+      local finish = {}
+      put "  local a_ = S.attend\n"
+      for i = 2, #info.returns do
+        results[i] = ("r%d_"):format(i)
+        finish[#finish + 1] = ("r%d_ = gc(r%d_, C.aj_release)"):format(i, i)
+        put(("  local r%d_ = C.aj_result(%d)\n"):format(i, i))
+      end
+      put("  if a_ ~= 0 then\n")
+      put(("    if a_ %% 2 == 1 then return attend(p_, self%s) end\n"):format(again ~= "" and ", " .. again or ""))
+      put(("    if a_ %% 4 >= 2 then %s end\n"):format(table.concat(finish, " ")))
+      put("    if a_ == 2 then p_ = gc(p_, C.aj_release) else p_ = attend(p_) end\n  end\n")
     end
     put("  return " .. table.concat(results, ", ") .. "\nend\nreturn self\n")
   end
