@@ -105,7 +105,7 @@ local parts = {
   nn = {"aijit.nn"}, optim = {"aijit.optim"}, data = {"aijit.data"}, log = {"aijit.log"}, json = {"aijit.json"}, image = {"aijit.image"},
   linalg = {"aijit.linalg"}, fft = {"aijit.fft"},
   jit = {"aijit.bindings.jit", "jit"}, help = {"aijit.help"}, inspect = {"aijit.inspect"}, model = {"aijit.model"},
-  class = {"aijit.class"}, is = {"aijit.class", "is"},
+  fn = {"aijit.fn"}, class = {"aijit.class"}, is = {"aijit.class", "is"},
   Config = {"aijit.config", "Config"}, field = {"aijit.config", "field"}, required = {"aijit.config", "required"}, main = {"aijit.config", "main"},
   Task = {"aijit.task", "Task"}, get_data_dir = {"aijit.data", "get_data_dir"},
   hann_window = {"aijit.bindings.window", "hann_window"}, hamming_window = {"aijit.bindings.window", "hamming_window"},
