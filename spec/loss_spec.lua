@@ -63,8 +63,8 @@ describe("cross_entropy", function()
     assert.are.same({2, 3, 5}, ai.f.cross_entropy(y, t, {reduction = "none"}):size())
   end)
   it("is nll_loss of log_softmax, and so is its gradient", function()
-    local a, b = ai.randn(7, 11, {requires_grad = true}), nil
-    b = a:detach():requires_grad_()
+    local a = ai.randn(7, 11, {requires_grad = true})
+    local b = a:detach():requires_grad_()
     local t = labels {1, 5, 11, -100, 2, 2, 7}
     local l, m = ai.f.cross_entropy(a, t), ai.f.nll_loss(b:log_softmax(), t)
     near(l, m:item())
