@@ -32,14 +32,17 @@ end
 
 --- x times a number.
 local Gain = nn.layer("Gain", "gain")
+conv.Gain = Gain
 function Gain:forward(x) return x * self.gain end
 
 --- x between -limit and limit.
 local Clamp = nn.layer("Clamp", "limit")
+conv.Clamp = Clamp
 function Clamp:forward(x) return f.clamp_min(f.clamp_max(x, self.limit), -self.limit) end
 
 --- x plus noise, the same for all channels, with a learned strength that is 0 at first.
 local Noise = nn.layer("Noise", "")
+conv.Noise = Noise
 function Noise:build() self:parameter("strength") end
 function Noise:reset() init.zeros_(self.strength) end
 Noise.init_params = Noise.reset
@@ -77,17 +80,18 @@ function conv.global_avg() return nn.Sequential{nn.AdaptiveAvgPool2d(1), nn.Flat
 
 local defaults = {
   k = 3, stride = 1, actv = false, norm = false, gain = false, clamp = false, noise = false, dropout = false, bias = true,
-  scale_w = false, lr_mul = false, groups = 1, padtype = "zeros",
+  scale_w = false, lr_mul = false, groups = 1, padtype = "zeros", blur = false,
 }
 
---- resample -> convolution -> norm -> noise -> activation -> gain -> clamp -> dropout, each if asked for; one alone comes bare.
+--- blur -> resample -> convolution -> norm -> noise -> activation -> gain -> clamp -> dropout, each if asked for; one alone comes bare.
 --- The padding keeps the size. A stride below 1 enlarges first (0.5: twice the size); so that no pixel is lost, a 1x1
---- kernel with a stride averages first. The bias is left out where the norm has one.
+--- kernel with a stride averages first. The bias is left out where the norm has one. A blur pads for a convolution that does
+--- not.
 ---@param nc1 integer channels in; conv(nc2, options) infers them
 ---@param nc2? integer channels out
 ---@param k? integer kernel size, 3
 ---@param options? {k: integer, stride: number, actv: string, norm: string, gain: number, clamp: number, noise: boolean}
---- also {dropout: number, bias: boolean, scale_w: boolean, lr_mul: number, groups: integer, padtype: string}
+--- also {blur: boolean, dropout: number, bias: boolean, scale_w: boolean, lr_mul: number, groups: integer, padtype: string}
 ---@return aijit.nn.Module
 function conv.conv(nc1, nc2, k, options)
   if type(nc2) ~= "number" then nc1, nc2, k, options = nil, nc1, nc2, k end
@@ -97,7 +101,7 @@ function conv.conv(nc1, nc2, k, options)
   local norm, has_bias = name.norm(o.norm, 2, nc2)
   local first = o.stride < 1 or (k == 1 and o.stride ~= 1)
   local args = {in_channels = nc1, out_channels = nc2, kernel_size = k, stride = first and 1 or o.stride,
-                padding = math.floor((k - 1) / 2), groups = o.groups, bias = o.bias and not has_bias}
+                padding = o.blur and 0 or math.floor((k - 1) / 2), groups = o.groups, bias = o.bias and not has_bias}
   local layer
   if o.scale_w or o.lr_mul then
     if o.padtype ~= "zeros" then raise("conv: with scale_w or lr_mul the padtype is \"zeros\"") end
@@ -107,7 +111,9 @@ function conv.conv(nc1, nc2, k, options)
     args.padding_mode = o.padtype
     layer = nn.Conv2d(args)
   end
+  local spare = 3 + k - 1                                      -- the blur's kernel has four taps
   return sequence.several{
+    o.blur and nn.Blur{pad = {math.ceil(spare / 2), math.floor(spare / 2)}} or false,
     first and conv.resample(1 / o.stride) or false,
     layer,
     norm or false,

@@ -1,6 +1,7 @@
 --- m.f: functions of tensors for models: what is here, and every op of ai.f.
 
 local ai = require "aijit"
+local rearrange = require "aijit.model.rearrange"
 
 local functional = {}
 
@@ -28,6 +29,18 @@ end
 ---@return aijit.Tensor
 function functional.normalize_2nd_moment(x, dim)
   return x * (x:square():mean(dim or 2, {keepdim = true}) + 1e-8):rsqrt()
+end
+
+functional.rearrange = rearrange.rearrange
+functional.repeat_axes = rearrange.repeat_axes
+functional["repeat"] = rearrange.repeat_axes       -- `repeat` is a word of Lua, and so m.f.repeat cannot be written
+
+--- A padded batch, (N, T, *), as a packed one, in any order of lengths.
+---@param x aijit.Tensor
+---@param lengths integer[]|aijit.Tensor
+---@return aijit.nn.PackedSequence
+function functional.pack_padded_sequence(x, lengths)
+  return ai.nn.pack_padded_sequence(x, lengths, {batch_first = true, enforce_sorted = false})
 end
 
 return setmetatable(functional, {__index = ai.f})

@@ -3,15 +3,20 @@
 local ai = require "aijit"
 local conv = require "aijit.model.conv"
 local linear = require "aijit.model.linear"
+local modulate = require "aijit.model.modulate"
 local param = require "aijit.model.param"
+local rearrange = require "aijit.model.rearrange"
 local residual = require "aijit.model.residual"
 local sequence = require "aijit.model.sequence"
+local transformer = require "aijit.model.transformer"
 
 local nn = ai.nn
 
 local m = {
   Model = require "aijit.model.model",
   Module = require "aijit.model.model",
+  DiffusionModel = require "aijit.model.diffusion",
+  fm2v = require "aijit.model.fm2v",
   f = require "aijit.model.functional",
   norm = require "aijit.model.norm",
   param = param.new,
@@ -20,7 +25,10 @@ local m = {
   fc = linear.fc,
   conv = conv.conv, resample = conv.resample, clamp = conv.clamp, global_avg = conv.global_avg,
   res = residual.res, se = residual.se, resblk = residual.resblk, resblk_group = residual.resblk_group,
-  embed = nn.Embedding, layer_norm = nn.LayerNorm, modules = nn.ModuleList, module_dict = nn.ModuleDict, null = nn.Identity,
+  modconv = modulate.modconv, modresblk = modulate.modresblk,
+  attn = transformer.attn, sa = transformer.sa, tx_enc_blk = transformer.tx_enc_blk, tx_enc = transformer.tx_enc,
+  pos_emb = transformer.pos_emb, rearrange = rearrange.layer,
+  embed = nn.Embedding, lstm = nn.LSTM, layer_norm = nn.LayerNorm, modules = nn.ModuleList, module_dict = nn.ModuleDict, null = nn.Identity,
 }
 
 --- (N, *) -> (N, product); from another dimension with start_dim.
@@ -28,6 +36,15 @@ local m = {
 ---@return aijit.nn.Module
 function m.flatten(start_dim)
   return nn.Flatten(start_dim or 2)
+end
+
+--- A low-pass filter of each channel, [1 3 3 1] in both directions; with up the image is made so many times larger.
+---@param pad? integer|integer[] nil: the size is kept
+---@param gain? number 1
+---@param up? integer 1
+---@return aijit.nn.Module
+function m.blur(pad, gain, up)
+  return nn.Blur{pad = pad, gain = gain or 1, up = up or 1}
 end
 
 return m

@@ -30,4 +30,34 @@ function MinibatchStd:forward(x)
   return ai.cat({x, y}, 2)
 end
 
+--- Of instance and layer normalisation a learned mixture, then scaled and shifted by what a vector z says (Kim and others,
+--- 2020): (N, C, H, W), (N, z_dim) -> (N, C, H, W); gamma = 1 + pixel_norm(fc(z)), beta = pixel_norm(fc(z)).
+---@class aijit.model.AdaLIN: aijit.nn.Layer
+---@field rho aijit.Tensor (1, C, 1, 1), 0.9 at first: the part of instance normalisation, kept between 0 and 1
+local AdaLIN = nn.layer("AdaLIN", "channels z_dim eps=1e-05")
+norm.AdaLIN = AdaLIN
+
+function AdaLIN:build()
+  local where = {dtype = self._where.dtype, device = self._where.device}
+  self:parameter("rho", 1, self.channels, 1, 1)
+  self.gamma = nn.Linear(self.z_dim, self.channels, where)
+  self.beta = nn.Linear(self.z_dim, self.channels, where)
+end
+
+function AdaLIN:reset() nn.init.constant_(self.rho, 0.9) end
+AdaLIN.init_params = AdaLIN.reset
+
+local function standardized(x, dims, eps)
+  local d = x - x:mean(dims, {keepdim = true})
+  return d * (d:square():mean(dims, {keepdim = true}) + eps):rsqrt()
+end
+
+function AdaLIN:forward(x, z)
+  if not ai.is_tensor(z) then raise(("%s: the second input is a %s; z, (N, %d), is wanted"):format(self:title(), type(z), self.z_dim)) end
+  local rho = ai.f.clamp_max(ai.f.clamp_min(self.rho, 0), 1)
+  local y = rho * standardized(x, {3, 4}, self.eps) + (1 - rho) * standardized(x, {2, 3, 4}, self.eps)
+  local gamma, beta = functional.normalize_2nd_moment(self.gamma(z)), functional.normalize_2nd_moment(self.beta(z))
+  return y * (gamma:reshape(-1, self.channels, 1, 1) + 1) + beta:reshape(-1, self.channels, 1, 1)
+end
+
 return norm

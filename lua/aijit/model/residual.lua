@@ -32,29 +32,13 @@ function residual.res(main, shortcut)
   return Residual(main, shortcut)
 end
 
---- Squeeze and excite (Hu and others, 2018): each channel times a gate made from the means of all channels.
----@class aijit.model.SqueezeExcite: aijit.nn.Module
-local SqueezeExcite = class("SqueezeExcite", nn.Module)
-nn.register(SqueezeExcite)
-
-function SqueezeExcite:__init(nc, reduction, actv)
-  local inner = math.max(1, math.floor(nc / reduction))
-  self.squeeze = conv.conv(nc, inner, 1)
-  self.actv = name.activation(actv)
-  self.excite = conv.conv(inner, nc, 1)
-end
-
-function SqueezeExcite:forward(x)
-  local gate = self.excite(self.actv(self.squeeze(x:mean({3, 4}, {keepdim = true}))))
-  return x * gate:sigmoid()
-end
-
+--- nn.SqueezeExcite, with an activation by name.
 ---@param nc integer
 ---@param options? {reduction: integer, actv: string} 16, "mish"
----@return aijit.model.SqueezeExcite
+---@return aijit.nn.SqueezeExcite
 function residual.se(nc, options)
   local o = option("se", options, {reduction = 16, actv = "mish"})
-  return SqueezeExcite(nc, o.reduction, o.actv)
+  return nn.SqueezeExcite(nc, {reduction = o.reduction, actv = name.activation(o.actv)})
 end
 
 --- conv(stride, actv, norm) -> conv(norm) -> squeeze and excite, plus a shortcut: the input itself, or a 1x1 convolution

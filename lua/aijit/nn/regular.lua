@@ -1,4 +1,4 @@
---- Layers that act in training only: dropout in its kinds.
+--- Layers that act in training only: dropout in its kinds, noise.
 
 local ai = require "aijit"
 local layer = require "aijit.nn.layer".layer
@@ -34,6 +34,49 @@ for _, row in ipairs(rows) do
     if not self.training or self.p == 0 then return x end
     return f[op](x, self._options)
   end
+end
+
+local function check_probability(self)
+  if type(self.p) ~= "number" or self.p < 0 or self.p >= 1 then
+    raise(("%s: p is a probability, from 0 to below 1"):format(self:title()))
+  end
+end
+
+--- The whole sample becomes 0 with probability p, for residual branches; the rest is divided by 1 - p (Huang and others,
+--- 2016): (N, *).
+local DropPath = layer("DropPath", "p=0.1")
+nn.DropPath = DropPath
+DropPath.check = check_probability
+
+function DropPath:forward(x)
+  if not self.training or self.p == 0 then return x end
+  local shape = {x:size(1)}
+  for i = 2, x:dim() do shape[i] = 1 end
+  local keep = 1 - self.p
+  return x * (ai.empty(shape, {dtype = x.dtype, device = x.device}):bernoulli_(keep) / keep)
+end
+
+--- x times normal numbers of mean 1 and variance p / (1 - p) (Srivastava and others, 2014).
+local GaussianDropout = layer("GaussianDropout", "p=0.5")
+nn.GaussianDropout = GaussianDropout
+GaussianDropout.check = check_probability
+
+function GaussianDropout:forward(x)
+  if not self.training or self.p == 0 then return x end
+  return x * ai.empty(x.shape, {dtype = x.dtype, device = x.device}):normal_(1, math.sqrt(self.p / (1 - self.p)))
+end
+
+--- x plus normal numbers of a standard deviation.
+local GaussianNoise = layer("GaussianNoise", "std=0.1")
+nn.GaussianNoise = GaussianNoise
+
+function GaussianNoise:check()
+  if type(self.std) ~= "number" or self.std < 0 then raise(("%s: std is a number from 0 up"):format(self:title())) end
+end
+
+function GaussianNoise:forward(x)
+  if not self.training or self.std == 0 then return x end
+  return x + ai.empty(x.shape, {dtype = x.dtype, device = x.device}):normal_(0, self.std)
 end
 
 return nn

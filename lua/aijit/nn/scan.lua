@@ -41,6 +41,16 @@ end
 local function head(x, n) return n == x:size(1) and x or f.slice(x, 1, 1, n) end
 local function tail(x, n) return f.slice(x, 1, n + 1, -1) end
 
+--- The names of the cells for f.rnn_layer.
+local modes = {rnn_tanh = "tanh", rnn_relu = "relu", gru = "gru", lstm = "lstm"}
+
+--- Sequences of one length, all steps in one op.
+local function run_fused(kind, gx, steps, n, h, c, w, backwards)
+  local y, cells = f.rnn_layer(gx:reshape(steps, n, -1), h, c, w.hh, w.b_hh, {mode = modes[kind], reverse = backwards or false})
+  local last = backwards and 1 or steps
+  return f.flatten(y, 1, 2), f.select(y, 1, last), c and f.select(cells, 1, last)
+end
+
 --- Runs a cell along a sequence. h and c are the first state of all samples, in the order of the sequence.
 ---@param kind "rnn_tanh"|"rnn_relu"|"gru"|"lstm"
 ---@param rows aijit.Tensor (total, features)
@@ -56,6 +66,7 @@ function scan.run(kind, rows, sizes, h, c, w, backwards)
   local cell, w_hh, b_hh, w_hr = scan.cell[kind], w.hh, w.b_hh, w.hr
   local gx = f.linear(rows, w.ih, w.b_ih)
   local out, steps = {}, #sizes
+  if not w_hr and sizes[steps] == sizes[1] then return run_fused(kind, gx, steps, sizes[1], h, c, w, backwards) end
   local function step(t, first, n)
     h, c = cell(f.slice(gx, 1, first, first + n - 1), h, c, w_hh, b_hh)
     if w_hr then h = f.linear(h, w_hr) end
