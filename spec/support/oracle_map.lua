@@ -276,7 +276,7 @@ map.ops = {
   ["linalg.norm"] = function(args, kw)
     return ai.linalg.norm(args[1], args[2] or kw.ord, dims(args[3] or kw.dim), {keepdim = args[4] or kw.keepdim or false, dtype = kw.dtype})
   end,
-  ["linalg.inv"] = "inverse", ["linalg.multi_dot"] = function(args) return ai.linalg.multi_dot(plain(args[1])) end,
+  trapz = "trapezoid", ["linalg.inv"] = "inverse", ["linalg.multi_dot"] = function(args) return ai.linalg.multi_dot(plain(args[1])) end,
   ["linalg.matrix_norm"] = function(args, kw)
     return ai.linalg.matrix_norm(args[1], args[2] or kw.ord, dims(args[3] or kw.dim), args[4] or kw.keepdim or false)
   end,
