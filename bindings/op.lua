@@ -220,7 +220,8 @@ local function general(info, name, in_place)
       has_default = true
       local plain = not (LIST[p.type] or p.type == "aj_tensors")
       options[#options + 1] = ("if type(%s) == 'table'%s then o_, %s = %s, nil end"):format(p.name,
-        plain and "" or (" and %s[1] == nil and next(%s) ~= nil"):format(p.name, p.name), p.name, p.name)
+        p.type == "aj_tensor *" and (" and not H.symbol(%s)"):format(p.name) or plain and ""
+          or (" and %s[1] == nil and next(%s) ~= nil"):format(p.name, p.name), p.name, p.name)
       known[p.name], order[#order + 1] = true, p.name
     end
   end

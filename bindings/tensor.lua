@@ -142,17 +142,18 @@ local function as_tensor(v, like)
   if not C.aj_dtype_is_float(d) and v % 1 ~= 0 or d == C.AJ_BOOL then d = C.AJ_F32 end
   return lib.check(C.aj_full(d, none, C.aj_device_of(like), v))
 end
+local function choice(v, like, condition)
+  if type(like) == "cdata" then return as_tensor(v, like) end
+  return lib.check(C.aj_full(C.AJ_F32, ffi.new "aj_ints", type(condition) == "cdata" and C.aj_device_of(condition) or -1, v))
+end
 --- a where condition is true, else b; a and b are tensors or numbers.
 ---@param condition aijit.Tensor  bool
 ---@param a aijit.Tensor|number
 ---@param b aijit.Tensor|number
 ---@return aijit.Tensor
 function Tensor.where(condition, a, b)
-  if type(a) == "number" then
-    local like = type(b) == "cdata" and b or nil
-    a = like and as_tensor(a, like) or lib.check(C.aj_full(C.AJ_F32, ffi.new "aj_ints", C.aj_device_of(condition), a))
-  end
-  if type(b) == "number" then b = as_tensor(b, a) end
+  if type(a) == "number" then a = choice(a, b, condition) end
+  if type(b) == "number" then b = choice(b, a, condition) end
   return f.where(condition, a, b)
 end
 

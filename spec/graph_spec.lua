@@ -47,6 +47,8 @@ describe("a placeholder", function()
     assert.are.same({8, 6}, ai.cat{x, x}.shape)
     assert.are.same({4, 5}, x:matmul(ai.zeros(6, 5, {dtype = "f64"})).shape)
     assert.are.same({4, 5}, ai.f.linear(x, ai.zeros(5, 6, {dtype = "f64"})).shape)
+    assert.are.same({4, 6}, ai.f.layer_norm(x, {6}, x[1], {bias = x[2]}).shape)     -- as optional arguments too
+    assert.are.same({4, 6}, ai.f.where(x:gt(0), x, 3).shape)
     assert.are.equal("Placeholder (4, 6) f64", tostring(x))
     assert.are.equal("Placeholder (4, 6) f64 of relu", tostring(ai.f.relu(x)))
   end)

@@ -40,6 +40,12 @@ local rows = {
   {function() return nn.Unflatten(2, {3, 2}) end, {4, 6, 2}},
   {function() return nn.TimeDistributed(nn.Linear(3)) end, {4, 6, 2}},
   {function() return nn.Lambda(function(x) return x:sum(2) + ai.randn(4) end) end, {4, 6}},
+  {function() return nn.LSTM(4, {batch_first = true, bidirectional = true, num_layers = 2}) end, {2, 5, 3}},
+  {function() return nn.GRU(3, 4, {batch_first = true}) end, {2, 5, 3}},
+  {function() return nn.RNN(4) end, {5, 2, 3}},
+  {function() return nn.LSTMCell(4) end, {2, 3}},
+  {function() return nn.MultiheadAttention(2, {batch_first = true}) end, {2, 5, 8}},
+  {function() return nn.TransformerEncoderLayer(8, 2) end, {5, 2, 8}},
   {function() return nn.Sequential{nn.Linear(7), nn.ReLU(), nn.Linear(3)} end, {4, 6}},
 }
 
@@ -54,7 +60,13 @@ for i, row in ipairs(rows) do
     assert.are.equal(waits, rawget(told, "_unbuilt") ~= nil)
     assert.is_true(told.training)
     local x = row[2].dtype and ai.ones(row[2], {dtype = row[2].dtype}) or ai.randn(row[2])
-    assert.are.same({unpack(row[1]()(x).shape)}, guess)
+    assert.are.same({unpack((row[1]()(x)).shape)}, guess)
+    if getmetatable(told) == nn.Lambda then return end
+    -- Its spec, through JSON, makes the same.
+    local text = ai.json.encode(told:to_spec())
+    local again = nn.from_spec(ai.json.decode(text))
+    assert.are.equal(text, ai.json.encode(again:to_spec()))
+    assert.are.same(guess, again:output_shape(row[2]))
   end)
 end
 
@@ -132,6 +144,13 @@ describe("summary", function()
     assert.are.equal(20, s.parameters)
     assert.are.equal(2 * 3 * 16, s.macs)
     assert.are.equal(2, s[2].calls)
+  end)
+
+  it("counts the products of attention and of recurrent layers", function()
+    local s = nn.MultiheadAttention(8, 2, {batch_first = true}):summary({2, 5, 8}, {2, 7, 8}, {2, 7, 8})
+    -- projections of queries, keys, values and outputs; scores and sums
+    assert.are.equal(10 * 64 + 14 * 64 + 14 * 64 + 10 * 64 + 2 * 2 * 5 * 7 * 8, s.macs)
+    assert.are.equal(2 * 5 * 4 * (3 * 4 + 4 * 4), nn.LSTM(4, {batch_first = true}):summary(2, 5, 3).macs)
   end)
 
   it("wants numbers, and without a shape is the title", function()

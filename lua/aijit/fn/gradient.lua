@@ -2,6 +2,7 @@
 
 local ai = require "aijit"
 local tree = require "aijit.fn.tree"
+local vmap = require "aijit.fn.vmap"
 local raise = require("aijit.bindings.lib").raise
 
 local gradient = {}
@@ -11,14 +12,14 @@ local OPTIONS = {argnum = true}
 -- How many functions are being differentiated, one inside the other: only then is the inner one's graph itself recorded.
 local depth = 0
 
+local function pack(...) return {n = select("#", ...), ...} end
+
 local function is_differentiable(leaf, path)
-  if not ai.is_tensor(leaf) or not leaf:is_floating_point() then
+  if not (ai.is_tensor(leaf) or vmap.is_batched(leaf)) or not leaf:is_floating_point() then
     raise(("fn.grad: %s is %s; gradients are with respect to tensors of floating numbers"):format(path == "" and "the argument" or path,
       ai.is_tensor(leaf) and "of dtype " .. leaf.dtype or "a " .. type(leaf)))
   end
 end
-
-local function pack(...) return {n = select("#", ...), ...} end
 
 local function leave(before, ok, ...)
   depth = before
@@ -26,8 +27,38 @@ local function leave(before, ok, ...)
   return ...
 end
 
+--- Within a vmap: every example's own gradients, of variables that each example has for itself. The sum of the losses has
+--- them all, since no example's loss depends on another's variables.
+local function differentiate_each(f, argnum, level, ...)
+  local args, n = {...}, select("#", ...)
+  local leaves, paths = tree.tree_leaves(args[argnum])
+  local variables, values = {}, {}
+  for i, leaf in ipairs(leaves) do
+    is_differentiable(leaf, paths[i])
+    if vmap.is_batched(leaf) and leaf.value.requires_grad or ai.is_tensor(leaf) and leaf.requires_grad then
+      raise "fn.grad: within a vmap that is itself differentiated, gradients are not recorded: differentiate outside, or map outside"
+    end
+    variables[i] = vmap.variable(leaf, level)
+    values[i] = variables[i].value
+  end
+  args[argnum] = tree.tree_unflatten(args[argnum], variables)
+  local results = pack(ai.enable_grad(f, unpack(args, 1, n)))
+  local value = results[1]
+  if not vmap.is_batched(value) or value:numel() ~= 1 then
+    raise "fn.grad: within a vmap the function must return a loss of one element, that depends on its examples"
+  end
+  local grads = {}
+  if value.value.requires_grad then grads = ai.grad(value.value:sum(), values, {allow_unused = true}) end
+  for i = 1, #values do grads[i] = vmap.batched(grads[i] or ai.zeros_like(values[i]), level) end
+  for i = 1, results.n do
+    if vmap.is_batched(results[i]) then results[i] = vmap.batched(results[i].value:detach(), level) end
+  end
+  return tree.tree_unflatten((select(argnum, ...)), grads), results
+end
+
 --- The gradients and the results of f.
 local function differentiate(f, argnum, ...)
+  if vmap.level() then return differentiate_each(f, argnum, vmap.level(), ...) end
   local args, n = {...}, select("#", ...)
   if args[argnum] == nil then raise(("fn.grad: argument %d, to be differentiated by, is nil"):format(argnum)) end
   local leaves, paths = tree.tree_leaves(args[argnum])

@@ -11,6 +11,7 @@ local fn = {}
 for _, part in ipairs {"key", "hole", "compose", "tree", "trace", "gradient"} do
   for name, value in pairs(require("aijit.fn." .. part)) do fn[name] = value end
 end
+fn.vmap = require("aijit.fn.vmap").vmap
 fn.initial = require "aijit.fn.initial"
 fn.nets = require "aijit.fn.nets"
 

@@ -1,16 +1,16 @@
 --- Multiplications with an addition that a module itself needs, besides those of the modules in it: those of its matrix
--- products and convolutions. A class may say so itself by a method `macs(x, y)`; x is the first input, y what it returned.
+-- products and convolutions. A class may say so itself by a method `macs(y, ...)`: what it returned first, and its inputs.
 
 local function numel(t) return type(t) == "cdata" and t:numel() or 0 end
 
 --- Every output is a sum over the inputs of one unit.
-local function by_output(module, _, y)
+local function by_output(module, y)
   local w = module.weight
   return numel(y) * (w:numel() / w:size(1))
 end
 
 --- Every input is spread over the outputs of one unit.
-local function by_input(module, x)
+local function by_input(module, _, x)
   local w = module.weight
   return numel(x) * (w:numel() / w:size(1))
 end
@@ -21,7 +21,7 @@ local rules = {
 }
 
 --- Matrices applied at every step of a sequence: (N, T, *) or (T, N, *).
-local function recurrent(module, x)
+local function recurrent(module, _, x)
   local n = 0
   for _, slot in ipairs(module:slots("parameter")) do
     if slot.value:dim() == 2 then n = n + slot.value:numel() end
@@ -31,12 +31,29 @@ local function recurrent(module, x)
 end
 for _, name in ipairs {"RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell"} do rules[name] = recurrent end
 
+--- The three projections in, and every query by every key, twice: for the scores and for the sum of values.
+function rules.MultiheadAttention(module, _, query, key, value)
+  key = type(key) == "cdata" and key or query
+  value = type(value) == "cdata" and value or key
+  local time = module.batch_first and -2 or 1
+  local keys, width = key:size(time), module.embed_dim
+  if query:dim() == 2 then keys = key:size(1) end
+  local rows = query:numel() / query:size(-1)
+  local n = 2 * rows * keys * width
+  local inputs = {query, key, value}
+  for i, name in ipairs {"q_proj_weight", "k_proj_weight", "v_proj_weight"} do
+    local w, x = module[name], inputs[i]
+    n = n + numel(x) / x:size(-1) * (w and w:numel() or module.in_proj_weight and module.in_proj_weight:numel() / 3 or 0)
+  end
+  return n
+end
+
 ---@param module aijit.nn.Module
----@param x any
----@param y any
+---@param y any what it returned first
+---@param ... any its inputs
 ---@return number
-return function(module, x, y)
-  if module.macs then return module:macs(x, y) end
+return function(module, y, ...)
+  if module.macs then return module:macs(y, ...) end
   local rule = rules[getmetatable(module).__name]
-  return rule and rule(module, x, y) or 0
+  return rule and rule(module, y, ...) or 0
 end

@@ -81,12 +81,12 @@ function shape:shape_summary(...)
   end
   for _, row in ipairs(rows) do
     local module = row.module
-    module:register_forward_pre_hook(function() open[#open + 1] = row end)
-    module:register_forward_hook(function(_, x, y)
-      open[#open] = nil
-      local own = macs_of(module, x, y)
+    module:register_forward_pre_hook(function(_, ...) open[#open + 1] = {row = row, n = select("#", ...), ...} end)
+    module:register_forward_hook(function(_, _, y)
+      local call = table.remove(open)
+      local own = macs_of(module, y, unpack(call, 1, call.n))
       row.macs = row.macs + own
-      for _, outer in ipairs(open) do outer.macs = outer.macs + own end
+      for _, outer in ipairs(open) do outer.row.macs = outer.row.macs + own end
       row.calls = row.calls + 1
       row.output_bytes = row.output_bytes + bytes_of(tensors_in(y, {}))
       row.output = row.output or meta.map(y, function(t) return {unpack(t.shape)} end)

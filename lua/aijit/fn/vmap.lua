@@ -1,0 +1,493 @@
+--- vmap: a function of one example made a function of many, along an axis, without a loop.
+--
+-- The function sees batched tensors: they have the shape of one example, and every op on them runs once, on all examples,
+-- by a rule that puts the batch first. An op without a rule is an error: nothing is ever done by a loop behind one's back.
+-- Rules there are for elementwise ops, reductions and others along dimensions, views, matmul and linear, cat and stack,
+-- normalisation, convolutions and pools with one weight for all, embedding, dropout (the same for every example), indexing by
+-- numbers and ranges, and the losses mse, l1 and cross_entropy.
+
+local ai = require "aijit"
+local op = require "aijit.bindings.op"
+local Tensor = require "aijit.bindings.tensor"
+local nearest = require "aijit.nearest"
+local raise = require("aijit.bindings.lib").raise
+
+local vmap = {}
+
+---@class aijit.fn.Batched
+---@field value aijit.Tensor  (B, shape of one example); of an outer level, when vmaps are nested, batched itself
+---@field level integer
+---@field shape integer[]
+---@field dtype string
+---@field device string
+local Batched = {__name = "aijit.fn.Batched"}
+
+-- {size}: the vmaps that are running, outermost first.
+local levels = {}
+
+local function new(value, level)
+  local shape = value:size()
+  table.remove(shape, 1)
+  return setmetatable({value = value, level = level, shape = shape, dtype = value.dtype, device = value.device}, Batched)
+end
+
+local function is_batched(v, level)
+  return type(v) == "table" and getmetatable(v) == Batched and (level == nil or v.level == level)
+end
+
+local function is_tensor(v) return ai.is_tensor(v) or is_batched(v) end
+
+-- -- Rules ---------------------------------------------------------------------------------------------------------
+
+-- A rule gets the level, the name and the arguments, of which some are batched at that level, and returns values.
+local rules = {}
+
+--- The batch first, then ones, then the example's dimensions.
+local function lifted(v, level, rank)
+  if not is_batched(v, level) then return v end
+  local value = v.value
+  for _ = #v.shape + 1, rank do value = value:unsqueeze(2) end
+  return value
+end
+
+local function value_of(v, level) return is_batched(v, level) and v.value or v end
+
+--- A tensor with the batch first, repeated if it has none.
+local function spread(v, level)
+  if is_batched(v, level) then return v.value end
+  local shape = v:size()
+  table.insert(shape, 1, levels[level])
+  return v:unsqueeze(1):expand(shape)
+end
+
+local function elementwise(level, name, ...)
+  local args, n, rank = {...}, select("#", ...), 0
+  for i = 1, n do if is_tensor(args[i]) then rank = math.max(rank, args[i]:dim()) end end
+  for i = 1, n do args[i] = lifted(args[i], level, rank) end
+  return Tensor[name](unpack(args, 1, n))
+end
+
+local function same(level, name, x, ...) return Tensor[name](value_of(x, level), ...) end
+
+--- Dimensions of an example, in the batch: those that count from the end stay.
+local function dim_in(d) return type(d) == "number" and d > 0 and d + 1 or d end
+local function dims_in(d)
+  if type(d) ~= "table" then return dim_in(d) end
+  local list = {}
+  for i, k in ipairs(d) do list[i] = dim_in(k) end
+  return list
+end
+
+local function refuse(name, why)
+  raise(("vmap: %s %s: write the function for a batch, or call it for each example yourself"):format(name, why or "has no rule for a batch"))
+end
+
+--- x along dimensions, of which the places among the arguments are given.
+local function along(...)
+  local places = {...}
+  return function(level, name, x, ...)
+    local args, n = {...}, select("#", ...)
+    for _, place in ipairs(places) do args[place] = dims_in(args[place]) end
+    for i = 1, n do
+      if is_batched(args[i], level) then refuse(name, "takes a batched argument besides its input") end
+    end
+    if not is_batched(x, level) then refuse(name) end
+    return Tensor[name](x.value, unpack(args, 1, math.max(n, places[#places])))
+  end
+end
+
+--- A reduction: over all dimensions of the example unless it says over which.
+local function reduce(place)
+  return function(level, name, x, ...)
+    local args, n = {...}, select("#", ...)
+    if args[place] ~= nil then args[place] = dims_in(args[place])
+    elseif #x.shape == 0 then
+      args[place], n = {2}, math.max(n, place)
+      return Tensor[name](x.value:unsqueeze(2), unpack(args, 1, n))
+    else
+      args[place] = {}
+      for i = 1, #x.shape do args[place][i] = i + 1 end
+    end
+    return Tensor[name](x.value, unpack(args, 1, math.max(n, place)))
+  end
+end
+
+for _, name in ipairs {"sum", "prod", "amax", "amin", "all", "any", "mean", "var", "std"} do rules[name] = reduce(1) end
+rules.norm = reduce(2)
+for _, name in ipairs {"softmax", "log_softmax", "softmin", "cumsum", "cumprod", "logsumexp", "max_dim", "min_dim", "sort", "argsort", "flip",
+  "select", "slice", "narrow", "unsqueeze", "unfold"} do
+  rules[name] = along(1)
+end
+rules.topk, rules.transpose = along(2), along(1, 2)
+for _, name in ipairs {"clone", "cast", "contiguous"} do rules[name] = same end
+for _, name in ipairs {"where", "masked_fill"} do rules[name] = elementwise end
+
+local function all_or_along(level, name, x, dim, keepdim)
+  if dim ~= nil then return Tensor[name](x.value, dim_in(dim), keepdim) end
+  return Tensor[name](x.value:reshape(levels[level], -1), 2)
+end
+rules.argmax, rules.argmin = all_or_along, all_or_along
+
+local function last_two(level, name, x, ...)
+  if #x.shape < 2 then raise(("%s: a tensor of %d dimensions; a matrix is wanted"):format(name, #x.shape)) end
+  return Tensor[name](x.value, ...)
+end
+rules.tril, rules.triu = last_two, last_two
+
+function rules.permute(_, _, x, dims, ...)
+  if type(dims) == "number" then dims = {dims, ...} end
+  local list = {1}
+  for i, d in ipairs(dims) do list[i + 1] = dim_in(d) end
+  return x.value:permute(list)
+end
+
+function rules.squeeze(_, _, x, dims)
+  if dims ~= nil then return x.value:squeeze(dims_in(dims)) end
+  local list = {}
+  for i, size in ipairs(x.shape) do if size == 1 then list[#list + 1] = i + 1 end end
+  return #list > 0 and x.value:squeeze(list) or x.value
+end
+
+function rules.flatten(_, _, x, start_dim, end_dim)
+  if #x.shape == 0 then return x.value:unsqueeze(2) end
+  return x.value:flatten(dim_in(start_dim or 1), dim_in(end_dim or -1))
+end
+
+local function sizes_in(level, shape, ...)
+  if type(shape) ~= "table" then shape = {shape, ...} end
+  return {levels[level], unpack(shape)}
+end
+function rules.reshape(level, _, x, ...) return x.value:reshape(sizes_in(level, ...)) end
+function rules.view(level, _, x, ...) return x.value:view(sizes_in(level, ...)) end
+function rules.expand(level, _, x, ...)
+  local sizes = sizes_in(level, ...)
+  return lifted(x, level, #sizes - 1):expand(sizes)
+end
+
+function rules.matmul(level, _, a, b)
+  local row, column = a:dim() == 1, b:dim() == 1
+  if row then a = a:unsqueeze(1) end
+  if column then b = b:unsqueeze(2) end
+  local rank = math.max(a:dim(), b:dim())
+  local y = lifted(a, level, rank):matmul(lifted(b, level, rank))
+  if row then y = y:squeeze(-2) end
+  if column then y = y:squeeze(-1) end
+  return y
+end
+
+function rules.linear(level, _, x, weight, bias)
+  if not is_batched(weight, level) and not is_batched(bias, level) then return ai.f.linear(x.value, weight, bias) end
+  local y = x:matmul(weight:transpose(1, 2))
+  return value_of(bias and y + bias or y, level)
+end
+
+local function joined(level, name, list, dim)
+  local all = {}
+  for i, t in ipairs(list) do all[i] = spread(t, level) end
+  return Tensor[name](all, dim_in(dim or 1))
+end
+rules.cat, rules.stack = joined, joined
+
+local function normalised(level, name, x, shape, weight, ...)
+  local bias, eps
+  if name == "layer_norm" then bias, eps = ... else eps = ... end
+  if not is_batched(x, level) then x = new(spread(x, level), level) end
+  local o = {eps = eps}
+  if is_batched(weight, level) or is_batched(bias, level) then
+    local y = new(Tensor[name](x.value, shape, o), level)
+    if weight then y = y * weight end
+    if bias then y = y + bias end
+    return y.value
+  end
+  o.weight, o.bias = weight, bias
+  return Tensor[name](x.value, shape, o)
+end
+rules.layer_norm, rules.rms_norm = normalised, normalised
+
+--- The batch and the leading dimensions of x taken together; `rank` dimensions, the op's own, are left.
+local function merged(x, rank)
+  local shape = x.value:size()
+  local lead, rest = {}, {}
+  for i, size in ipairs(shape) do
+    local to = i <= #shape - rank and lead or rest
+    to[#to + 1] = size
+  end
+  return x.value:reshape{ai.prod(lead), unpack(rest)}, lead
+end
+
+local function unmerged(y, lead)
+  local shape = {unpack(lead)}
+  for i = 2, y:dim() do shape[#shape + 1] = y:size(i) end
+  return y:reshape(shape)
+end
+
+for n = 1, 3 do
+  for _, name in ipairs {("conv%dd"):format(n), ("conv_transpose%dd"):format(n)} do
+    rules[name] = function(level, _, x, weight, bias, ...)
+      if is_batched(weight, level) or is_batched(bias, level) then refuse(name, "takes one weight for all examples") end
+      local flat, lead = merged(x, n + 1)
+      return unmerged(Tensor[name](flat, weight, bias, ...), lead)
+    end
+  end
+  for _, name in ipairs {"max_pool%dd", "avg_pool%dd", "adaptive_max_pool%dd", "adaptive_avg_pool%dd"} do
+    name = name:format(n)
+    rules[name] = function(_, _, x, ...)
+      local flat, lead = merged(x, n + 1)
+      local y, index = Tensor[name](flat, ...)
+      return unmerged(y, lead), index and unmerged(index, lead)
+    end
+  end
+end
+
+function rules.pad(_, _, x, ...) return x.value:pad(...) end
+
+function rules.embedding(level, _, weight, index, padding_idx)
+  if is_batched(weight, level) then refuse("embedding", "takes one table for all examples") end
+  return ai.f.embedding(weight, index.value, padding_idx)
+end
+
+function rules.dropout_at(level, _, x, p, seed, position)
+  local mask = ai.f.dropout_at(ai.ones(x.shape, {dtype = x.dtype, device = x.device}), p, seed, position)
+  return value_of(x * mask, level)
+end
+
+local function reduced(e, reduction)
+  if reduction == "none" then return e.value end
+  return (reduction == "sum" and e:sum() or e:mean()).value
+end
+function rules.mse_loss(_, _, x, target, reduction) return reduced(ai.f.squared_error(x, target), reduction) end
+function rules.l1_loss(_, _, x, target, reduction) return reduced(ai.f.absolute_error(x, target), reduction) end
+
+function rules.cross_entropy(level, _, x, target, weight, ignore_index, reduction, smoothing)
+  if weight or ignore_index then refuse("cross_entropy", "with weight or ignore_index has no rule for a batch") end
+  local xs, ts = spread(x, level), spread(target, level)
+  local o = {reduction = "none", label_smoothing = smoothing}
+  if x:dim() == 1 then return ai.f.cross_entropy(xs, ts, o) end
+  local flat, flat_target = xs:flatten(1, 2), target:dim() > 0 and ts:flatten(1, 2)
+  local e = ai.f.cross_entropy(flat, flat_target, o):reshape(levels[level], -1)
+  if reduction == "none" then refuse("cross_entropy", "of several rows without reduction has no rule for a batch") end
+  return reduction == "sum" and e:sum(2) or e:mean(2)
+end
+
+local by_kind = {UNARY = elementwise, BINARY = elementwise, BINARY_S = elementwise, COMPARE = elementwise, TEST = elementwise}
+
+--- What an op with batched tensors does.
+function Batched.__record(name, ...)
+  local level = 0
+  local function look(v)
+    if is_batched(v) then level = math.max(level, v.level)
+    elseif type(v) == "table" and getmetatable(v) == nil then for i = 1, #v do look(v[i]) end end
+  end
+  for i = 1, select("#", ...) do look((select(i, ...))) end
+  local info = op.named[name]
+  local rule = rules[name] or info and by_kind[info.kind]
+  if not rule or name:sub(-1) == "_" then
+    refuse(name, name:sub(-1) == "_" and "writes in place, which a batched tensor does not allow" or nil)
+  end
+  local results = {rule(level, name, ...)}
+  local count = info and #info.returns or 1
+  for i = 1, count do results[i] = new(results[i], level) end
+  return unpack(results, 1, count)
+end
+
+-- -- What a batched tensor can do --------------------------------------------------------------------------------
+
+local methods = {}
+
+---@return integer
+function methods:dim() return #self.shape end
+
+---@param dim? integer
+---@return integer|integer[]
+function methods:size(dim)
+  if dim == nil then return {unpack(self.shape)} end
+  local size = self.shape[dim < 0 and #self.shape + 1 + dim or dim]
+  if not size then raise(("size: dimension %d of a tensor of %d dimensions"):format(dim, #self.shape)) end
+  return size
+end
+
+---@return integer
+function methods:numel() return ai.prod(self.shape) end
+
+---@return boolean
+function methods:is_floating_point() return self.value:is_floating_point() end
+
+function methods:t()
+  if #self.shape ~= 2 then return self end
+  return self:transpose(1, 2)
+end
+
+--- Methods made of a tensor's sizes: as those of a tensor, on what it has of them.
+function methods:unbind(dim)
+  local list = {}
+  for i = 1, self:size(dim or 1) do list[i] = self:select(dim or 1, i) end
+  return list
+end
+
+function methods:split(size, dim)
+  if type(size) ~= "number" then refuse "split by a table" end
+  local list, n, first = {}, self:size(dim or 1), 1
+  while first <= n do
+    list[#list + 1] = self:slice(dim or 1, first, math.min(first + size - 1, n))
+    first = first + size
+  end
+  return list
+end
+
+function methods:chunk(chunks, dim)
+  return methods.split(self, math.max(1, math.ceil(self:size(dim or 1) / chunks)), dim)
+end
+
+function methods:clamp(min, max) return Tensor.clamp(self, min, max) end
+
+function methods:max(dim, keepdim)
+  if is_tensor(dim) then return ai.f.maximum(self, dim) end
+  if dim == nil then return self:amax() end
+  return self:max_dim(dim, keepdim)
+end
+
+function methods:min(dim, keepdim)
+  if is_tensor(dim) then return ai.f.minimum(self, dim) end
+  if dim == nil then return self:amin() end
+  return self:min_dim(dim, keepdim)
+end
+
+for name, dtype in pairs {float = "f32", double = "f64", half = "f16", bf16 = "bf16", long = "i64", int = "i32", bool = "bool"} do
+  methods[name] = function(self) return self:cast(dtype) end
+end
+
+function methods:item() raise "vmap: item of a batched tensor: each example has another value; use :where or arithmetic" end
+
+local function index_get(x, k)
+  if type(k) == "number" then return x:select(1, k) end
+  if type(k) ~= "table" or is_tensor(k) then refuse "an index that is a tensor" end
+  local dim = 1
+  for i = 1, #k do
+    local r = k[i]
+    if type(r) == "number" then x = x:select(dim, r)
+    elseif type(r) == "table" and not is_tensor(r) then
+      if #r > 0 then x = x:slice(dim, r[1], r[2] or r[1], r[3] or 1) end
+      dim = dim + 1
+    else refuse "an index that is a tensor" end
+  end
+  return x
+end
+
+function Batched.__index(self, k)
+  if type(k) ~= "string" then return index_get(self, k) end
+  if methods[k] then return methods[k] end
+  local method = Tensor[k]
+  if method then
+    if op.functions[k] then return method end
+    refuse("the method " .. k)
+  end
+  raise(("a batched tensor has no method or property '%s': %s"):format(k, nearest.hint(k, Tensor.names())))
+end
+
+function Batched.__newindex() raise "vmap: a batched tensor cannot be written to; make a new one" end
+
+for event, name in pairs {add = "add", sub = "sub", mul = "mul", div = "div", mod = "remainder", pow = "pow"} do
+  Batched["__" .. event] = function(a, b) return op.functions[name](a, b) end
+end
+function Batched.__unm(a) return op.functions.neg(a) end
+
+function Batched.__tostring(self)
+  return ("batched tensor (%s) %s, %d of them"):format(table.concat(self.shape, ", "), self.dtype, levels[self.level] or 0)
+end
+
+-- -- vmap ----------------------------------------------------------------------------------------------------------
+
+local function describe(shape) return "(" .. table.concat(shape, ", ") .. ")" end
+
+--- Tensors, batched or not, in plain tables replaced.
+local function map_any(value, f)
+  if is_tensor(value) then return f(value) end
+  if type(value) ~= "table" or getmetatable(value) ~= nil then return value end
+  local out = {}
+  for key, inner in pairs(value) do out[key] = map_any(inner, f) end
+  return out
+end
+
+local function leave(depth, ok, ...)
+  for i = #levels, depth + 1, -1 do levels[i] = nil end
+  if not ok then error((...), 0) end
+  return ...
+end
+
+--- A function that does for every example what f does for one. Its tensors have the examples along an axis, the first unless
+--- in_axes says another for an argument, or false for one that is the same for all; so have its results, along out_axis.
+--- Tensors in tables count too; keys and other values are the same for all.
+---@param f function
+---@param o? {in_axes: (integer|false)[]|integer, out_axis: integer}
+---@return function
+function vmap.vmap(f, o)
+  if type(f) ~= "function" and not (getmetatable(f) or {}).__call then
+    raise(("fn.vmap: a function is wanted, not a %s"):format(type(f)))
+  end
+  o = o or {}
+  for k in pairs(o) do
+    if k ~= "in_axes" and k ~= "out_axis" then
+      raise(("fn.vmap: unknown option '%s': %s"):format(tostring(k), nearest.hint(tostring(k), {"in_axes", "out_axis"})))
+    end
+  end
+  local axes, out_axis = o.in_axes or 1, o.out_axis or 1
+  return function(...)
+    local args, n, size = {...}, select("#", ...), nil
+    local depth = #levels
+    local level = depth + 1
+    for i = 1, n do
+      local axis = axes
+      if type(axes) == "table" then axis = axes[i] if axis == nil then axis = 1 end end
+      if axis then
+        args[i] = map_any(args[i], function(t)
+          if t:dim() == 0 then raise(("fn.vmap: argument %d has a tensor without dimensions, and so none to map along"):format(i)) end
+          local n_here = t:size(axis)
+          if size and n_here ~= size then
+            raise(("fn.vmap: argument %d has %d examples, in a tensor of sizes %s, where those before have %d"):format(
+              i, n_here, describe(t:size()), size))
+          end
+          size = n_here
+          local value = axis == 1 and t or t:movedim(axis, 1)
+          return new(value, level)
+        end)
+      end
+    end
+    if not size then raise "fn.vmap: no argument has a tensor to map along" end
+    levels[level] = size
+    local function finish(...)
+      local results, m = {...}, select("#", ...)
+      for i = 1, m do
+        results[i] = map_any(results[i], function(t)
+          local value = spread(t, level)
+          return out_axis == 1 and value or value:movedim(1, out_axis)
+        end)
+      end
+      return unpack(results, 1, m)
+    end
+    return leave(depth, pcall(function() return finish(f(unpack(args, 1, n))) end))
+  end
+end
+
+--- For fn.grad within a vmap: the innermost level, a way to make a variable of it of any tensor, and back.
+---@return integer? level
+function vmap.level() return levels[1] and #levels or nil end
+
+--- A variable for each example: the gradient with respect to it is that example's.
+---@param t any a tensor or a batched one
+---@param level integer
+---@return aijit.fn.Batched
+function vmap.variable(t, level)
+  local value = spread(t, level)
+  if not ai.is_tensor(value) then refuse("fn.grad within two vmaps", "has no rule") end
+  return new(value:detach():contiguous():clone():requires_grad_(true), level)
+end
+
+---@param value aijit.Tensor
+---@param level integer
+---@return aijit.fn.Batched
+function vmap.batched(value, level) return new(value, level) end
+
+---@return boolean
+function vmap.is_batched(v) return is_batched(v) end
+
+return vmap

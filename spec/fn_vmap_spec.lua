@@ -1,0 +1,147 @@
+-- fn.vmap: one call for all examples, equal to a call for each.
+
+local ai = require "aijit"
+local fn = require "aijit.fn"
+local nets = fn.nets
+local key = fn.key(5)
+
+local function shape(t) return {unpack(t.shape)} end
+
+local function message_of(f, ...)
+  local ok, message = pcall(f, ...)
+  assert.is_false(ok)
+  return message
+end
+
+local function near(a, b, tolerance)
+  assert.are.same(shape(a), shape(b))
+  assert.is_true((a:double() - b:double()):abs():max():item() <= (tolerance or 1e-5))
+end
+
+--- The oracle: f called for each example, results stacked.
+local function each(f, ...)
+  local args, n, all = {...}, select("#", ...), {}
+  for i = 1, args[1]:size(1) do
+    local one = {}
+    for k = 1, n do one[k] = args[k][i] end
+    all[i] = f(unpack(one, 1, n))
+  end
+  return ai.stack(all, 1)
+end
+
+local function check(f, ...) near(fn.vmap(f)(...), each(f, ...)) end
+
+local rows = {
+  {"elementwise ops broadcast as for one example", function(x, v) return (x * v + 1):tanh() / (2 - x) ^ 2 - v:gt(0):float() end, {4, 3, 5}, {4, 5}},
+  {"what is the same for all broadcasts too", function(x) return x + ai.linspace(0, 1, 15):reshape(3, 5) * x:sum() end, {4, 5}},
+  {"reductions over all", function(x) return x:sum() + x:mean() * x:amax() - x:std() + x:norm() end, {4, 3, 5}},
+  {"reductions over some", function(x) return x:sum(1) + x:mean(-2) * x:amax({1}) end, {4, 3, 5}},
+  {"of a scalar", function(x) return x:sum() * x end, {4}},
+  {"max with positions", function(x) local v, i = x:max(1) return v * i:float() end, {4, 3, 5}},
+  {"softmax and its kin", function(x) return x:softmax(1) + x:log_softmax() + x:cumsum(2) end, {4, 3, 5}},
+  {"views", function(x) return x:t():reshape(-1):unsqueeze(1):expand(2, 15):flatten() end, {4, 3, 5}},
+  {"permute, squeeze, transpose", function(x) return x:unsqueeze(2):permute(3, 2, 1):squeeze():transpose(1, 2) end, {4, 3, 5}},
+  {"indices", function(x) return x[2] + x[{{}, {1, 2}}]:sum() + x[{3, 4}] * x[{-1, {2, 2}}] end, {4, 3, 5}},
+  {"matrices by vectors", function(x, v) return x:matmul(v) end, {4, 3, 5}, {4, 5}},
+  {"vectors by vectors", function(x, v) return x:matmul(v) end, {4, 5}, {4, 5}},
+  {"matrices by matrices, leading dimensions", function(x, v) return x:matmul(v) end, {4, 2, 3, 5}, {4, 5, 6}},
+  {"one for all by each", function(v) return ai.linspace(0, 1, 15):reshape(3, 5):matmul(v) end, {4, 5}},
+  {"cat and stack", function(x, v) return ai.cat({x, x + 1, ai.ones(1, 5)}, 1):sum(2) * ai.stack({v, v, v}, 1):sum() end, {4, 2, 5}, {4, 5}},
+  {"chunk, unbind, split", function(x) return x:chunk(3, 1)[2] + x:unbind(1)[1] + x:split(2, 2)[3]:sum() end, {4, 3, 5}},
+  {"where, masked_fill, clamp", function(x)
+    return ai.f.where(x:gt(0), x, x * 2):clamp(-1, 1) + ai.f.where(x:gt(1), 3, x) + ai.f.where(x:gt(1), x, 3) + ai.f.clamp(x, 0, nil)
+      + x:masked_fill(x:lt(0), 0)
+  end, {4, 3, 5}},
+  {"layer_norm", function(x) return ai.f.layer_norm(x, {5}, ai.linspace(1, 2, 5), ai.ones(5)) end, {4, 3, 5}},
+  {"layer_norm with each its own", function(x, w) return ai.f.layer_norm(x, {5}, w, w) end, {4, 3, 5}, {4, 5}},
+  {"linear with each its own", function(x, w, b) return ai.f.linear(x, w, b) end, {4, 3, 5}, {4, 2, 5}, {4, 2}},
+  {"linear", function(x) return ai.f.linear(x, ai.linspace(0, 1, 10):reshape(2, 5)) end, {4, 3, 5}},
+  {"conv and pool", function(x) return (ai.f.max_pool1d(ai.f.conv1d(x, ai.linspace(-1, 1, 18):reshape(2, 3, 3), nil, {padding = 1}), 2)) end, {4, 2, 3, 6}},
+  {"losses", function(x, y) return ai.mse_loss(x, y) + ai.l1_loss(x, y, {reduction = "sum"}) end, {4, 3, 5}, {4, 3, 5}},
+}
+
+for _, row in ipairs(rows) do
+  it(row[1], function()
+    local inputs = {}
+    for i = 3, #row do inputs[i - 2] = ai.randn(row[i]) end
+    check(row[2], unpack(inputs))
+  end)
+end
+
+it("embedding, argmax and cross_entropy", function()
+  local ids, x = ai.randint(1, 6, 4, 3), ai.randn(4, 3, 6)
+  local weight = ai.randn(6, 2)
+  check(function(i) return ai.f.embedding(weight, i) end, ids)
+  check(function(v) return v:argmax() + v:argmax(2) end, x)
+  check(function(v, t) return ai.cross_entropy(v, t) end, x, ids)
+  check(function(v, t) return ai.cross_entropy(v, t) end, x[{{}, 1}], ids[{{}, 1}])
+end)
+
+it("maps nets: over inputs, over parameters, over both", function()
+  local net = function(p, x)
+    return nets.layer_norm(p.ln, nets.mlp(p.mlp, nets.multi_head_self_attention(p.att, x, 2), {6, 4}))
+  end
+  local x = ai.randn(5, 3, 4)
+  local one = fn.trace(net, key, x[1])
+  near(fn.vmap(net, {in_axes = {false, 1}})(one, x), each(function(t) return net(one, t) end, x))
+  local models = {}
+  for i = 1, 5 do models[i] = fn.trace(net, fn.fold_in(key, i), x[1]) end
+  local all = fn.tree_map(function(...) return ai.stack({...}, 1) end, unpack(models))
+  local apart = {}
+  for i = 1, 5 do apart[i] = net(models[i], x[i]) end
+  near(fn.vmap(net)(all, x), ai.stack(apart, 1))
+  for i = 1, 5 do apart[i] = net(models[i], x[1]) end
+  near(fn.vmap(net, {in_axes = {1, false}})(all, x[1]), ai.stack(apart, 1))
+end)
+
+it("dropout drops the same of every example, since the key is the same", function()
+  local y = fn.vmap(function(x) return nets.dropout({}, key, x) end)(ai.ones(3, 50))
+  near(y[1], y[2])
+  near(y[1], nets.dropout({}, key, ai.ones(50)))
+end)
+
+it("takes other axes, trees, and results that are the same for all; nests", function()
+  local x = ai.randn(3, 4, 5)
+  near(fn.vmap(function(t) return t.a:sum(1) end, {in_axes = 2, out_axis = 2})({a = x}), x:sum(1):t())
+  local out = fn.vmap(function(t) return {t = t * 2, one = ai.ones(2)}, 3 end)(x)
+  assert.are.same({3, 4, 5}, shape(out.t))
+  assert.are.same({3, 2}, shape(out.one))
+  local u, v = ai.randn(3), ai.randn(4)
+  local outer = fn.vmap(function(a) return fn.vmap(function(b) return a * b + a:sum() end)(v) end)(u)
+  near(outer, u:unsqueeze(2) * v:unsqueeze(1) + u:unsqueeze(2))
+  near(fn.vmap(fn.vmap(function(m) return m:softmax(1):matmul(v:sum() * ai.ones(5)) end))(x), each(function(t)
+    return each(function(m) return m:softmax(1):matmul(v:sum() * ai.ones(5)) end, t)
+  end, x))
+end)
+
+it("goes with gradients: of a map, and each example's own", function()
+  local w, x, y = ai.randn(3, 2), ai.randn(5, 3), ai.randn(5, 2)
+  local loss = function(p, a, b) return ai.mse_loss((a:matmul(p.w) + p.b):tanh(), b) end
+  local p = {w = w, b = ai.randn(2)}
+  local sum = fn.grad(function(q) return fn.vmap(loss, {in_axes = {false, 1, 1}})(q, x, y):sum() end)(p)
+  local own, value = fn.vmap(fn.value_and_grad(loss), {in_axes = {false, 1, 1}})(p, x, y)
+  assert.are.same({5, 3, 2}, shape(own.w))
+  assert.are.same({5}, shape(value))
+  for i = 1, 5 do
+    local one = fn.grad(loss)(p, x[i], y[i])
+    near(own.w[i], one.w)
+    near(own.b[i], one.b)
+  end
+  near(own.w:sum(1), sum.w)
+end)
+
+it("never loops: what has no rule is an error, and so is what cannot be mapped", function()
+  local x = ai.randn(3, 4)
+  assert.matches("vmap: nonzero has no rule for a batch", message_of(fn.vmap(function(t) return t:nonzero() end), x))
+  assert.matches("add_ writes in place", message_of(fn.vmap(function(t) return t:add_(1) end), x))
+  assert.matches("item of a batched tensor", message_of(fn.vmap(function(t) return t:sum():item() end), x))
+  assert.matches("conv1d takes one weight for all examples", message_of(fn.vmap(function(t) return ai.f.conv1d(ai.ones(1, 1, 4), t:reshape(1, 1, 4)) end), x))
+  assert.matches("argument 2 has 2 examples, in a tensor of sizes %(2, 4%), where those before have 3",
+    message_of(fn.vmap(function(a, b) return a + b end), x, ai.ones(2, 4)))
+  assert.matches("no argument has a tensor to map along", message_of(fn.vmap(function(a) return a end), 3))
+  assert.matches("without dimensions", message_of(fn.vmap(function(a) return a end), ai.ones(1):sum()))
+  assert.matches("unknown option 'in_axis': did you mean 'in_axes'", message_of(fn.vmap, function() end, {in_axis = 1}))
+  assert.matches("did you mean 'reshape'", message_of(fn.vmap(function(t) return t:reshap(2) end), x))
+  -- An error leaves nothing behind.
+  near(fn.vmap(function(t) return t * 2 end)(x), x * 2)
+end)
