@@ -15,7 +15,7 @@ describe("random programs", function()
     local said = {}
     local failures = programs.run(1, 300, function(text) said[#said + 1] = text end)
     assert.are.equal(0, failures, said[1])
-    assert.are.equal(before, programs.alive())
+    assert.is_true(programs.alive() <= before)           -- fewer: what earlier specs left has been collected
   end)
   it("are checked: a gradient that is wrong is found, and shrunk to its op", function()
     local check = require "spec.fuzz.check"
