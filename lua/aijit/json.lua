@@ -211,6 +211,8 @@ function put(out, value, state, depth)
     out:put(digits)
   end
 end
+-- Interpreted: this LuaJIT's traces of a deep mutual recursion have been seen to miss the limit of depth.
+for _, f in ipairs {put, put_array, put_object} do jit.off(f) end
 
 ---@class aijit.JsonEncode
 ---@field pretty? boolean             indented by two spaces, arrays of plain values on one line
