@@ -355,7 +355,7 @@ describe("a task that is a program", function()
   end)
 
   it("saves and ends with status 130 after Ctrl-C, and goes on from there", function()
-    local status, output = run("max_epochs=1e9", 1)
+    local status, output = run("max_epochs=1e9", 4)         -- seconds: a sanitized program starts slowly
     assert.equal(130, status)
     local step = tonumber(output:match("interrupted at step (%d+); saved in"))
     assert.is_true(step > 0)
