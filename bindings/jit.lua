@@ -50,6 +50,31 @@ end
 local Jit = {__name = "aijit.jit"}
 Jit.__index = Jit
 
+-- What the recording in progress does in Lua before each of its later runs.
+local before
+
+--- Whether a function is being recorded.
+---@return boolean
+function jit.is_recording() return C.aj_jit_active() end
+
+--- Has f called before each later run of the recording in progress: it passes on what Lua decides, such as learning rates.
+--- When it returns false, what was recorded is no longer so, and the function is recorded anew.
+---@param f fun(): boolean
+function jit.before_run(f) before[#before + 1] = f end
+
+local function resume(recording, ok, ...)
+  C.aj_jit_resume(recording)
+  if not ok then error((...), 0) end
+  return ...
+end
+
+--- f(...), of which a recording in progress takes no notice.
+---@param f function
+---@return any ...
+function jit.unrecorded(f, ...)
+  return resume(C.aj_jit_pause(), pcall(f, ...))
+end
+
 local function counter(list)
   local i = 0
   return function() i = i + 1 return list[i] end
@@ -60,7 +85,8 @@ local function record(self, n, args, tensors, rest)
   local recording = C.aj_jit_begin(lib.list(tensors, 6))
   if ffi.cast("void *", recording) == nil then lib.ok() end
   recording = ffi.gc(recording, C.aj_jit_free)
-  local own = {}
+  local own, hooks = {}, {}
+  before = hooks
   local ok, results = pcall(function()
     for i = 1, #tensors do own[i] = lib.check(C.aj_jit_input(recording, i - 1)) end
     local take = counter(own)
@@ -70,6 +96,7 @@ local function record(self, n, args, tensors, rest)
     list.n = #list
     return list
   end)
+  before = nil
   if not ok then
     C.aj_jit_end(recording, nil)
     error(results, 0)
@@ -84,7 +111,7 @@ local function record(self, n, args, tensors, rest)
   -- The form of the results, without the tensors of the recorded run.
   local form = {n = results.n}
   for i = 1, results.n do form[i] = rebuild(results[i], function() return jit.HOLE end) end
-  local variant = {recording = recording, rest = rest, recorded = S.recording, form = form, n_out = #outputs,
+  local variant = {recording = recording, rest = rest, recorded = S.recording, form = form, n_out = #outputs, before = hooks,
     plain = results.n == 1 and lib.is_tensor(results[1])}
   self.variants[#self.variants + 1] = variant
   return variant
@@ -114,43 +141,70 @@ local function results_of(variant)
   return unpack(values, 1, variant.form.n)
 end
 
+--- Whether what a recording relies on in Lua is as it was; what changes from run to run is passed on.
+local function is_ready(variant)
+  local hooks = variant.before
+  if hooks[1] and not hooks[1]() then return false end
+  for i = 2, #hooks do if not hooks[i]() then return false end end
+  return true
+end
+
 local function run(variant, list)
   local what = C.aj_jit_run(variant.recording, list)
   if what < 0 then lib.ok() end
   return what == 1
 end
 
--- The common call: a few tensors and nothing else.
-local plain_arguments = {}
+-- The common call: a few tensors and nothing else. Handles go where C reads them; the tensors live on in the caller's hands.
+local PLAIN = 4
+local handles = ffi.new("aj_tensor *[?]", PLAIN)
+local plain_list = ffi.new "aj_list"
+plain_list.v = handles
+local tensor_type, is_type = ffi.typeof "aj_tensor", ffi.istype
+
+local function put(i, v)
+  if type(v) ~= "cdata" or not is_type(tensor_type, v) then return false end
+  handles[i] = v
+  return true
+end
+
+--- Whether the arguments are a few tensors, which plain_list then holds.
+local function is_plain(n, a, b, c, d)
+  if n > PLAIN then return false end
+  plain_list.n = n
+  return (n < 1 or put(0, a)) and (n < 2 or put(1, b)) and (n < 3 or put(2, c)) and (n < 4 or put(3, d))
+end
 
 function Jit:__call(...)
+  if C.aj_jit_active() then return self.f(...) end       -- within another's recording, part of it
   local n = select("#", ...)
-  local tensors, simple, rest = plain_arguments, n <= 8
-  for i = 1, n do
-    local v = select(i, ...)
-    if not (type(v) == "cdata" and ffi.istype("aj_tensor", v)) then simple = false break end
-    tensors[i] = v
-  end
-  local args = {...}                                     -- also keeps the arguments alive during the call
-  if simple then
-    rest = n
-  else
+  local plain, last = is_plain(n, ...), self.last
+  if plain and last and last.rest == n and last.recorded == S.recording and is_ready(last) and run(last, plain_list) then return results_of(last) end
+  local variants, tensors, rest, list = self.variants, nil, n, plain_list
+  if not plain then
+    local args = {...}
     tensors, rest = {}, {}
     for i = 1, n do flatten(args[i], tensors, rest) end
+    list = lib.list(tensors, 7)
   end
-  local count = simple and n or #tensors
-  local list = lib.list(tensors, 7, count)
-  -- The list holds pointers; the arguments themselves live on in args. What is kept here would live too long.
-  if simple then for i = 1, count do tensors[i] = nil end end
-  for _, variant in ipairs(self.variants) do
-    local fits = variant.recorded == S.recording and (variant.rest == rest or (not simple and type(variant.rest) == "table" and same(variant.rest, rest)))
-    if fits and run(variant, list) then return results_of(variant) end
+  for i = 1, #variants do
+    local variant = variants[i]
+    if variant.recorded == S.recording and (variant.rest == rest or not plain and type(variant.rest) == "table" and same(variant.rest, rest)) then
+      if not is_ready(variant) then
+        table.remove(variants, i)
+        break
+      end
+      if run(variant, list) then
+        self.last = variant
+        return results_of(variant)
+      end
+    end
   end
-  if #self.variants >= self.limit then
+  if #variants >= self.limit then
     lib.raise(("jit: more than %d recordings of one function: shapes, numbers or tables among its arguments change with each call, "
       .. "or gradients of leaves that it adds to (call zero_grad within it); {limit = ...} allows more"):format(self.limit))
   end
-  return results_of(record(self, n, args, simple and {unpack(args, 1, count)} or tensors, rest))
+  return results_of(record(self, n, {...}, tensors or {...}, rest))
 end
 
 --- The number of recordings so far.
@@ -158,11 +212,24 @@ end
 function Jit:count() return #self.variants end
 
 --- f as a function that is recorded at its first call for each combination of shapes, dtypes and other arguments, and
--- replayed afterwards: no Lua, no autograd, memory planned, runs of elementwise ops fused. What f is given as tensors (also
--- in plain tables) varies from call to call; numbers, strings and booleans are part of the signature; tensors that f
--- reaches otherwise (parameters, buffers) are used, and written, where they lie. f may call :backward(): the gradients then
--- stand in .grad after each call. It is an error to read a value within f, to take an optimizer's step there, or to return
--- a tensor that requires gradients.
+-- replayed afterwards: no Lua, no autograd, memory planned, runs of elementwise ops fused. It computes what f computes, to
+-- the bit.
+--
+-- What varies: the tensors that f is given, also in plain tables. Tensors that f reaches otherwise (parameters, buffers) are
+-- used, and written, where they lie. Random numbers are new ones at each call; those drawn from a key of aijit.fn are the key's.
+-- An optimizer's step has the rates, and counts the steps, of the call.
+--
+-- What is constant: all else. Numbers, strings, booleans and tables among the arguments are part of the signature: others
+-- make another recording. Lua's variables, what :train() and :eval() set, and tensors made of numbers of Lua are as they
+-- were when f was recorded; f's prints and other effects happen only then.
+--
+-- f may be a whole training step: optimizer:zero_grad(), :backward(), clip_grad_norm (which tells its norm to no one there)
+-- and optimizer:step(); the gradients stand in .grad after each call. A recorded function called within another is part of
+-- that one's recording.
+--
+-- It is an error, and nothing is kept, when f reads a value (item, totable, print, a mask as an index, nonzero), sets the state
+-- of the random numbers, steps a schedule or an average (do that after the call), returns a tensor that requires gradients or
+-- is given one, or adds to a tensor that it made of numbers of Lua.
 ---@param f function
 ---@param o {limit: integer?}?  the most recordings to keep, 32
 ---@return aijit.Jit|fun(...): ...

@@ -201,10 +201,11 @@ end
 -- -- Arguments -----------------------------------------------------------------------------------------------------------
 
 local is_type = ffi.istype
+local reference, pointer = ffi.typeof "aj_tensor", ffi.typeof "aj_tensor *"
 
 ---@param value any
 ---@return boolean
-function lib.is_tensor(value) return type(value) == "cdata" and (is_type("aj_tensor", value) or is_type("aj_tensor *", value)) end
+function lib.is_tensor(value) return type(value) == "cdata" and (is_type(reference, value) or is_type(pointer, value)) end
 
 local lists = {}
 

@@ -1,6 +1,7 @@
 --- The optimizers' C calls: each updates all the parameters of a list at once.
 
 local lib = require "aijit.bindings.lib"
+local jit = require "aijit.bindings.jit"
 
 local C, ffi = lib.C, lib.ffi
 local optim = {}
@@ -51,10 +52,10 @@ function optim.step(method, options, params, state, masters, counters)
 end
 
 --- Scales all gradients down together so that their p-norm is at most max_norm.
----@return number norm before
+---@return number? norm before; nil in a function that ai.jit records, where it is another in each run
 function optim.clip_grad_norm(params, max_norm, p)
   lib.ok(C.aj_clip_grad_norm(lib.list(params, 1), nil, max_norm, p, norm))
-  return norm[0]
+  if not jit.is_recording() then return norm[0] end
 end
 
 --- Limits every element of every gradient to -value .. value.

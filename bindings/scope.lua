@@ -17,21 +17,32 @@ local function each(v, visit, seen)
   end
 end
 
-local function finish(mark, ok, ...)
-  local owned
-  if ok then
-    for i = 1, select("#", ...) do
-      each((select(i, ...)), function(t)
-        if C.aj_is_live(t) and C.aj_scope_keep(mark, t) and mark == 0 then
-          owned = owned or {}
-          owned[#owned + 1] = t
-        end
-      end)
-    end
+local tensor_type, is_type = ffi.typeof "aj_tensor", ffi.istype
+
+--- Takes a tensor out of a scope; true when it falls to the collector.
+local function leaves(mark, t) return C.aj_is_live(t) and C.aj_scope_keep(mark, t) and mark == 0 end
+
+local function all_that_leave(mark, ...)
+  local owned = {}
+  for i = 1, select("#", ...) do
+    each((select(i, ...)), function(t) if leaves(mark, t) then owned[#owned + 1] = t end end)
   end
+  return owned
+end
+
+local function finish(mark, ok, ...)
+  local n, v, owned = select("#", ...), ..., nil
+  if ok and n == 1 and type(v) ~= "table" then           -- no loop and no closure: a step's end is part of its trace
+    if type(v) == "cdata" and is_type(tensor_type, v) and leaves(mark, v) then owned = v end
+    C.aj_scope_close(mark)
+    if owned then ffi.gc(v, C.aj_release) end
+    lib.ok()
+    return v
+  end
+  if ok and n > 0 then owned = all_that_leave(mark, ...) end
   C.aj_scope_close(mark)
-  if owned then for i = 1, #owned do ffi.gc(owned[i], C.aj_release) end end
-  if not ok then error((...), 0) end
+  for i = 1, owned and #owned or 0 do ffi.gc(owned[i], C.aj_release) end
+  if not ok then error(v, 0) end
   lib.ok()
   return ...
 end

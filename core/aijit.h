@@ -144,6 +144,9 @@ aj_tensor *aj_jit_input(aj_jit *r, int32_t i);
 bool aj_jit_end(aj_jit *r, aj_tensors outputs);          /* outputs NULL: the recording is given up */
 int32_t aj_jit_run(aj_jit *r, aj_tensors inputs);
 void aj_jit_free(aj_jit *r);
+bool aj_jit_active(void);                                /* a recording is in progress in this thread */
+aj_jit *aj_jit_pause(void);                              /* what follows is not recorded, until aj_jit_resume(what this gave) */
+void aj_jit_resume(aj_jit *r);
 
 /* -- Random numbers, threads, devices --------------------------------------------------------------- */
 void aj_seed(uint64_t seed);

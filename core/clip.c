@@ -9,8 +9,7 @@ static aj_tensor *own_gradient(aj_tensors params, aj_tensors grads, int i, const
     if (!*ok) return NULL;
     aj_tensor *g = grads ? aj_update_entry(grads, i, who, "gradient", ok) : p ? aj_live(p->grad) : NULL;
     if (!g || !*ok) return NULL;
-    if (!aj_update_may_write(who)) *ok = false;
-    else if (!aj_is_float(g->dtype)) *ok = aj_error("%s: gradient %d is %s; floats are wanted", who, i + 1, aj_dtype_name(g->dtype));
+    if (!aj_is_float(g->dtype)) *ok = aj_error("%s: gradient %d is %s; floats are wanted", who, i + 1, aj_dtype_name(g->dtype));
     else if (g->device == AJ_META) *ok = aj_error("%s: gradient %d is on the meta device: it has a shape but no elements", who, i + 1);
     else if (g->device != AJ_CPU) *ok = aj_error("%s: gradient %d is on cuda:%d; this call runs on the CPU", who, i + 1, g->device);
     else if (!aj_update_is_scattered(g)) *ok = aj_error("%s: gradient %d is expanded: several elements share one place", who, i + 1);
@@ -27,6 +26,11 @@ static void update_gradients(aj_tensors params, aj_tensors grads, aj_optim_row *
         aj_update_run(&u);
         aj_written(g);
     }
+}
+
+static bool clip_norm_again(aj_jit_step *s) {
+    double norm;
+    return aj_clip_grad_norm(s->list[0], s->list[1], s->number[0], s->number[1], &norm);
 }
 
 bool aj_clip_grad_norm(aj_tensors params, aj_tensors grads, double max_norm, double p, double *norm) {
@@ -50,14 +54,18 @@ bool aj_clip_grad_norm(aj_tensors params, aj_tensors grads, double max_norm, dou
     *norm = p == 2 ? sqrt(sum) : largest ? sum : pow(sum, 1 / p);
     double scale = max_norm / (*norm + 1e-6);
     if (!(scale >= 1)) update_gradients(params, grads, k->scale, scale);
+    if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_stepped(&(aj_jit_step){.run = clip_norm_again, .list = {params, grads}, .number = {max_norm, p}});
     return true;
 }
+
+static bool clip_value_again(aj_jit_step *s) { return aj_clip_grad_value(s->list[0], s->list[1], s->number[0]); }
 
 bool aj_clip_grad_value(aj_tensors params, aj_tensors grads, double value) {
     bool ok = true;
     if (!(value >= 0)) return aj_error("clip_grad_value: the value is %g; it must be 0 or more", value);
     for (int i = 0, n = grads ? grads->n : params->n; i < n && ok; i++) own_gradient(params, grads, i, "clip_grad_value", &ok);
     if (ok) update_gradients(params, grads, aj_optim_cpu()->clamp, value);
+    if (ok && AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_stepped(&(aj_jit_step){.run = clip_value_again, .list = {params, grads}, .number = {value}});
     return ok;
 }
 
@@ -82,6 +90,8 @@ static aj_tensor *source_of(aj_tensors sources, const aj_tensor *t, int i, const
     return NULL;
 }
 
+static bool lerp_again(aj_jit_step *s) { return aj_lerp_all(s->list[0], s->list[1], s->number[0]); }
+
 bool aj_lerp_all(aj_tensors targets, aj_tensors sources, double weight) {
     const char *who = "soft_update";
     if (targets->n != sources->n) return aj_error("%s: %d tensors here and %d there", who, targets->n, sources->n);
@@ -97,5 +107,6 @@ bool aj_lerp_all(aj_tensors targets, aj_tensors sources, double weight) {
         aj_update_run(&u);
         aj_written(t);
     }
+    if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_stepped(&(aj_jit_step){.run = lerp_again, .list = {targets, sources}, .number = {weight}});
     return true;
 }

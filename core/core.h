@@ -25,6 +25,7 @@ typedef struct aj_storage {
     int32_t version;            /* writes in place */
     int32_t device;
     int32_t size_class;         /* -1: a block of its own; -2: not our memory */
+    uint32_t era;               /* the recording that it was made in; 0: none */
     void (*done)(void *);
     void *arg;
 } aj_storage;
@@ -228,6 +229,7 @@ typedef struct {
     int32_t mark_cap;
     int64_t *mark;              /* where each open scope begins */
     aj_jit *jit;                /* the recording in progress; NULL: none */
+    uint32_t era;               /* its number, 0 without one */
     aj_tensor *result[AJ_MAX_RESULTS];
     int n_result;
     bool grad_mode;

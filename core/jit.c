@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CALL, GRADIENT, LEAF };
+enum { CALL, GRADIENT, LEAF, STEP };
 typedef struct {
     int8_t kind;
     bool in_place;
@@ -20,9 +20,11 @@ typedef struct {
     aj_grad_call grad;
     aj_attrs attrs;
     aj_tensor *leaf, *leaf_grad;
+    aj_jit_step step;
 } entry;
 
-typedef struct { uint64_t position; int64_t n; uint64_t now; bool claimed; } reservation;
+/* Random numbers. Those of the program's stream are new ones in every run; those of another, a key's, are the same. */
+typedef struct { uint64_t seed, position; int64_t n; uint64_t now; bool claimed, fixed; } reservation;
 typedef struct { aj_tensor *leaf, *grad; bool any; } condition;              /* leaf->grad when the function began */
 
 /* One storage of the recorded run, and every tensor over it. */
@@ -33,6 +35,7 @@ typedef struct {
     int n, cap;
     int first, last;            /* the entries between which it is live */
     bool made;                  /* by an entry; else it was there before */
+    bool constant;              /* made of numbers of Lua within the function, and not yet written as a whole */
     int32_t version, writes;    /* of what was there before: counted, to find writes that went past the recording */
     int32_t bound;              /* 1 + the input, or -1 - the result that it is bound to; 0: neither */
     bool pinned;                /* a gradient that stays */
@@ -59,6 +62,7 @@ struct aj_jit {
     int32_t *output_memory;     /* where each result lies: its memory, or -1 when it is no tensor of the recording */
     int32_t scope;
     aj_storage *arena;
+    uint64_t seed, offset;      /* of the program's stream of random numbers, as far as the function has drawn from it */
     bool failed;
 };
 
@@ -81,7 +85,7 @@ static memory *memory_of(aj_jit *r, aj_tensor *t, bool made) {
     if (!m) {
         if (!ROOM(r, memory, 0)) return NULL;
         m = &r->memory[r->n_memory++];
-        *m = (memory){.storage = t->storage, .made = made, .version = t->storage->version, .first = r->n_entry};
+        *m = (memory){.storage = t->storage, .made = made, .constant = !made && aj_ctx.era && t->storage->era == aj_ctx.era, .version = t->storage->version, .first = r->n_entry};
         __atomic_fetch_add(&t->storage->refs, 1, __ATOMIC_RELAXED);
     }
     m->last = r->n_entry;
@@ -100,16 +104,30 @@ static memory *memory_of(aj_jit *r, aj_tensor *t, bool made) {
     return m;
 }
 
-/* The reservation that an op's random numbers come from: its rule has just made it, or its caller names its position. */
+/* The reservation that an op's random numbers come from: its rule has just made it, or its caller names its place. */
 static int take_of(aj_jit *r, const aj_call *c) {
     const aj_op *o = &aj_ops[c->op];
-    int i = r->n_take - 1;
-    if (i < 0) return 0;
-    if (strstr(o->info->params, "int64_t seed")) {
-        while (i >= 0 && (r->take[i].position != c->attrs->position || r->take[i].n <= 0)) i--;
-    } else if (o->kind != AJ_UPDATE || r->take[i].claimed || r->take[i].position != c->attrs->position) return 0;
-    if (i >= 0) r->take[i].claimed = true;
-    return i + 1;
+    if (o->kind <= AJ_REDUCE) return 0;
+    bool named = strstr(o->info->params, "int64_t seed") != NULL;
+    for (int i = r->n_take - 1; i >= 0 && (named || i == r->n_take - 1); i--) {
+        reservation *take = &r->take[i];
+        if (take->n <= 0 || take->position != c->attrs->position || take->seed != c->attrs->seed || (take->claimed && !named)) continue;
+        take->claimed = true;
+        return i + 1;
+    }
+    return 0;
+}
+
+/* A tensor made of numbers of Lua keeps what a run leaves in it. That is right where each run writes the same elements
+ * anew before it reads any; then it is as good as made by the recording. */
+static bool may_write_constant(memory *m, const aj_call *c) {
+    switch (c->op) {
+    case OP_fill_: case OP_copy_: case OP_uniform_: case OP_normal_: case OP_exponential_: case OP_bernoulli_: case OP_random_:
+        if (c->out[0]->contiguous && !c->out[0]->base) m->constant = false;
+        return true;
+    }
+    aj_ctx.jit->failed = true;
+    return aj_error("%s_: this tensor was made of numbers within a function that ai.jit records, and every run would find what the one before left in it; begin with ai.zeros, or :clone() it first", aj_op_name(c->op));
 }
 
 void aj_jit_op(const aj_call *c, bool in_place) {
@@ -126,7 +144,10 @@ void aj_jit_op(const aj_call *c, bool in_place) {
     for (int i = 0; i < c->n_out; i++) {
         memory *m = memory_of(r, c->out[i], !in_place);
         if (!m) return;
-        if (in_place) m->writes++;
+        if (in_place) {
+            m->writes++;
+            if (m->constant && !may_write_constant(m, c)) return;
+        }
         c->out[i]->traced = true;
     }
     e->take = take_of(r, c);
@@ -166,13 +187,63 @@ void aj_jit_leaf(aj_tensor *leaf, aj_tensor *grad) {
 
 void aj_jit_take(uint64_t position, int64_t n) {
     aj_jit *r = aj_ctx.jit;
-    if (ROOM(r, take, 0)) r->take[r->n_take++] = (reservation){position, n, position, false};
+    bool fixed = aj_ctx.seed != r->seed || position != r->offset;
+    if (!fixed && n > 0) r->offset += (uint64_t)n;
+    if (ROOM(r, take, 0)) r->take[r->n_take++] = (reservation){.seed = aj_ctx.seed, .position = position, .n = n, .now = position, .fixed = fixed};
 }
 
 bool aj_jit_reads(const aj_tensor *t, const char *who) {
-    if (!t->traced) return false;
-    aj_error("%s: a function that ai.jit records cannot read a value: the recording would keep this run's. Compute with tensors, or read what the function returns", who);
+    if (!t->traced && t->storage->era == aj_ctx.era) return false;
+    if (aj_ctx.face) who = aj_ops[aj_ctx.face - 1].info->name;
+    aj_error("%s: a function that ai.jit records cannot read a value, nor have a shape that hangs on one: the recording would keep this run's. Compute with tensors, or read what the function returns", who);
     return true;
+}
+
+void aj_jit_stepped(const aj_jit_step *s) {
+    aj_jit *r = aj_ctx.jit;
+    if (!ROOM(r, entry, 0)) return;
+    entry *e = &r->entry[r->n_entry];
+    *e = (entry){.kind = STEP, .step = *s};
+    int n = 0;
+    for (int k = 0; k < AJ_JIT_LISTS; k++) if (s->list[k]) n += s->list[k]->n;
+    aj_list *lists = calloc(1, AJ_JIT_LISTS * sizeof *lists + (size_t)n * sizeof(aj_tensor *));
+    if (!lists) { r->failed = true; aj_error("out of memory: no room for a recording"); return; }
+    aj_tensor **at = (aj_tensor **)(lists + AJ_JIT_LISTS);
+    e->call.in = (aj_tensor **)lists;                    /* what is freed with the entry */
+    for (int k = 0; k < AJ_JIT_LISTS; k++) {
+        aj_tensors from = s->list[k];
+        if (!from) continue;
+        lists[k] = (aj_list){from->n, at};
+        e->step.list[k] = &lists[k];
+        for (int i = 0; i < from->n; i++) {
+            aj_tensor *t = *at++ = aj_hold(aj_live(from->v[i]));
+            for (int g = 0; t && g < 2; g++, t = t->grad) {
+                memory *m = memory_of(r, t, false);
+                if (!m) return;
+                if (g && m->made) m->pinned = true;
+                if (!m->made) m->writes = t->storage->version - m->version;
+                if (!t->grad) break;
+            }
+        }
+    }
+    r->n_entry++;
+}
+
+/* -- Beginning --------------------------------------------------------------------------------------------------------- */
+
+static _Thread_local uint32_t last_era;
+
+bool aj_jit_active(void) { return aj_ctx.jit != NULL; }
+aj_jit *aj_jit_pause(void) {
+    aj_jit *r = aj_ctx.jit;
+    aj_ctx.jit = NULL;
+    aj_ctx.era = 0;
+    return r;
+}
+void aj_jit_resume(aj_jit *r) {
+    if (!r) return;
+    aj_ctx.jit = r;
+    aj_ctx.era = last_era;
 }
 
 aj_jit *aj_jit_begin(aj_tensors inputs) {
@@ -192,7 +263,9 @@ aj_jit *aj_jit_begin(aj_tensors inputs) {
         r->input[r->n_input++] = own;
         if (!memory_of(r, own, false)) { aj_jit_free(r); return NULL; }
     }
-    aj_ctx.jit = r;
+    aj_random_state(&r->seed, &r->offset);
+    last_era++;
+    aj_jit_resume(r);
     return r;
 }
 aj_tensor *aj_jit_input(aj_jit *r, int32_t i) { return i >= 0 && i < r->n_input ? aj_give(aj_hold(r->input[i])) : NULL; }
@@ -209,7 +282,7 @@ static int operands(const entry *e, aj_tensor *list[AJ_MAX_OPERANDS]) {
     if (e->kind == GRADIENT) {
         aj_tensor *all[] = {e->grad.gx, e->grad.gy, e->grad.y, e->grad.in[0], e->grad.in[1]};
         for (int k = 0; k < 5; k++) if (all[k]) list[n++] = all[k];
-    } else {
+    } else if (e->kind == CALL) {
         list[n++] = e->call.out[0];
         for (int k = 0; k < e->call.n_in; k++) list[n++] = e->call.in[k];
     }
@@ -218,7 +291,7 @@ static int operands(const entry *e, aj_tensor *list[AJ_MAX_OPERANDS]) {
 
 /* Elements of an elementwise call whose operands all lie dense and alike; -1: it is none. */
 static int64_t dense_count(const entry *e) {
-    if (e->kind == LEAF || (e->kind == CALL && aj_ops[e->call.op].kind > AJ_TEST)) return -1;
+    if (e->kind > GRADIENT || (e->kind == CALL && aj_ops[e->call.op].kind > AJ_TEST)) return -1;
     aj_tensor *list[AJ_MAX_OPERANDS];
     int n = operands(e, list);
     int64_t count = list[0]->numel;
@@ -305,8 +378,10 @@ static bool finish(aj_jit *r, aj_tensors outputs) {
     for (int i = 0; i < r->n_memory; i++) {
         memory *m = &r->memory[i];
         if (!m->made && m->storage->version != m->version + m->writes)
-            return aj_error("jit: the function wrote to a tensor in a way that is no op (an optimizer's step, clip_grad_norm, :data()); do that after the call");
+            return aj_error("jit: the function wrote to a tensor in a way that is no op (:data(), an average's update); do that after the call");
     }
+    if (aj_ctx.seed != r->seed || aj_ctx.offset != r->offset)
+        return aj_error("jit: the function set the state of the random numbers (manual_seed, set_random_state); do that before the call, or draw from a key");
     for (int i = 0; i < r->n_input; i++) r->memory[memory_index(r, r->input[i])].bound = i + 1;
     r->output = calloc((size_t)outputs->n + 1, sizeof *r->output);
     r->output_memory = calloc((size_t)outputs->n + 1, sizeof *r->output_memory);
@@ -342,7 +417,7 @@ static bool finish(aj_jit *r, aj_tensors outputs) {
 }
 
 bool aj_jit_end(aj_jit *r, aj_tensors outputs) {
-    aj_ctx.jit = NULL;
+    aj_jit_pause();
     if (r->failed || !outputs) return false;
     /* The recorded run was the first call: its results are copied before their memory is planned anew. */
     aj_tensor *first[AJ_MAX_RESULTS];
@@ -428,7 +503,7 @@ static bool fits(const aj_jit *r, aj_tensors inputs) {
 }
 
 static bool run_entries(aj_jit *r) {
-    for (int i = 0; i < r->n_take; i++) r->take[i].now = aj_random_take(r->take[i].n);
+    for (int i = 0; i < r->n_take; i++) if (!r->take[i].fixed) r->take[i].now = aj_random_take(r->take[i].n);
     for (int i = 0; i < r->n_entry; i++) {
         entry *e = &r->entry[i];
         if (e->group) {
@@ -438,11 +513,17 @@ static bool run_entries(aj_jit *r) {
             if (f.failed) return aj_error("out of memory: no room for a fused chunk");
             i = g->last;
         } else if (e->kind == CALL) {
-            if (e->take) { e->attrs.position = r->take[e->take - 1].now; e->attrs.seed = aj_ctx.seed; }
+            if (e->take) {
+                const reservation *take = &r->take[e->take - 1];
+                e->attrs.position = take->now;
+                e->attrs.seed = take->fixed ? take->seed : aj_ctx.seed;
+            }
             if (!aj_backend_of(e->call.out[0]->device)->forward[e->call.op](&e->call)) return false;
             if (e->in_place) e->call.out[0]->storage->version++;
         } else if (e->kind == GRADIENT) {
             if (!aj_backend_of(e->grad.gx->device)->grad[e->call.op][e->column](&e->grad)) return false;
+        } else if (e->kind == STEP) {
+            if (!e->step.run(&e->step)) return false;
         } else {
             aj_tensor *old = e->leaf->grad;
             e->leaf->grad = aj_hold(e->leaf_grad);
@@ -481,9 +562,11 @@ int32_t aj_jit_run(aj_jit *r, aj_tensors inputs) {
 
 void aj_jit_free(aj_jit *r) {
     if (!r) return;
-    if (aj_ctx.jit == r) aj_ctx.jit = NULL;
+    if (aj_ctx.jit == r) aj_jit_pause();
     for (int i = 0; i < r->n_entry; i++) {
         entry *e = &r->entry[i];
+        for (int k = 0; k < AJ_JIT_LISTS; k++)
+            for (int j = 0; e->step.list[k] && j < e->step.list[k]->n; j++) aj_drop(e->step.list[k]->v[j]);
         free(e->call.in);
         if (e->leaf) aj_drop(e->leaf);
         if (e->leaf_grad) aj_drop(e->leaf_grad);

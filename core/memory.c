@@ -147,7 +147,7 @@ aj_storage *aj_storage_new(int64_t bytes, int32_t device) {
     if (AJ_UNLIKELY(!s)) { out_of_memory(bytes); return NULL; }
     s->data = (char *)s + UNIT;
     s->bytes = class_bytes(c);
-    s->refs = 1; s->version = 0; s->device = device; s->size_class = c; s->done = NULL;
+    s->refs = 1; s->version = 0; s->device = device; s->size_class = c; s->era = aj_ctx.era; s->done = NULL;
     return s;
 }
 _Static_assert(sizeof(aj_storage) <= UNIT, "a storage's header fits the room before its data");

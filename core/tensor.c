@@ -198,7 +198,7 @@ aj_tensor *aj_from_memory(aj_dtype dtype, aj_shape shape, void *data, void (*don
     aj_storage *s = malloc(sizeof *s);
     aj_tensor *t = s ? header() : NULL;
     if (!t) { free(s); aj_error("out of memory: no room for a tensor header"); return NULL; }
-    *s = (aj_storage){.data = data, .refs = 1, .device = AJ_CPU, .size_class = -2, .done = done, .arg = arg};
+    *s = (aj_storage){.data = data, .refs = 1, .device = AJ_CPU, .size_class = -2, .era = aj_ctx.era, .done = done, .arg = arg};
     t->storage = s; t->data = data; t->device = AJ_CPU;
     t->dtype = (uint8_t)dtype; t->ndim = (uint8_t)shape->n;
     int64_t step = 1;

@@ -44,7 +44,6 @@ aj_tensor *aj_update_gradient(aj_tensors grads, const aj_tensor *p, int i, const
 bool aj_update_fits(const aj_tensor *p, const aj_tensor *c, int i, const char *who, const char *what);  /* same shape and device */
 bool aj_update_state(aj_tensors list, const aj_tensor *p, int i, const char *who, const char *what, aj_tensor **out);
 bool aj_update_length(aj_tensors params, aj_tensors other, const char *who, const char *what);
-bool aj_update_may_write(const char *who);               /* false, with an error: a call is being recorded, which this cannot be part of */
 bool aj_update_is_scattered(const aj_tensor *t);         /* each element has a place of its own */
 
 /* A method whose update of a matrix is more than a loop. Scratch and rows are ready; see muon.c. */

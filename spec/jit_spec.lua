@@ -152,16 +152,36 @@ describe("a recording refuses", function()
     fails(function() ai.jit(function(a) if a:sum():item() > 0 then return a end return -a end)(ai.ones(2)) end, "cannot read a value")
     fails(function() ai.jit(function(a) return ai.tensor((a * 2):totable()) end)(ai.ones(2)) end, "cannot read a value")
   end)
-  it("an optimizer's step within", function()
-    local w = ai.ones(2, {requires_grad = true})
-    w.grad = ai.ones(2)
-    local o = ai.optim.SGD({w}, {lr = 0.1})
-    fails(function() ai.jit(function(a) o:step() return a * w:detach() end)(ai.ones(2)) end, "do it after")
+  it("to read what it reaches by reference, which may be another in the next run", function()
+    local w = ai.ones(1)
+    fails(function() ai.jit(function(a) return a * w:item() end)(ai.ones(2)) end, "cannot read a value")
   end)
-  it("arguments that want gradients, and recordings within recordings", function()
+  it("shapes that hang on values, by the op's name", function()
+    for name, f in pairs {one_hot = function(a) return a:long():one_hot() end, bincount = function(a) return a:long():bincount() end} do
+      fails(function() ai.jit(f)(ai.ones(2)) end, name .. ": a function that ai.jit records cannot read a value, nor have a shape that hangs on one")
+    end
+    fails(function() ai.jit(function(a) return a[a:gt(0)] end)(ai.ones(2)) end, "cannot read a value")
+  end)
+  it("to set the state of the random numbers", function()
+    fails(function() ai.jit(function(a) ai.manual_seed(1) return a + ai.randn(2) end)(ai.ones(2)) end, "set the state of the random numbers")
+  end)
+  it("to change a tensor made of numbers, which every run would find changed", function()
+    fails(function() ai.jit(function(a) return ai.tensor{1, 2}:add_(a) end)(ai.ones(2)) end, "add_: this tensor was made of numbers")
+    local f = ai.jit(function(a) return ai.tensor{1, 2}:clone():add_(a), ai.zeros(2):add_(a), ai.empty(2):copy_(a):mul_(3) end)
+    for _ = 1, 3 do
+      local x, y, z = f(ai.ones(2))
+      assert.are.same({{2, 3}, {1, 1}, {3, 3}}, {x:totable(), y:totable(), z:totable()})
+    end
+  end)
+  it("to step a schedule or an average, which would be done only once", function()
+    local w = ai.nn.Parameter(ai.ones(2))
+    local o = ai.optim.SGD({w}, {lr = 0.1})
+    local schedule, ema = ai.optim.ConstantLR(o), ai.optim.EMA({w}, 0.9)
+    fails(function() ai.jit(function(a) schedule:step() return a * 2 end)(ai.ones(2)) end, "do it after the call")
+    fails(function() ai.jit(function(a) ema:update() return a * 2 end)(ai.ones(2)) end, "do it after the call")
+  end)
+  it("arguments that want gradients", function()
     fails(function() ai.jit(function(a) return a * 2 end)(ai.ones(2, {requires_grad = true})) end, "requires gradients")
-    local inner = ai.jit(function(a) return a + 1 end)
-    fails(function() ai.jit(function(a) return inner(a) end)(ai.ones(2)) end, "within a recording")
   end)
   it("more recordings than its limit", function()
     local f = ai.jit(function(a, k) return a * k end, {limit = 3})
@@ -172,6 +192,125 @@ describe("a recording refuses", function()
     local f = ai.jit(function(a) return a * 2 end)
     f(ai.ones(1))
     assert.are.same({4}, f(ai.full({1}, 2)):totable())
+  end)
+end)
+
+it("a recorded function within another is part of it", function()
+  local inner = ai.jit(function(a) return a + 1 end)
+  local outer = ai.jit(function(a) return inner(a) * 2 end)
+  for i = 1, 3 do assert.are.same({2 * i + 2}, outer(ai.full({1}, i)):totable()) end
+  assert.are.equal(0, inner:count())
+end)
+
+describe("random numbers of a recording", function()
+  local function numbers(f, g)
+    ai.manual_seed(11)
+    local list = {}
+    for i = 1, 4 do list[i] = {g(ai.ones(6)):totable(), ai.rand(2):totable()} end
+    return list
+  end
+  for name, f in pairs {
+    normal = function(x) return x + ai.randn(6) * ai.rand_like(x) end,
+    dropout = function(x) return ai.f.dropout(x, 0.5, {training = true}) end,
+    multinomial = function(x) return x:multinomial(3):float() + ai.randperm(6):sum() end,
+    bernoulli = function(x) return (x * 0.5):bernoulli() end,
+  } do
+    it("are new ones at each call, those of the plain function: " .. name, function()
+      local plain = numbers(f, f)
+      assert.are.same(plain, numbers(f, ai.jit(f)))
+      assert.are_not.same(plain[1][1], plain[2][1])
+    end)
+  end
+  it("are a key's where they are drawn from a key", function()
+    local fn = require "aijit.fn"
+    local f = function(x) return x + fn.normal(fn.key(3), {6}) + ai.randn(6) + fn.nets.dropout({}, fn.key(4), x, 0.5) end
+    assert.are.same(numbers(f, f), numbers(f, ai.jit(f)))
+  end)
+end)
+
+describe("a whole training step, recorded,", function()
+  local function net_of()
+    ai.manual_seed(8)
+    return nn.Sequential {nn.Linear(6, 8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 3)}
+  end
+  local function train(record, name, change)
+    local net = net_of()
+    local optimizer = ai.optim[name](net, {lr = 1e-2, groups = {{match = "bias$", lr = 5e-3}}})
+    local schedule = ai.optim.CosineLR(optimizer, {total = 12, warmup = 3})
+    local function step(x, y)
+      optimizer:zero_grad()
+      local loss = ai.cross_entropy(net(x), y)
+      loss:backward()
+      ai.optim.clip_grad_norm(net:parameters(), 0.5)
+      optimizer:step()
+      return loss:detach()
+    end
+    local f = record and ai.jit(step) or step
+    local losses = {}
+    ai.manual_seed(9)
+    for i = 1, 12 do
+      local x, y = ai.randn(5, 6), ai.randint(1, 3, 5)
+      if change then change(i, optimizer) end
+      losses[i] = ai.scope(f, x, y):item()
+      schedule:step()
+    end
+    for _, p in ipairs(net:parameters()) do losses[#losses + 1] = p:detach():totable() end
+    return losses, record and f:count()
+  end
+  for _, name in ipairs {"SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop",
+    "Lion", "Adan", "LAMB", "Muon", "ScheduleFreeAdamW"} do
+    it("trains to the bit as the plain one does, with a schedule and clipping: " .. name, function()
+      local losses, count = train(true, name)
+      assert.are.same((train(false, name)), losses)
+      assert.are.equal(1, count)
+    end)
+  end
+  it("sees options changed between calls", function()
+    local function change(i, optimizer)
+      if i == 5 then optimizer.param_groups[1].weight_decay = 0.3 end
+      if i == 8 then optimizer.param_groups[1].betas[1] = 0.5 end
+    end
+    local losses, count = train(true, "AdamW", change)
+    assert.are.same((train(false, "AdamW", change)), losses)
+    assert.are_not.same((train(false, "AdamW")), losses)
+    assert.are.equal(1, count)
+  end)
+  it("is recorded anew when the optimizer's state is another", function()
+    local function change(i, optimizer)
+      if i == 6 then optimizer:load_state_dict(optimizer:state_dict()) end
+    end
+    local losses, count = train(true, "Adam", change)
+    assert.are.same((train(false, "Adam", change)), losses)
+    assert.are.equal(1, count)
+  end)
+  it("follows another model by soft_update", function()
+    local function run(record)
+      local net, target = net_of(), net_of()
+      net:eval() target:eval()
+      local optimizer = ai.optim.SGD(net:parameters(), {lr = 0.1})
+      local function step(x)
+        optimizer:zero_grad()
+        net(x):square():mean():backward()
+        optimizer:step()
+        target:soft_update(net, 0.1)
+        return (ai.no_grad(target, x))
+      end
+      local f, y = record and ai.jit(step) or step, nil
+      for _ = 1, 4 do y = f(ai.ones(2, 6)):totable() end
+      return y
+    end
+    assert.are.same(run(false), run(true))
+  end)
+  it("of a schedule-free optimizer refuses while the weights are those of evaluation", function()
+    local w = nn.Parameter(ai.ones(2))
+    local optimizer = ai.optim.ScheduleFreeAdamW({w}, {lr = 0.1})
+    local f = ai.jit(function(x) optimizer:zero_grad() local l = (w * x):sum() l:backward() optimizer:step() return x + 0 end)
+    f(ai.ones(2))
+    f(ai.ones(2))
+    optimizer:eval()
+    fails(function() f(ai.ones(2)) end, "call optimizer:train()")
+    optimizer:train()
+    f(ai.ones(2))
   end)
 end)
 

@@ -55,6 +55,28 @@ bench("op", function()
   jit.on()
 end)
 
+-- A training step with nothing to compute: what is left is what each op costs around its arithmetic.
+bench("jit", function()
+  local nn = ai.nn
+  local net = nn.Sequential {nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 1)}
+  local optimizer = ai.optim.AdamW(net:parameters(), {lr = 1e-4})
+  local x, y = ai.randn(1, 2), ai.randn(1, 1)
+  local function step(input, target)
+    optimizer:zero_grad()
+    local loss = ai.mse_loss(net(input), target)
+    loss:backward()
+    optimizer:step()
+    return loss:detach()
+  end
+  local replay = ai.jit(step)
+  local t = measure.compare {
+    function(n) for _ = 1, n do ai.scope(step, x, y) end end,
+    function(n) for _ = 1, n do ai.scope(replay, x, y) end end,
+  }
+  row("training step of a tiny MLP, eager", text(t[1].median), "", t[1].spread)
+  row("  the same replayed by ai.jit", ("%s, %.2f of eager"):format(text(t[2].median), t[2].median / t[1].median), "0.33 of eager", t[2].spread)
+end)
+
 -- -- Matrices -----------------------------------------------------------------------------------------------------------------
 
 bench("gemm", function()

@@ -7,6 +7,7 @@
 local ai = require "aijit"
 local calls = require "aijit.bindings.optim"
 local class = require "aijit.class"
+local jit = require "aijit.bindings.jit"
 local grouping = require "aijit.optim.group"
 local raise = require("aijit.bindings.lib").raise
 
@@ -51,6 +52,7 @@ end
 --- Takes the present weights into the average; call it after each optimizer step, or as often as is wanted.
 ---@return aijit.optim.Average self
 function Average:update()
+  if jit.is_recording() then fail(self, "update: its weight changes with each update, and ai.jit would record one; do it after the call") end
   if self.applied then fail(self, "the model shows the averages; restore() it before update()") end
   calls.lerp_all(self._averaged.shadow, self._averaged.live, self:weight(self.t))
   ai.no_grad(function()

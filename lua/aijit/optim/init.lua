@@ -19,7 +19,7 @@ end
 ---@param params aijit.Tensor[]
 ---@param max_norm number
 ---@param options? {norm_type: number} 2 by default; math.huge: the largest element
----@return number norm before clipping
+---@return number? norm before clipping; nil in a function that ai.jit records
 function optim.clip_grad_norm(params, max_norm, options)
   return calls.clip_grad_norm(params, max_norm, options and options.norm_type or 2)
 end

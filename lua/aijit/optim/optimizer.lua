@@ -9,6 +9,7 @@ local grouping = require "aijit.optim.group"
 local nearest = require "aijit.nearest"
 local raise = require("aijit.bindings.lib").raise
 local calls = require "aijit.bindings.optim"
+local jit = require "aijit.bindings.jit"
 
 ---@class aijit.optim.Group
 ---@field params aijit.Tensor[]
@@ -121,6 +122,24 @@ local function copy_of(value)
   return type(value) == "table" and {unpack(value)} or value
 end
 
+local function same_list(a, b)
+  return a == b or type(a) == "table" and type(b) == "table" and a[1] == b[1] and a[2] == b[2] and a[3] == b[3]
+end
+
+-- By the defaults of a class: a function that tells whether two tables have the same options. It has no loop, since it is
+-- part of every step.
+local comparisons = setmetatable({}, {__mode = "k"})
+local function comparison_of(defaults)
+  if not comparisons[defaults] then
+    local terms = {}
+    for name, value in pairs(defaults) do
+      terms[#terms + 1] = (type(value) == "table" and "same_list(a.%s, b.%s)" or "a.%s == b.%s"):format(name, name)
+    end
+    comparisons[defaults] = loadstring("local same_list = ... return function(a, b) return " .. table.concat(terms, " and ") .. " end")(same_list)
+  end
+  return comparisons[defaults]
+end
+
 local function add_group(self, group)
   local options = {}
   for name, value in pairs(group) do if name ~= "params" and name ~= "_entries" then options[name] = value end end
@@ -134,6 +153,7 @@ local function add_group(self, group)
     new[name] = copy_of(value)
   end
   self:check(new)
+  new._sent, new._is_same = {}, comparison_of(self.defaults)        -- the options that the core has
   new._count = calls.counters(#new.params)
   new._options = calls.options()
   new._waiting = #new.params
@@ -141,6 +161,7 @@ local function add_group(self, group)
   new._state, new._kept = {}, {master = {}}
   for place in pairs(self:state_names(new)) do new._state[place] = {} end
   self.param_groups[#self.param_groups + 1] = new
+  self._version = (self._version or 0) + 1
 end
 
 --- More parameters, with options of their own.
@@ -190,6 +211,7 @@ local function prepare(self, group)
         group._ready = group._ready or {}
         group._ready[i] = true
         make_state(self, group, i)
+        self._version = self._version + 1
       else
         waiting = waiting + 1
       end
@@ -214,13 +236,40 @@ end
 --- The core's name of a group's step.
 function Optimizer:method_of() return self.method end
 
+--- Refuses a step that cannot be taken.
+function Optimizer:check_step() end
+
+--- A group's options as they are now, to where the core reads them.
+local function fill(self, group)
+  if group._is_same(group, group._sent) then return end
+  self:fill(group._options, group)
+  for name in pairs(self.defaults) do group._sent[name] = copy_of(group[name]) end
+end
+
+--- A step in a function that ai.jit records has the rates of each later run; other parameters, or another state, make
+--- another recording.
+local function record(self)
+  for _, group in ipairs(self.param_groups) do jit.unrecorded(prepare, self, group) end
+  local version = self._version
+  jit.before_run(function()
+    if self._version ~= version then return false end
+    self:check_step()
+    local groups = self.param_groups
+    fill(self, groups[1])
+    for i = 2, #groups do fill(self, groups[i]) end
+    return true
+  end)
+end
+
 --- Updates every parameter that has a gradient.
 function Optimizer:step()
+  self:check_step()
   local groups = self.param_groups
+  if jit.is_recording() then record(self) end
   for i = 1, #groups do
     local group = groups[i]
     if group._waiting > 0 then prepare(self, group) end
-    self:fill(group._options, group)
+    fill(self, group)
     calls.step(self:method_of(group), group._options, group.params, group._state, group._kept.master, group._count)
   end
 end
@@ -333,6 +382,7 @@ function Optimizer:load_state_dict(dict)
     end
     group._waiting = #group.params
   end
+  self._version = self._version + 1
   return self
 end
 

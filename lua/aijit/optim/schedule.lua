@@ -4,6 +4,7 @@
 ---     opt:step() schedule:step()
 
 local class = require "aijit.class"
+local jit = require "aijit.bindings.jit"
 local nearest = require "aijit.nearest"
 local raise = require("aijit.bindings.lib").raise
 
@@ -72,6 +73,7 @@ function Schedule:check() end
 
 --- The rates for the next step; call it after each optimizer step.
 function Schedule:step()
+  if jit.is_recording() then self:fail("step: a function that ai.jit records would step the schedule only once; do it after the call") end
   self.t = self.t + 1
   self:apply()
 end

@@ -40,10 +40,9 @@ function ScheduleFree:fill(o, group)
   o.warmup, o.rate_power, o.weight_power = group.warmup_steps, group.r, group.weight_lr_power
 end
 
---- Updates y, z and x. The parameters must be y: an optimizer that was set to eval() refuses.
-function ScheduleFree:step()
+--- A step updates y, z and x. The parameters must be y: an optimizer that was set to eval() refuses.
+function ScheduleFree:check_step()
   if self.evaluating then self:fail("the parameters are those of evaluation; call optimizer:train() before training on") end
-  Optimizer.step(self)
 end
 
 --- The parameters become x, the average. y is kept beside them, so that train() brings it back to the last bit.

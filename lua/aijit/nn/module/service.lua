@@ -65,7 +65,7 @@ end
 --- Scales all gradients down together, so that their norm is at most max_norm.
 ---@param max_norm number
 ---@param options? {norm_type: number} 2 by default; math.huge: the largest element
----@return number norm before clipping
+---@return number? norm before clipping; nil in a function that ai.jit records
 function service:clip_grad_norm(max_norm, options)
   return optim.clip_grad_norm(self:parameters(), max_norm, options and options.norm_type or 2)
 end
