@@ -159,6 +159,13 @@ bool aj_deterministic(void);
 const char *aj_cpu_level(void);
 const char *aj_library_versions(void);
 
+/* -- Signals ------------------------------------------------------------------------------------------ */
+/* From here on the signal is counted instead of what it did; one that the process ignores stays ignored. once: what it did
+ * before is back after the first, so that a second one ends a program that does not answer. */
+bool aj_signal_watch(int32_t number, bool once);
+int32_t aj_signal_seen(int32_t number);             /* how many have come since it was watched */
+void aj_signal_unwatch(int32_t number);             /* as it was before */
+
 /* -- The op table, for those who build upon it ------------------------------------------------------ */
 typedef struct { const char *name, *kind, *domain, *params, *tensors, *defaults, *returns, *saves, *sample, *doc; } aj_op_info;
 int32_t aj_op_count(void);

@@ -142,6 +142,39 @@ function Board:start(run)
   for _, logger in ipairs(self.loggers) do logger:start(run) end
 end
 
+--- Where every logger stands, for a checkpoint: what was logged until now is on the disk then.
+---@return table[] positions of the loggers that have one: their class and, of several of one class, their number
+function Board:position()
+  local all, counts = {}, {}
+  for _, logger in ipairs(self.loggers) do
+    local name = getmetatable(logger).__name
+    counts[name] = (counts[name] or 0) + 1
+    local position = logger:position()
+    if position ~= nil then all[#all + 1] = {logger = name, number = counts[name], position = position} end
+  end
+  return all
+end
+
+--- Cuts every log back to where a checkpoint found it. A logger that the checkpoint does not know begins anew.
+---@param positions table[] from `position`
+---@return string[] problems logs that are shorter than they were, as sentences
+function Board:rewind(positions)
+  local problems, counts = {}, {}
+  for _, logger in ipairs(self.loggers) do
+    local name = getmetatable(logger).__name
+    counts[name] = (counts[name] or 0) + 1
+    for _, one in ipairs(positions) do
+      if one.logger == name and one.number == counts[name] then
+        local missing = logger:rewind(one.position)
+        if missing and missing > 0 then
+          problems[#problems + 1] = ("the log of %s has lost %d bytes from before the checkpoint"):format(name, missing)
+        end
+      end
+    end
+  end
+  return problems
+end
+
 --- A message for people.
 ---@param message string
 function Board:status(message)

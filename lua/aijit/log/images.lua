@@ -1,5 +1,6 @@
 --- Loggers of pictures and of TensorBoard's files.
 
+local Appender = require "aijit.log.appender"
 local class = require "aijit.class"
 local event = require "aijit.log.event"
 local jsonl = require "aijit.log.jsonl"
@@ -33,19 +34,39 @@ function Images:__init(dir, o)
   self.interval = o and o.interval or self.interval
 end
 
+local function index_of(self)
+  system.make_directories(self.dir)
+  self._index = self._index or jsonl.open(self.dir .. "/index.jsonl")
+  return self._index
+end
+
 function Images:write(line)
   for _, image in ipairs(line.images) do
     system.make_directories(self.dir)
     local picture, canvas, captions = tiled(image)
     local name = ("%s-%s-%08d.png"):format(line.phase, image.name:gsub("[^%w_%-]", "_"), line.step)
     picture.save(self.dir .. "/" .. name, canvas)
-    self._index = self._index or jsonl.open(self.dir .. "/index.jsonl")
-    self._index:write(jsonl.line {
+    index_of(self):write(jsonl.line {
       {"file", name}, {"name", image.name}, {"phase", line.phase}, {"step", line.step},
       {"captions", table.concat(captions or {}, " | ")},
-    }, "\n")
-    self._index:flush()
+    }, "\n"):flush()
   end
+end
+
+function Images:position() return {bytes = system.is_directory(self.dir) and index_of(self):position() or 0} end
+
+--- The pictures made after the checkpoint go as well: their names are in the part of the index that is cut off.
+function Images:rewind(position)
+  local index = io.open(self.dir .. "/index.jsonl", "rb")
+  if index then
+    index:seek("set", position.bytes)
+    for line in index:lines() do
+      local name = line:match('"file":"([%w_%-]+%.png)"')
+      if name then os.remove(self.dir .. "/" .. name) end
+    end
+    index:close()
+  end
+  return (index or position.bytes > 0) and index_of(self):rewind(position.bytes) or 0
 end
 
 function Images:stop()
@@ -76,8 +97,7 @@ local function file_of(self, phase)
   opened = opened + 1
   local now = system.time()
   local path = ("%s/events.out.tfevents.%d.%s.%d.%d"):format(dir, math.floor(now), system.hostname(), system.pid(), opened)
-  local file, problem = io.open(path, "wb")
-  if not file then error(("cannot write for TensorBoard: %s"):format(problem), 0) end
+  local file = Appender(path)
   file:write(event.frame(event.message(now, 0, event.version())))
   if self._config then
     local text = "    " .. tostring(self._config):gsub("\n", "\n    ")
@@ -105,6 +125,44 @@ function TensorBoard:write(line)
   local file = file_of(self, line.phase)
   file:write(event.frame(event.message(line.time, line.step, event.summary(values))))
   file:flush()
+end
+
+--- Every event file of the run, those of earlier processes too, with its size.
+local function event_files(self)
+  local files = {}
+  for _, phase in ipairs(system.list(self.dir) or {}) do
+    for _, name in ipairs(system.list(self.dir .. "/" .. phase) or {}) do
+      if name:match("^events%.out%.tfevents%.") then files[#files + 1] = phase .. "/" .. name end
+    end
+  end
+  return files
+end
+
+function TensorBoard:position()
+  for _, file in pairs(self._files) do file:position() end
+  local sizes = {}
+  for _, name in ipairs(event_files(self)) do
+    local file = assert(io.open(self.dir .. "/" .. name, "rb"))
+    sizes[name] = file:seek("end")
+    file:close()
+  end
+  return {files = sizes}
+end
+
+function TensorBoard:rewind(position)
+  self:stop()
+  local missing = 0
+  for _, name in ipairs(event_files(self)) do
+    local path, bytes = self.dir .. "/" .. name, position.files[name]
+    if not bytes then
+      os.remove(path)
+    else
+      local file = Appender(path)
+      missing = missing + file:rewind(bytes)
+      file:close()
+    end
+  end
+  return missing
 end
 
 function TensorBoard:stop()

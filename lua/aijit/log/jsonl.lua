@@ -5,6 +5,7 @@
 -- A line is written in one piece and flushed. A line that a crash tore is ended when the file is opened again, so a reader
 -- need only skip lines that do not parse. NaN and the infinities, which JSON lacks, are "NaN", "Infinity", "-Infinity".
 
+local Appender = require "aijit.log.appender"
 local class = require "aijit.class"
 local Logger = require "aijit.log.logger"
 local system = require "aijit.bindings.system"
@@ -40,23 +41,8 @@ end
 
 --- Opens a file for appending whole lines. Raises when it cannot be opened.
 ---@param path string
----@return file*
-function jsonl.open(path)
-  local torn = false
-  local old = io.open(path, "rb")
-  if old then
-    local size = old:seek("end")
-    if size > 0 then
-      old:seek("end", -1)
-      torn = old:read(1) ~= "\n"
-    end
-    old:close()
-  end
-  local file, problem = io.open(path, "ab")
-  if not file then error(("cannot write the log: %s"):format(problem), 2) end
-  if torn then file:write("\n") end
-  return file
-end
+---@return aijit.log.Appender
+function jsonl.open(path) return Appender(path, {lines = true}) end
 
 ---@class aijit.JsonlLogger: aijit.Logger
 local Jsonl = class("Jsonl", Logger)
@@ -84,6 +70,10 @@ function Jsonl:write(line)
   self._file:write(jsonl.line(fields), "\n")
   self._file:flush()
 end
+
+function Jsonl:position() return {bytes = self._file:position()} end
+
+function Jsonl:rewind(position) return self._file:rewind(position.bytes) end
 
 function Jsonl:stop()
   if self._file then self._file:close() end

@@ -36,6 +36,16 @@ Logger.write = class.abstract "write"
 ---@param message string
 function Logger:status(message) end
 
+--- Where the log stands, on the disk for good: plain data, kept in a checkpoint. nil: it cannot be cut back.
+---@return table?
+function Logger:position() return nil end
+
+--- Called after `start` when a run is resumed: takes away what was logged after the checkpoint, so that the steps done again
+--- stand there once.
+---@param position table from `position`, perhaps of another process
+---@return integer? missing bytes that were in the log and are not there any more; nil or 0 where all is well
+function Logger:rewind(position) end
+
 --- Called once at the end, also after an error.
 function Logger:stop() end
 
