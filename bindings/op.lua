@@ -76,9 +76,11 @@ function helper.read_options(name, options, known, names)
   end
 end
 
---- 0-based from 1-based; negative from the end.
-function helper.from_one(name, i, param, v)
+--- 0-based from 1-based; negative from the end. Positions may pass 2^31, numbers of dimensions may not.
+function helper.from_one(name, i, param, v, most)
   if type(v) ~= "number" then helper.bad(name, i, param, "a number", v) end
+  most = most or 2 ^ 31
+  if v % 1 ~= 0 or v >= most or v <= -most then lib.raise(("%s: %s is %s, which is no place to count to"):format(name, param, tostring(v))) end
   if v > 0 then return v - 1 end
   if v == 0 then lib.raise(("%s: %s is 0; they count from 1, or from -1 at the end"):format(name, param)) end
   return v
@@ -136,7 +138,7 @@ local function convert(name, i, p)
     return ("if %s ~= nil and type(%s) ~= 'string' then H.bad(%q, %d, %q, 'a string', %s) end"):format(v, v, name, i, v, v), v
   elseif t == "aj_dim" or t == "aj_index" then
     local none = p.default == "nil" and ("if %s == nil then %s = NONE else %s = H.from_one(%q, %d, %q, %s) end"):format(v, v, v, name, i, v, v)
-    return none or ("%s = H.from_one(%q, %d, %q, %s)"):format(v, name, i, v, v), v
+    return none or ("%s = H.from_one(%q, %d, %q, %s%s)"):format(v, name, i, v, v, t == "aj_index" and ", 2 ^ 53" or ""), v
   elseif t == "aj_dims" then
     return ("%s = H.dims(%q, %d, %q, L%d, %s)"):format(v, name, i, v, i, v), v
   elseif t == "aj_shape" or t == "aj_window" then

@@ -164,7 +164,9 @@ end
 ---@return aijit.Tensor
 function Tensor.masked_fill(x, mask, value)
   if type(value) ~= "cdata" then return masked_fill(x, mask, value) end
-  if C.aj_ndim(value) ~= 0 then lib.raise("masked_fill: the value is one number, and not a tensor of " .. C.aj_ndim(value) .. " dimensions") end
+  local dims = C.aj_ndim(value)
+  if dims < 0 then lib.ok() end
+  if dims ~= 0 then lib.raise("masked_fill: the value is one number, and not a tensor of " .. dims .. " dimensions") end
   return f.where(mask, Tensor.to(value, x), x)
 end
 

@@ -60,12 +60,17 @@ const char *aj_cpu_level(void) { return level; }
 
 #ifndef AJ_NO_LIBRARIES
 #include <dnnl.h>
+#include <pthread.h>
 #include <stdio.h>
 extern char *openblas_get_config(void);
-const char *aj_library_versions(void) {
-    static char text[256];
+static char versions[256];
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static void tell(void) {
     const dnnl_version_t *v = dnnl_version();
-    snprintf(text, sizeof text, "oneDNN %d.%d.%d; %s", v->major, v->minor, v->patch, openblas_get_config());
-    return text;
+    snprintf(versions, sizeof versions, "oneDNN %d.%d.%d; %s", v->major, v->minor, v->patch, openblas_get_config());
+}
+const char *aj_library_versions(void) {
+    pthread_once(&once, tell);
+    return versions;
 }
 #endif

@@ -41,6 +41,11 @@ void aj_custom_drop(uint64_t id) {
     }
     dropped.id[dropped.n++] = id;
 }
+void aj_backward_leave(void) {
+    free(dropped.id);
+    dropped.id = NULL;
+    dropped.n = dropped.cap = 0;
+}
 uint64_t aj_custom_dropped(void) { return dropped.n ? dropped.id[--dropped.n] : 0; }
 
 /* -- Gradients of elementwise rows and of writes into views --------------------------------------------------------- */

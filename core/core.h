@@ -69,6 +69,7 @@ aj_tensor *aj_alias(aj_tensor *x);                       /* the same data under 
 void aj_drop(aj_tensor *t);                              /* gives one reference back */
 static inline aj_tensor *aj_hold(aj_tensor *t) { if (t) t->refs++; return t; }
 aj_tensor *aj_give(aj_tensor *t);                        /* takes the caller's reference: into the scope, as a handle */
+int64_t aj_count(int ndim, const int64_t *shape);        /* the product of sizes, none negative; -1: past 2^63 */
 void aj_set_contiguous(aj_tensor *t);                    /* recomputes numel and contiguous */
 bool aj_same_shape(const aj_tensor *a, const aj_tensor *b);
 
@@ -90,6 +91,7 @@ typedef struct {
     aj_ints list, list2;
 } aj_attrs;
 
+static inline int32_t aj_int32(int64_t v) { return v > INT32_MAX ? INT32_MAX : v < INT32_MIN ? INT32_MIN : (int32_t)v; }
 aj_ints aj_ints_of(const aj_ints *list);                 /* NULL: none */
 aj_triple aj_triple_of(const aj_ints *window, int32_t fallback);      /* NULL or none: the fallback in each place */
 int8_t aj_qr_mode(const char *name);                     /* -1: there is none of that name */
@@ -148,7 +150,7 @@ static inline void aj_spec_like(aj_spec *s, const aj_tensor *t) {
 const char *aj_op_name(int op);                          /* for messages: of the op that the caller named */
 bool aj_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));                 /* always false */
 bool aj_refuse(const aj_call *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));   /* "op: fmt: (2, 3) and (4): ..." */
-int aj_dim_of(const aj_call *c, int dim, int ndim);      /* 0..ndim-1, or -1 after an error */
+int aj_dim_of(const aj_call *c, int64_t dim, int ndim);      /* 0..ndim-1, or -1 after an error */
 bool aj_dims_of(const aj_call *c, const aj_ints *dims, int ndim, bool *is_in);             /* n < 0: all */
 bool aj_broadcast(const aj_call *c, aj_spec *out);       /* of all inputs */
 bool aj_cast_inputs(aj_call *c, int first, int n, int dtype);    /* recorded casts, owned by the scope of the call */
@@ -237,6 +239,10 @@ typedef struct {
 } aj_context;
 extern _Thread_local aj_context aj_ctx __attribute__((tls_model("initial-exec")));
 
+/* attend is also written by whoever interrupts: another thread, or a signal. */
+static inline void aj_attend(int32_t why) { __atomic_fetch_or(&aj_ctx.state.attend, why, __ATOMIC_RELAXED); }
+static inline void aj_attend_no_more(int32_t why) { __atomic_fetch_and(&aj_ctx.state.attend, ~why, __ATOMIC_RELAXED); }
+
 int32_t aj_inner_open(void);                             /* a scope for what a rule makes */
 void aj_inner_close(int32_t mark);
 void aj_scope_add(aj_tensor *t);                         /* takes the caller's reference */
@@ -251,6 +257,15 @@ void aj_scratch_free(void *p);
 /* f over [0, n) in ranges, on the pool when there is enough work; grain: the least a thread should get. */
 void aj_parallel(int64_t n, int64_t grain, void (*f)(void *arg, int64_t lo, int64_t hi), void *arg);
 int aj_threads(void);
+/* Called where a thread first makes something of its own; when it ends, what it kept for reuse is freed or falls to later threads. */
+void aj_thread_enter(void);
+void aj_scope_leave(void);                               /* these, in this order, when it ends */
+void aj_backward_leave(void);
+void aj_graph_leave(void);
+void aj_onednn_leave(void);
+void aj_tensor_leave(void);
+void aj_memory_leave(void);
+void aj_error_leave(void);
 bool aj_interrupted(void);                               /* true, with the error set, when the user asked to stop */
 
 /* -- Random numbers ------------------------------------------------------------------------------------------------ */

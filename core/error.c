@@ -15,11 +15,12 @@ static _Thread_local bool registered;
 /* States that a signal handler may reach. A thread that is gone leaves its place empty. */
 enum { MAX_THREADS = 256 };
 static aj_state_t *states[MAX_THREADS];
-static volatile bool interrupted;
+static bool interrupted;
 
 aj_state_t *aj_state(void) {
     if (!registered) {
         registered = true;
+        aj_thread_enter();
         aj_ctx.grad_mode = true;
         aj_ctx.state.recording = 1;
         aj_ctx.state.attend = AJ_UNSCOPED;
@@ -31,10 +32,20 @@ aj_state_t *aj_state(void) {
     return &aj_ctx.state;
 }
 
+void aj_error_leave(void) {
+    for (int i = 0; i < MAX_THREADS; i++) {
+        aj_state_t *mine = &aj_ctx.state;
+        if (__atomic_compare_exchange_n(&states[i], &mine, NULL, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) break;
+    }
+    free(message);
+    message = NULL;
+    registered = false;
+}
+
 __attribute__((constructor)) static void start(void) { aj_state(); }
 
 void aj_interrupt(bool on) {
-    interrupted = on;
+    __atomic_store_n(&interrupted, on, __ATOMIC_RELAXED);
     for (int i = 0; i < MAX_THREADS; i++) {
         aj_state_t *s = __atomic_load_n(&states[i], __ATOMIC_ACQUIRE);
         if (!s) continue;
@@ -44,7 +55,7 @@ void aj_interrupt(bool on) {
 }
 
 bool aj_interrupted(void) {
-    if (!interrupted) return false;
+    if (!__atomic_load_n(&interrupted, __ATOMIC_RELAXED)) return false;
     aj_error("interrupted");
     return true;
 }

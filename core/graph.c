@@ -51,6 +51,16 @@ static aj_node *node_new(int op, int n_in, int n_out, bool attrs) {
     return n;
 }
 
+void aj_graph_leave(void) {
+    for (int i = 0; i < KEPT; i++) {
+        while (free_node[i]) {
+            aj_node *n = free_node[i];
+            free_node[i] = n->next;
+            free(n);
+        }
+    }
+}
+
 static void forget(aj_saved *s) {
     if (s->t) { aj_tensor *t = s->t; s->t = NULL; aj_drop(t); }
 }

@@ -5,6 +5,7 @@
  * more are maps of their own that ask for huge pages.
  */
 #include "core.h"
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,11 +16,14 @@ typedef struct block { struct block *next; } block;
 
 /* One cache for a thread. The counts are of the whole process; a thread adds its own in lumps, since an atomic addition
  * costs as much as the rest of an allocation. */
-typedef struct { block *free[CLASSES]; char *slab; int64_t left, live, cached; } blocks;
+typedef struct blocks { block *free[CLASSES]; char *slab; int64_t left, live, cached; struct blocks *next; int64_t fail_at; } blocks;     /* fail_at: for tests, counts down to the allocation that fails */
 static _Thread_local blocks *own;
+static blocks *left_over;               /* caches of threads that ended, under the lock; a new thread takes one */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct { int64_t live, peak, cached, limit, govern; } count;
 enum { LUMP = 1 << 20 };
-static int64_t fail_at;                 /* for tests: counts down to the allocation that fails */
+static inline int64_t get(const int64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+static inline void set(int64_t *p, int64_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
 
 static int class_of(int64_t bytes) {
     uint64_t n = ((uint64_t)bytes + UNIT - 1) / UNIT;
@@ -33,13 +37,31 @@ static int64_t class_bytes(int c) {
     return (int64_t)(5 + sub) << (e - 2) << 6;
 }
 
-static blocks *cache_new(void) { return own = calloc(1, sizeof *own); }
+static blocks *cache_new(void) {
+    aj_thread_enter();
+    pthread_mutex_lock(&lock);
+    own = left_over;
+    if (own) left_over = own->next;
+    pthread_mutex_unlock(&lock);
+    return own ? own : (own = calloc(1, sizeof *own));
+}
 
 static void flush(void) {
     if (!own) return;
     __atomic_fetch_add(&count.live, own->live, __ATOMIC_RELAXED);
     __atomic_fetch_add(&count.cached, own->cached, __ATOMIC_RELAXED);
     own->live = own->cached = 0;
+}
+void aj_memory_leave(void) {
+    if (!own) return;
+    flush();
+    aj_memory_trim(AJ_CPU);
+    flush();
+    pthread_mutex_lock(&lock);
+    own->next = left_over;
+    left_over = own;
+    pthread_mutex_unlock(&lock);
+    own = NULL;
 }
 static inline int64_t live_now(void) { return __atomic_load_n(&count.live, __ATOMIC_RELAXED) + own->live; }
 
@@ -91,19 +113,20 @@ static bool out_of_memory(int64_t bytes) {
     char asked[32], live[32], cached[32], limit[48] = "";
     flush();
     put_bytes(asked, sizeof asked, bytes);
-    put_bytes(live, sizeof live, count.live);
-    put_bytes(cached, sizeof cached, count.cached);
-    if (count.limit) {
+    put_bytes(live, sizeof live, get(&count.live));
+    put_bytes(cached, sizeof cached, get(&count.cached));
+    if (get(&count.limit)) {
         char l[32];
-        put_bytes(l, sizeof l, count.limit);
+        put_bytes(l, sizeof l, get(&count.limit));
         snprintf(limit, sizeof limit, ", limit %s", l);
     }
     return aj_error("out of memory: asked for %s on the cpu; live %s, cached %s%s", asked, live, cached, limit);
 }
 
 static bool refused(int64_t bytes) {
-    if (AJ_UNLIKELY(fail_at > 0) && --fail_at == 0) return true;
-    return count.limit && live_now() + bytes > count.limit;
+    if (AJ_UNLIKELY(own->fail_at > 0) && --own->fail_at == 0) return true;
+    int64_t limit = get(&count.limit);
+    return limit && live_now() + bytes > limit;
 }
 
 static void *take(int64_t bytes, int c) {
@@ -123,8 +146,9 @@ static void *take(int64_t bytes, int c) {
     }
     own->live += bytes;
     int64_t live = live_now();
-    if (AJ_UNLIKELY(live > count.peak)) count.peak = live;
-    if (AJ_UNLIKELY(live > count.govern && count.govern)) aj_ctx.state.attend |= AJ_GOVERN;
+    int64_t peak = get(&count.peak), govern = get(&count.govern);
+    while (AJ_UNLIKELY(live > peak) && !__atomic_compare_exchange_n(&count.peak, &peak, live, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) { }
+    if (AJ_UNLIKELY(live > govern && govern)) aj_attend(AJ_GOVERN);
     if (AJ_UNLIKELY(own->live > LUMP)) flush();
     return b;
 }
@@ -175,13 +199,13 @@ void aj_memory(int32_t device, aj_memory_t *out) {
     extern int64_t aj_tensors_alive(void);
     if (device != AJ_CPU) { memset(out, 0, sizeof *out); return; }
     flush();
-    *out = (aj_memory_t){count.live, count.peak, count.cached, aj_tensors_alive(), count.limit};
+    *out = (aj_memory_t){get(&count.live), get(&count.peak), get(&count.cached), aj_tensors_alive(), get(&count.limit)};
 }
-void aj_memory_reset_peak(int32_t device) { if (device == AJ_CPU) { flush(); count.peak = count.live; } }
-void aj_memory_limit(int64_t bytes) { count.limit = bytes; }
+void aj_memory_reset_peak(int32_t device) { if (device == AJ_CPU) { flush(); set(&count.peak, get(&count.live)); } }
+void aj_memory_limit(int64_t bytes) { set(&count.limit, bytes); }
 void aj_govern(int64_t bytes) {
-    count.govern = bytes;
+    set(&count.govern, bytes);
     flush();
-    if (!bytes || count.live <= bytes) aj_ctx.state.attend &= ~AJ_GOVERN;
+    if (!bytes || get(&count.live) <= bytes) aj_attend_no_more(AJ_GOVERN);
 }
-void aj_fail_allocation(int64_t n) { fail_at = n; }
+void aj_fail_allocation(int64_t n) { if (own || cache_new()) own->fail_at = n; }

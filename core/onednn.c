@@ -101,6 +101,7 @@ static _Thread_local struct { dnnl_stream_t stream; slot *slot; uint64_t clock; 
 static dnnl_primitive_attr_t attributes;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+static void plan_free(plan *p);
 static void start(void) {
     if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success) { engine = NULL; return; }
     if (dnnl_primitive_attr_create(&attributes) == dnnl_success) dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
@@ -110,6 +111,14 @@ static bool ready(void) {
     if (!engine) return false;
     if (!own.stream && dnnl_stream_create(&own.stream, engine, dnnl_stream_default_flags) != dnnl_success) return false;
     return own.slot || (own.slot = calloc(SLOTS, sizeof *own.slot));
+}
+
+void aj_onednn_leave(void) {
+    for (int i = 0; own.slot && i < SLOTS; i++) if (own.slot[i].taken) plan_free(&own.slot[i].plan);
+    free(own.slot);
+    own.slot = NULL;
+    if (own.stream) dnnl_stream_destroy(own.stream);
+    own.stream = NULL;
 }
 
 /* oneDNN takes its number of threads from OpenMP, and a primitive must run with as many as it was made for. */
@@ -348,9 +357,7 @@ static bool has_winograd(const aj_conv *v) {
 
 /* AIJIT_CONV names one way, or "direct" for all but Winograd: for measurements, and where runs must agree to the bit. */
 static bool allowed(int way) {
-    static const char *only;
-    static bool read;
-    if (!read) { only = getenv("AIJIT_CONV"); read = true; }
+    const char *only = getenv("AIJIT_CONV");
     if (!only || !*only || !strcmp(only, "auto")) return true;
     if (!strcmp(only, "direct")) return way != WINOGRAD;
     return !strcmp(only, way_name[way]);

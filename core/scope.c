@@ -6,6 +6,16 @@
 typedef struct { aj_tensor *t; int32_t mark; } kept;
 static _Thread_local struct { kept *v; int n, cap; } keep;
 
+/* What open scopes own is freed with them. */
+void aj_scope_leave(void) {
+    aj_context *x = &aj_ctx;
+    if (x->state.scopes > 0) aj_scope_close(0);
+    free(x->scope); free(x->mark); free(keep.v);
+    x->scope = NULL; x->mark = NULL; keep.v = NULL;
+    x->n_scope = x->scope_cap = 0;
+    x->mark_cap = keep.n = keep.cap = 0;
+}
+
 static bool grow(void **v, int64_t n, int64_t *cap, size_t size) {
     if (AJ_LIKELY(n < *cap)) return true;
     int64_t wider = *cap ? 2 * *cap : 256;
@@ -56,13 +66,13 @@ static void close_scope(int32_t mark) {
 
 int32_t aj_scope_open(void) {
     int32_t mark = open_scope();
-    aj_ctx.state.attend &= ~AJ_UNSCOPED;
+    if (mark == 0) aj_attend_no_more(AJ_UNSCOPED);
     return mark;
 }
 
 void aj_scope_close(int32_t mark) {
     close_scope(mark);
-    if (aj_ctx.state.scopes == 0) aj_ctx.state.attend |= AJ_UNSCOPED;
+    if (aj_ctx.state.scopes == 0) aj_attend(AJ_UNSCOPED);
 }
 
 /* Takes t from the scope that owns it. With a mark: from that one, to the scope around it or, at the outermost, the

@@ -1,6 +1,7 @@
 /* tensor.c - headers: making, sharing and freeing them, and what a caller may ask of one. */
 #include "jit.h"
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,8 @@
 /* Headers come from slabs that are never returned, so that a stale handle can always be read. */
 enum { SLAB = 256 };
 static _Thread_local aj_tensor *free_header;
+static aj_tensor *left_header;          /* of threads that ended, under the lock */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int64_t alive;                   /* of all threads, but for what each has not yet added */
 static _Thread_local int32_t alive_here;
 static uint64_t last_id;
@@ -29,6 +32,13 @@ int64_t aj_tensors_alive(void) { return __atomic_load_n(&alive, __ATOMIC_RELAXED
 static aj_tensor *header(void) {
     aj_tensor *t = free_header;
     if (AJ_UNLIKELY(!t)) {
+        aj_thread_enter();
+        pthread_mutex_lock(&lock);
+        t = free_header = left_header;
+        left_header = NULL;
+        pthread_mutex_unlock(&lock);
+    }
+    if (AJ_UNLIKELY(!t)) {
         aj_tensor *slab = calloc(SLAB, sizeof *slab);
         if (!slab) { aj_error("out of memory: no room for tensor headers"); return NULL; }
         for (int i = 0; i < SLAB; i++) {
@@ -48,6 +58,19 @@ static aj_tensor *header(void) {
     t->id = 0;
     count_tensor(1);
     return t;
+}
+
+void aj_tensor_leave(void) {
+    __atomic_fetch_add(&alive, alive_here, __ATOMIC_RELAXED);
+    alive_here = 0;
+    if (!free_header) return;
+    aj_tensor *last = free_header;
+    while (last->grad) last = last->grad;
+    pthread_mutex_lock(&lock);
+    last->grad = left_header;
+    left_header = free_header;
+    pthread_mutex_unlock(&lock);
+    free_header = NULL;
 }
 
 static void header_free(aj_tensor *t) {
@@ -102,7 +125,7 @@ void aj_set_contiguous(aj_tensor *t) {
     bool c = true;
     for (int d = t->ndim - 1; d >= 0; d--) {
         if (t->shape[d] != 1 && t->stride[d] != n) c = false;
-        n *= t->shape[d];
+        n = (int64_t)((uint64_t)n * (uint64_t)t->shape[d]);              /* wraps only where another size is 0 */
     }
     t->numel = n;
     t->contiguous = c || n == 0;
@@ -114,10 +137,19 @@ bool aj_same_shape(const aj_tensor *a, const aj_tensor *b) {
     return true;
 }
 
-aj_tensor *aj_new(aj_dtype dtype, int ndim, const int64_t *shape, int32_t device) {
+int64_t aj_count(int ndim, const int64_t *shape) {
     int64_t n = 1;
-    for (int d = ndim - 1; d >= 0; d--)
-        if (AJ_UNLIKELY(__builtin_mul_overflow(n, shape[d], &n))) { aj_error("out of memory: the sizes of this tensor multiply to more than 2^63 elements"); return NULL; }
+    bool over = false;
+    for (int d = 0; d < ndim; d++) {
+        if (shape[d] == 0) return 0;
+        over |= __builtin_mul_overflow(n, shape[d], &n);
+    }
+    return over ? -1 : n;
+}
+
+aj_tensor *aj_new(aj_dtype dtype, int ndim, const int64_t *shape, int32_t device) {
+    int64_t n = aj_count(ndim, shape);
+    if (AJ_UNLIKELY(n < 0)) { aj_error("out of memory: the sizes of this tensor multiply to more than 2^63 elements"); return NULL; }
     int64_t bytes;
     if (AJ_UNLIKELY(__builtin_mul_overflow(n, (int64_t)aj_dtype_size(dtype), &bytes))) bytes = INT64_MAX;
     aj_storage *s = aj_storage_new(bytes, device);
@@ -128,7 +160,7 @@ aj_tensor *aj_new(aj_dtype dtype, int ndim, const int64_t *shape, int32_t device
     t->dtype = (uint8_t)dtype; t->ndim = (uint8_t)ndim;
     t->numel = n; t->contiguous = true;
     int64_t step = 1;
-    for (int d = ndim - 1; d >= 0; d--) { t->shape[d] = shape[d]; t->stride[d] = step; step *= shape[d]; }
+    for (int d = ndim - 1; d >= 0; d--) { t->shape[d] = shape[d]; t->stride[d] = step; step = (int64_t)((uint64_t)step * (uint64_t)shape[d]); }
     return t;
 }
 

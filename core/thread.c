@@ -1,34 +1,57 @@
 /* thread.c - the one pool of threads. */
 #include "core.h"
+#include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 #ifndef AJ_NO_OPENMP
 #include <omp.h>
 #endif
 
+/* Of the process, and read by every thread. */
 static int wanted;
 static bool deterministic;
 
-void aj_set_deterministic(bool on) { deterministic = on; }
-bool aj_deterministic(void) { return deterministic; }
+void aj_set_deterministic(bool on) { __atomic_store_n(&deterministic, on, __ATOMIC_RELAXED); }
+bool aj_deterministic(void) { return __atomic_load_n(&deterministic, __ATOMIC_RELAXED); }
 
+static pthread_key_t at_end;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static void leave(void *unused) {
+    (void)unused;
+    aj_scope_leave();
+    aj_backward_leave();
+    aj_graph_leave();
+    aj_onednn_leave();
+    aj_tensor_leave();
+    aj_memory_leave();
+    aj_error_leave();
+}
+static bool has_end;                     /* false where the system has no key left: then what threads keep is lost with them */
+static void start(void) { has_end = pthread_key_create(&at_end, leave) == 0; }
+void aj_thread_enter(void) {
+    pthread_once(&once, start);
+    if (has_end) pthread_setspecific(at_end, &aj_ctx);
+}
 
 int aj_threads(void) {
-    if (!wanted) {
+    int n = __atomic_load_n(&wanted, __ATOMIC_RELAXED);
+    if (AJ_UNLIKELY(!n)) {
         const char *s = getenv("OMP_NUM_THREADS");
-        long n = s ? strtol(s, NULL, 10) : 0;
-        if (n < 1) n = sysconf(_SC_NPROCESSORS_ONLN);
-        wanted = n < 1 ? 1 : n > 256 ? 256 : (int)n;
-        aj_ctx.state.threads = wanted;
+        long told = s ? strtol(s, NULL, 10) : 0;
+        if (told < 1) told = sysconf(_SC_NPROCESSORS_ONLN);
+        n = told < 1 ? 1 : told > 256 ? 256 : (int)told;
+        __atomic_store_n(&wanted, n, __ATOMIC_RELAXED);
+        aj_ctx.state.threads = n;
     }
-    return wanted;
+    return n;
 }
 
 void aj_set_num_threads(int32_t n) {
-    wanted = n < 1 ? 1 : n > 256 ? 256 : n;
-    aj_ctx.state.threads = wanted;
+    n = n < 1 ? 1 : n > 256 ? 256 : n;
+    __atomic_store_n(&wanted, n, __ATOMIC_RELAXED);
+    aj_ctx.state.threads = n;
 #ifndef AJ_NO_OPENMP
-    omp_set_num_threads(wanted);
+    omp_set_num_threads(n);
 #endif
 }
 

@@ -66,11 +66,13 @@ extern char *openblas_get_corename(void);
 /* Below so many multiplications OpenBLAS is the quicker one; where its kernels are narrower than oneDNN's, only where
  * it is oneDNN's 0.15 us of overhead that counts. Measured on Zen 4 and Zen 5. */
 static int64_t small(void) {
-    static int64_t limit;
+    static int64_t known;                                /* every thread finds the same */
+    int64_t limit = __atomic_load_n(&known, __ATOMIC_RELAXED);
     if (!limit) {
         const char *core = openblas_get_corename();
         bool wide = strstr(core, "Skylake") || strstr(core, "Cooper") || strstr(core, "Sapphire");
         limit = aj_onednn_lanes() == 16 && !wide ? 12000 : 300000;
+        __atomic_store_n(&known, limit, __ATOMIC_RELAXED);
     }
     return limit;
 }

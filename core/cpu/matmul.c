@@ -23,19 +23,16 @@ static void batch_range(void *arg, int64_t lo, int64_t hi) {
     }
 }
 
-/* Rows of all dimensions but the last, when they lie one stride apart. */
+/* Rows of all dimensions but the last, when they lie one stride apart (0 where they are one row expanded). */
 static bool folds(const aj_tensor *x, int last, int64_t *stride) {
-    *stride = 0;
+    int64_t rows = 1;                                    /* of the dimensions behind d */
+    *stride = x->shape[x->ndim - 1] > 0 ? x->shape[x->ndim - 1] : 1;     /* of a single row: any will do */
     for (int d = last; d >= 0; d--) {
         if (x->shape[d] == 1) continue;
-        if (*stride == 0) *stride = x->stride[d];
-        else {
-            int64_t run = *stride;
-            for (int e = last; e > d; e--) run *= x->shape[e];
-            if (x->stride[d] != run) return false;
-        }
+        if (rows == 1) *stride = x->stride[d];
+        else if (x->stride[d] != *stride * rows) return false;
+        rows *= x->shape[d];
     }
-    if (*stride == 0) *stride = x->shape[x->ndim - 1] > 0 ? x->shape[x->ndim - 1] : 1;
     return true;
 }
 

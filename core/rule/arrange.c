@@ -6,7 +6,7 @@ aj_tensor *rot90_compose(aj_call *c) {
     if (!aj_given(c, 0, 1)) return NULL;
     aj_tensor *x = c->in[0];
     if (c->attrs->list.n != 2) { aj_refuse(c, "turns in the plane of two dimensions, not of %d", c->attrs->list.n); return NULL; }
-    int a = aj_dim_of(c, (int)c->attrs->list.v[0], x->ndim), b = a < 0 ? -1 : aj_dim_of(c, (int)c->attrs->list.v[1], x->ndim);
+    int a = aj_dim_of(c, c->attrs->list.v[0], x->ndim), b = a < 0 ? -1 : aj_dim_of(c, c->attrs->list.v[1], x->ndim);
     if (b < 0) return NULL;
     if (a == b) { aj_refuse(c, "dimension %d is named twice", a + 1); return NULL; }
     int64_t k = (c->attrs->i % 4 + 4) % 4;

@@ -10,22 +10,22 @@ aj_ints aj_ints_of(const aj_ints *list) {
 aj_triple aj_triple_of(const aj_ints *window, int32_t fallback) {
     aj_triple t;
     for (int i = 0; i < 3; i++)
-        t.v[i] = !window || window->n <= 0 ? fallback : (int32_t)window->v[window->n == 1 ? 0 : i < window->n ? i : 0];
+        t.v[i] = !window || window->n <= 0 ? fallback : aj_int32(window->v[window->n == 1 ? 0 : i < window->n ? i : 0]);
     return t;
 }
 
-int aj_dim_of(const aj_call *c, int dim, int ndim) {
-    int d = dim < 0 ? dim + ndim : dim;
-    if (d >= 0 && d < ndim) return d;
+int aj_dim_of(const aj_call *c, int64_t dim, int ndim) {
+    int64_t d = dim < 0 ? dim + ndim : dim;
+    if (d >= 0 && d < ndim) return (int)d;
     if (ndim == 0 && (dim == 0 || dim == -1)) return 0;
-    aj_refuse(c, "there is no dimension %d", dim < 0 ? dim : dim + 1);
+    aj_refuse(c, "there is no dimension %lld", (long long)dim + (dim >= 0 && dim < INT64_MAX));
     return -1;
 }
 
 bool aj_dims_of(const aj_call *c, const aj_ints *dims, int ndim, bool *is_in) {
     for (int d = 0; d < AJ_MAX_DIM; d++) is_in[d] = dims->n < 0 && d < ndim;
     for (int i = 0; i < dims->n; i++) {
-        int d = aj_dim_of(c, (int)dims->v[i], ndim);
+        int d = aj_dim_of(c, dims->v[i], ndim);
         if (d < 0) return false;
         if (ndim == 0) continue;
         if (is_in[d]) return aj_refuse(c, "dimension %d is named twice", d + 1);

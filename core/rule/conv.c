@@ -38,7 +38,7 @@ static bool check(aj_call *c, int nd, int x_channels) {
 
 /* Positions of the kernel along dimension i; at most 0: it does not fit. */
 static int64_t positions(const aj_attrs *a, int i, int64_t size, int64_t kernel) {
-    int64_t room = size + 2 * a->padding.v[i] - a->dilation.v[i] * (kernel - 1) - 1;
+    int64_t room = size + 2 * (int64_t)a->padding.v[i] - a->dilation.v[i] * (kernel - 1) - 1;
     return room < 0 ? 0 : room / a->stride.v[i] + 1;
 }
 
@@ -53,7 +53,7 @@ static bool conv_shape(aj_call *c, int nd) {
         y->shape[at + i] = positions(c->attrs, i, x->shape[at + i], w->shape[2 + i]);
         if (y->shape[at + i] < 1)
             return aj_refuse(c, "the kernel reaches over %lld, more than the padded input's %lld: pad more, or take a smaller kernel",
-                             (long long)(c->attrs->dilation.v[i] * (w->shape[2 + i] - 1) + 1), (long long)(x->shape[at + i] + 2 * c->attrs->padding.v[i]));
+                             (long long)(c->attrs->dilation.v[i] * (w->shape[2 + i] - 1) + 1), (long long)(x->shape[at + i] + 2 * (int64_t)c->attrs->padding.v[i]));
     }
     return true;
 }

@@ -113,7 +113,8 @@ bool logcumsumexp_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     return (gx[0] = aj_logcumsumexp_grad(gy[0], aj_saved_in(n, 0), aj_saved_out(n, 0), n->attrs->dim)) != NULL;
 }
 bool logcumsumexp_grad_shape(aj_call *c) {
-    if (!aj_given(c, 0, 3)) return false;
+    if (!aj_given(c, 0, 3) || !aj_floats(c, 1)) return false;
+    if (!aj_same_shape(c->in[0], c->in[1]) || !aj_same_shape(c->in[2], c->in[1])) return aj_refuse(c, "the three inputs have one shape");
     c->attrs->dim = aj_dim_of(c, c->attrs->dim, c->in[1]->ndim);
     aj_spec_like(&c->spec[0], c->in[1]);
     return c->attrs->dim >= 0 && aj_cast_inputs(c, 0, 3, c->in[1]->dtype);

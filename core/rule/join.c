@@ -101,7 +101,7 @@ aj_tensor *roll_compose(aj_call *c) {
     }
     if (shifts->n != dims->n) { aj_refuse(c, "%d shifts for %d dims", shifts->n, dims->n); return NULL; }
     for (int i = 0; i < dims->n && y; i++) {
-        int dim = aj_dim_of(c, (int)dims->v[i], x->ndim);
+        int dim = aj_dim_of(c, dims->v[i], x->ndim);
         if (dim < 0) return NULL;
         y = aj_live(roll_one(y, dim, shifts->v[i]));
     }
@@ -118,6 +118,9 @@ int8_t aj_pad_mode(const char *mode) {
     return -1;
 }
 
+/* Sums of paddings do not overflow. */
+static bool near(int64_t pad) { return pad < (int64_t)1 << 60 && pad > -((int64_t)1 << 60); }
+
 /* before and after: elements to add at the two ends of each dimension; negative ones are cut off. */
 bool constant_pad_shape(aj_call *c) {
     if (!aj_given(c, 0, 1)) return false;
@@ -127,6 +130,7 @@ bool constant_pad_shape(aj_call *c) {
     aj_spec *y = &c->spec[0];
     aj_spec_like(y, x);
     for (int d = 0; d < x->ndim; d++) {
+        if (!near(before->v[d]) || !near(after->v[d])) return aj_refuse(c, "padding of %lld and %lld is too much", (long long)before->v[d], (long long)after->v[d]);
         int64_t cut = (before->v[d] < 0 ? -before->v[d] : 0) + (after->v[d] < 0 ? -after->v[d] : 0);
         y->shape[d] += before->v[d] + after->v[d];
         if (y->shape[d] < 0 || cut > x->shape[d])
@@ -180,6 +184,7 @@ aj_tensor *pad_compose(aj_call *c) {
     int mode = c->attrs->mode, n = pad->n / 2;
     if (mode < 0) { aj_refuse(c, "there is no such mode; use constant, reflect, replicate or circular"); return NULL; }
     if (pad->n % 2 || n > x->ndim) { aj_refuse(c, "pad has %d entries; it takes two for each dimension padded, from the last dimension backwards", pad->n); return NULL; }
+    for (int i = 0; i < pad->n; i++) if (!near(pad->v[i])) { aj_refuse(c, "padding of %lld is too much", (long long)pad->v[i]); return NULL; }
     aj_ints before = {x->ndim, {0}}, after = {x->ndim, {0}};
     for (int i = 0; i < n; i++) { before.v[x->ndim - 1 - i] = pad->v[2 * i]; after.v[x->ndim - 1 - i] = pad->v[2 * i + 1]; }
     if (mode == PAD_CONSTANT) return aj_constant_pad(x, &before, &after, c->attrs->s);
@@ -206,6 +211,7 @@ aj_tensor *tile_compose(aj_call *c) {
         if (reps.v[d] < 0) { aj_refuse(c, "%lld repetitions of dimension %d", (long long)reps.v[d], d + 1); return NULL; }
         shape.v[d] = d < reps.n - x->ndim ? 1 : x->shape[d - (reps.n - x->ndim)];
         any |= reps.v[d] != 1;
+        if (reps.v[d] && shape.v[d] && shape.v[d] > INT64_MAX / reps.v[d]) { aj_refuse(c, "%lld repetitions of dimension %d are too many", (long long)reps.v[d], d + 1); return NULL; }
     }
     if (any && reps.n == AJ_MAX_DIM) { aj_refuse(c, "tensors of up to %d dimensions can be repeated", AJ_MAX_DIM - 1); return NULL; }
     if (!any) { y = aj_clone(x); return y ? aj_reshape(y, &shape) : NULL; }
@@ -228,12 +234,13 @@ aj_tensor *tile_compose(aj_call *c) {
         y = y ? aj_expand(y, &to) : NULL;
         y = y ? aj_reshape(y, &shape) : NULL;
     }
-    return y;
+    aj_tensor *t = aj_live(y);
+    return t && t->storage == x->storage ? aj_clone(t) : y;        /* an expanded element may still look like a row */
 }
 
 static int one_dim(const aj_call *c, const aj_ints *dims, aj_tensor **x) {
     if (dims->n > 1) { aj_refuse(c, "repeats along one dimension, not %d", dims->n); return -1; }
-    if (dims->n == 1) return aj_dim_of(c, (int)dims->v[0], (*x)->ndim);
+    if (dims->n == 1) return aj_dim_of(c, dims->v[0], (*x)->ndim);
     aj_ints flat = {1, {(*x)->numel}};
     *x = aj_live(aj_reshape(*x, &flat));
     return *x ? 0 : -1;

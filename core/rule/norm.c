@@ -164,7 +164,8 @@ bool group_norm_grad_shape(aj_call *c) {
     aj_attrs *a = c->attrs;
     aj_tensor *x = c->in[1];
     int64_t n = a->groups > 0 ? c->in[3]->numel / a->groups : 0;
-    if (!aj_same_shape(c->in[0], x) || a->groups < 1 || a->i % a->groups || n * a->i * a->j != x->numel || c->in[4]->numel != c->in[3]->numel
+    if (a->i < 0 || a->j < 0 || (n && aj_count(3, (int64_t[]){n, a->i, a->j}) != x->numel)) return aj_refuse(c, "the sizes do not fit each other");
+    if (!aj_same_shape(c->in[0], x) || a->groups < 1 || a->i % a->groups || (!n && x->numel) || c->in[4]->numel != c->in[3]->numel
         || (c->in[2] && c->in[2]->numel != a->i)) return aj_refuse(c, "the sizes do not fit each other");
     a->k = n;
     return gradients(c, a->i, a->flag2);

@@ -14,15 +14,17 @@ static aj_ints shape_of(const aj_node *n, int k) {
 /* Fills in a -1 and checks the count of elements. */
 bool aj_fill_in_shape(const aj_call *c, const aj_ints *want, int64_t numel, aj_ints *out) {
     int64_t known = 1;
-    int hole = -1;
+    int hole = -1, over = 0;
     *out = *want;
     for (int d = 0; d < want->n; d++) {
         if (want->v[d] == -1) {
             if (hole >= 0) return aj_refuse(c, "only one size may be -1");
             hole = d;
         } else if (want->v[d] < 0) return aj_refuse(c, "size %lld is negative", (long long)want->v[d]);
-        else known *= want->v[d];
+        else if (__builtin_mul_overflow(known, want->v[d], &known)) known = over = -1;
     }
+    if (over && aj_count(want->n, want->v) != 0) return aj_refuse(c, "%lld elements do not fill a shape of more than 2^63", (long long)numel);
+    if (over) known = 0;
     if (hole >= 0) {
         if (known == 0 || numel % known) return aj_refuse(c, "%lld elements do not divide into the sizes given", (long long)numel);
         out->v[hole] = numel / known;
@@ -35,7 +37,7 @@ bool aj_fill_in_shape(const aj_call *c, const aj_ints *want, int64_t numel, aj_i
 bool aj_view_strides(const aj_tensor *x, const aj_ints *shape, int64_t *stride) {
     if (x->contiguous) {
         int64_t step = 1;
-        for (int d = shape->n - 1; d >= 0; d--) { stride[d] = step; step *= shape->v[d] ? shape->v[d] : 1; }
+        for (int d = shape->n - 1; d >= 0; d--) { stride[d] = step; step = (int64_t)((uint64_t)step * (uint64_t)(shape->v[d] ? shape->v[d] : 1)); }
         return true;
     }
     /* Walks both shapes from the end; a run of old dimensions that lie evenly must hold whole new ones. */
@@ -154,6 +156,7 @@ aj_tensor *expand_view(aj_call *c) {
         shape[d] = size;
         stride[d] = d < lead || (have == 1 && size != 1) ? 0 : x->stride[d - lead];
     }
+    if (aj_count(want->n, shape) < 0) { aj_refuse(c, "the sizes multiply to more than 2^63 elements"); return NULL; }
     return aj_new_view(x, want->n, shape, stride, 0);
 }
 bool expand_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
@@ -258,17 +261,22 @@ bool squeeze_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return view
 
 /* -- as_strided ----------------------------------------------------------------------------------------------------------- */
 
+static const int64_t FAR = (int64_t)1 << 58;             /* elements; sums of eight of these do not overflow */
+
 aj_tensor *as_strided_view(aj_call *c) {
     aj_tensor *x = c->in[0];
     const aj_ints *shape = &c->attrs->list, *stride = &c->attrs->list2;
     if (shape->n != stride->n) { aj_refuse(c, "%d sizes and %d strides", shape->n, stride->n); return NULL; }
-    int64_t size = (int64_t)aj_dtype_size((aj_dtype)x->dtype), low = c->attrs->i, high = low, numel = 1;
+    int64_t size = (int64_t)aj_dtype_size((aj_dtype)x->dtype), low = c->attrs->i, high = low;
+    bool far = low > FAR || low < -FAR;
     for (int d = 0; d < shape->n; d++) {
         if (shape->v[d] < 0) { aj_refuse(c, "size %lld is negative", (long long)shape->v[d]); return NULL; }
-        numel *= shape->v[d];
-        int64_t reach = (shape->v[d] - 1) * stride->v[d];
+        int64_t reach;
+        far |= __builtin_mul_overflow(shape->v[d] - 1, stride->v[d], &reach) || reach > FAR || reach < -FAR;
+        if (far) break;
         if (reach < 0) low += reach; else high += reach;
     }
+    int64_t numel = aj_count(shape->n, shape->v);
     /* What may be seen: from the tensor's first element to its last. */
     int64_t last = 0;
     for (int d = 0; d < x->ndim; d++) last += (x->shape[d] - 1) * x->stride[d];
@@ -280,7 +288,7 @@ aj_tensor *as_strided_view(aj_call *c) {
         last += (x->data - (char *)x->storage->data) / size;
         high += (x->data - (char *)x->storage->data) / size;
     }
-    if (numel && (low < 0 || high > last)) { aj_refuse(c, "the window reaches outside the storage"); return NULL; }
+    if (numel && (far || numel < 0 || low < 0 || high > last)) { aj_refuse(c, "the window reaches outside the storage"); return NULL; }
     return aj_new_view(x, shape->n, shape->v, stride->v, c->attrs->i);
 }
 bool as_strided_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
@@ -294,11 +302,20 @@ bool as_strided_grad_shape(aj_call *c) {
     aj_spec *y = &c->spec[0];
     y->dtype = c->in[0]->dtype;
     y->ndim = (uint8_t)c->attrs->list.n;
-    int64_t room = 1, reach = c->attrs->i;
-    for (int d = 0; d < y->ndim; d++) room *= y->shape[d] = c->attrs->list.v[d];
-    for (int d = 0; d < c->in[0]->ndim; d++) reach += (c->in[0]->shape[d] - 1) * c->attrs->list2.v[d];
+    int64_t room, reach = c->attrs->i, low = reach;
+    bool far = low > FAR || low < 0;
+    for (int d = 0; d < y->ndim; d++) {
+        y->shape[d] = c->attrs->list.v[d];
+        if (y->shape[d] < 0) return aj_refuse(c, "size %lld is negative", (long long)y->shape[d]);
+    }
+    room = aj_count(y->ndim, y->shape);
+    for (int d = 0; d < c->in[0]->ndim && !far; d++) {
+        int64_t step;
+        far = __builtin_mul_overflow(c->in[0]->shape[d] - 1, c->attrs->list2.v[d], &step) || step > FAR || step < -FAR;
+        if (!far && step < 0) low += step; else if (!far) reach += step;
+    }
     if (c->attrs->list2.n != c->in[0]->ndim) return aj_refuse(c, "%d strides for a tensor of %d dimensions", c->attrs->list2.n, c->in[0]->ndim);
-    if (c->in[0]->numel && (c->attrs->i < 0 || reach >= room)) return aj_refuse(c, "the window reaches outside the result");
+    if (c->in[0]->numel && (far || low < 0 || reach >= room)) return aj_refuse(c, "the window reaches outside the result");
     return true;
 }
 bool as_strided_grad_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {

@@ -22,7 +22,7 @@ static aj_tensor *shuffled(aj_call *c, bool back) {
     aj_tensor *x = c->in[0];
     int n = x->ndim - 3;
     int64_t r = c->attrs->i, C = x->shape[n], H = x->shape[n + 1], W = x->shape[n + 2], N = 1;
-    if (r < 1) { aj_refuse(c, "the factor is %lld, and must be at least 1", (long long)r); return NULL; }
+    if (r < 1 || r > 1 << 15) { aj_refuse(c, "the factor is %lld, and must be from 1 to 32768", (long long)r); return NULL; }
     if (!back && C % (r * r)) { aj_refuse(c, "the %lld channels do not divide by %lld squared", (long long)C, (long long)r); return NULL; }
     if (back && (H % r || W % r)) { aj_refuse(c, "%lld rows and %lld columns do not divide by %lld", (long long)H, (long long)W, (long long)r); return NULL; }
     for (int d = 0; d < n; d++) N *= x->shape[d];
@@ -71,12 +71,13 @@ static bool windows(const aj_call *c, int64_t N, int64_t C, int64_t H, int64_t W
     const aj_attrs *a = c->attrs;
     int64_t room[2] = {H, W}, count[2];
     for (int i = 0; i < 2; i++) {
-        int64_t reach = a->dilation.v[i] * (a->kernel.v[i] - 1) + 1;
+        int64_t reach = a->dilation.v[i] * ((int64_t)a->kernel.v[i] - 1) + 1;
         if (a->kernel.v[i] < 1 || a->stride.v[i] < 1 || a->dilation.v[i] < 1 || a->padding.v[i] < 0)
             return aj_refuse(c, "kernel, stride and dilation must be positive, and the padding not negative");
         if (reach > room[i]) return aj_refuse(c, "the kernel reaches over %lld, more than the padded image's %lld", (long long)reach, (long long)room[i]);
         count[i] = (room[i] - reach) / a->stride.v[i] + 1;
     }
+    if (aj_count(4, (int64_t[]){N, C, H, W}) < 0) return aj_refuse(c, "the images have more than 2^63 elements");
     *shape = (aj_ints){6, {N, C, a->kernel.v[0], a->kernel.v[1], count[0], count[1]}};
     *stride = (aj_ints){6, {C * H * W, H * W, a->dilation.v[0] * W, a->dilation.v[1], a->stride.v[0] * W, a->stride.v[1]}};
     return true;
@@ -107,7 +108,10 @@ aj_tensor *col2im_compose(aj_call *c) {
     if (a->list.n != 1 && a->list.n != 2) { aj_refuse(c, "output_size is the height and the width"); return NULL; }
     bool one = x->ndim == 2;
     int64_t N = one ? 1 : x->shape[0], K = x->shape[x->ndim - 2], each = (int64_t)a->kernel.v[0] * a->kernel.v[1];
-    int64_t height = a->list.v[0], width = a->list.v[a->list.n - 1], H = height + 2 * a->padding.v[0], W = width + 2 * a->padding.v[1];
+    int64_t height = a->list.v[0], width = a->list.v[a->list.n - 1], H, W;
+    if (height > INT32_MAX || width > INT32_MAX) { aj_refuse(c, "%lld x %lld is too large an image", (long long)height, (long long)width); return NULL; }
+    H = height + 2 * (int64_t)a->padding.v[0];
+    W = width + 2 * (int64_t)a->padding.v[1];
     if (each < 1 || K % each) { aj_refuse(c, "%lld rows do not divide into kernels of %lld", (long long)K, (long long)each); return NULL; }
     aj_ints shape, stride, of = {4, {N, K / each, H, W}};
     if (!windows(c, N, K / each, H, W, &shape, &stride)) return NULL;

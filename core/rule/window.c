@@ -42,6 +42,8 @@ bool narrow_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
 
 /* The length of a diagonal of a (rows, cols) matrix, and where in it the diagonal begins. */
 static int64_t diagonal_length(int64_t rows, int64_t cols, int64_t offset, int64_t *row, int64_t *col) {
+    if (offset < -rows) offset = -rows;
+    if (offset > cols) offset = cols;
     *row = offset < 0 ? -offset : 0;
     *col = offset > 0 ? offset : 0;
     int64_t down = rows - *row, right = cols - *col, n = down < right ? down : right;
@@ -79,6 +81,7 @@ aj_tensor *diag_embed_compose(aj_call *c) {
     int n = x->ndim + 1, a = aj_dim_of(c, c->attrs->dim, n), b = a < 0 ? -1 : aj_dim_of(c, c->attrs->dim2, n);
     if (a < 0 || b < 0) return NULL;
     if (a == b) { aj_refuse(c, "dim1 and dim2 are both dimension %d", a + 1); return NULL; }
+    if (c->attrs->i > 1 << 30 || c->attrs->i < -(1 << 30)) { aj_refuse(c, "the offset %lld is too far", (long long)c->attrs->i); return NULL; }
     int64_t offset = c->attrs->i, size = x->shape[x->ndim - 1] + (offset < 0 ? -offset : offset);
     aj_ints of = {n, {0}}, window = {0};
     for (int d = 0, e = 0; d < n; d++) of.v[d] = d == a || d == b ? size : x->shape[e++];

@@ -12,6 +12,8 @@ local generate = {}
 -- Rows that are random, that see addresses rather than values, or that lose precision on purpose.
 local LEFT_OUT = {uniform_ = true, normal_ = true, bernoulli_ = true, exponential_ = true, random_ = true, bernoulli = true, multinomial = true,
   cast = true, as_strided = true, fill_ = true, copy_ = true}
+-- Results whose signs are not fixed: their squares are taken in their place.
+local SIGN_FREE = {eigh = {2}, svd = {1, 3}}
 local SHARES_MEMORY = {VIEW = true, COMPOSE = true}
 
 local state = 1
@@ -56,7 +58,13 @@ local function new_id()
   return p.count
 end
 
+-- Raised by a maker that would need a leaf of so many elements that a program takes seconds.
+local TOO_LARGE = "too large"
+
 local function add_leaf(text, grad)
+  local n = 1
+  for size in text:match("^[%dx]*"):gmatch "%d+" do n = n * tonumber(size) end
+  if n > (big and 2 ^ 20 or 2000) then error(TOO_LARGE, 0) end
   local id = new_id()
   local leaf = program.leaf(text, random(2 ^ 30), grad ~= false)
   p.leaves[id] = leaf
@@ -121,7 +129,8 @@ end
 local function is_seeded(name) return name:find("dropout", 1, true) ~= nil end
 
 --- Adds a statement if it is a good one. Returns the ids of its results.
-local function emit(name, args, n, o)
+local emit
+function emit(name, args, n, o)
   o = o or {}
   n = n or #args
   local s = {f = name, args = args, n = n, results = {}}
@@ -169,6 +178,11 @@ local function emit(name, args, n, o)
   if name == "detach" or never[name] then s.frozen = true end
   p.statements[#p.statements + 1] = s
   generate.used[name] = (generate.used[name] or 0) + 1
+  for _, i in ipairs(SIGN_FREE[name] or {}) do
+    local id = s.results[i]
+    emit("square", {{v = id}})
+    info[id].hidden = true
+  end
   return s.results
 end
 
@@ -180,7 +194,7 @@ local function V(id) return {v = id} end
 
 local function floats(f)
   local list = {}
-  for id = 1, p.count do if info[id] and info[id].float and (not f or f(info[id], id)) then list[#list + 1] = id end end
+  for id = 1, p.count do if info[id] and info[id].float and not info[id].hidden and (not f or f(info[id], id)) then list[#list + 1] = id end end
   return list
 end
 local function some_float(f)
@@ -685,7 +699,8 @@ function generate.program(seed)
     local tries = 0
     while #p.statements < want and tries < 60 do
       tries = tries + 1
-      makers[choose()]()
+      local ok, message = pcall(makers[choose()])
+      if not ok and message ~= TOO_LARGE then error(message, 0) end
     end
     -- What nothing reads counts; some of the rest too.
     local read = {}
@@ -700,7 +715,7 @@ function generate.program(seed)
     end
     p.sinks = {}
     for id = 1, p.count do
-      if info[id] and not p.leaves[id] and (not read[id] or chance(0.1)) then p.sinks[#p.sinks + 1] = id end
+      if info[id] and not info[id].hidden and not p.leaves[id] and (not read[id] or chance(0.1)) then p.sinks[#p.sinks + 1] = id end
     end
     local at = 1
     while at < #p.statements do

@@ -100,7 +100,7 @@ end
 
 local function step(p, s, values, o)
   if s.frozen and o.frozen then
-    for _, id in ipairs(s.results) do values[id] = o.frozen[id] end
+    for _, id in ipairs(s.results) do values[id] = s.pinned and o.frozen[id]:clone() or o.frozen[id] end       -- a write must not reach what is kept
     return
   end
   local t = s
