@@ -77,6 +77,28 @@ for _, row in ipairs(op.rows) do
       end
     end)
 
+    it("gives the same for expanded inputs as for copies of them", function()
+      if updates or row.kind == "VIEW" or RANDOM[row.name] then return end
+      for _, which in ipairs {"first", "last", "all"} do
+        local function go(copy)
+          sample.seed(row.index + 1)
+          local args, n = sample.arguments(row, function(input)
+            local t, sizes = sample.tensor(input), input.sizes
+            if not sample.is_differentiable(input) or input.kind == "s" or t:numel() == 0 or #sizes == 0 then return t end
+            for d = 1, #sizes do
+              if which == "all" or d == (which == "first" and 1 or #sizes) then t = t:narrow(d, 1, 1) end
+            end
+            t = t:expand(sizes)
+            return copy and t:clone() or t
+          end)
+          return {pcall(call, row, args, n)}
+        end
+        local expanded, copied = go(false), go(true)
+        assert.are.equal(copied[1], expanded[1])
+        if expanded[1] then all_near(expanded[2], copied[2], 1e-12) end
+      end
+    end)
+
     it("gives the same again", function() all_near(run(row), wanted, 0) end)
 
     it("agrees with double in every dtype that it takes", function()
