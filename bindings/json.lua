@@ -1,11 +1,11 @@
---- What aijit.json needs of C: parsing, and the check that a string is UTF-8. Binds core/io.h.
+--- What aijit.json and aijit.yaml need of C: parsing, and the check that a string is UTF-8. Binds core/io.h.
 
 local lib = require "aijit.bindings.lib"
 local new_table = require "table.new"
 local C, ffi = lib.C, lib.ffi
 local string_of, tonumber = ffi.string, tonumber
 local NULL, FALSE, TRUE, NUMBER = C.AJ_JSON_NULL, C.AJ_JSON_FALSE, C.AJ_JSON_TRUE, C.AJ_JSON_NUMBER
-local BIG, TEXT, ARRAY, OBJECT = C.AJ_JSON_BIG, C.AJ_JSON_TEXT, C.AJ_JSON_ARRAY, C.AJ_JSON_OBJECT
+local BIG, TEXT, ARRAY, OBJECT, MERGE = C.AJ_JSON_BIG, C.AJ_JSON_TEXT, C.AJ_JSON_ARRAY, C.AJ_JSON_OBJECT, C.AJ_JSON_MERGE
 
 local json = {}
 
@@ -42,7 +42,8 @@ local function read(items, at, how)
   local map = new_table(0, size)
   for _ = 1, size do
     local name = items[at]
-    local key = string_of(name.text, name.size)
+    local key
+    if name.kind == MERGE then key, how.merged = how.merge, true else key = string_of(name.text, name.size) end
     map[key], at = read(items, at + 1, how)
   end
   return map, at
@@ -53,8 +54,19 @@ end
 ---@param text string
 ---@param how {null: any, empty: fun(): table, special: boolean, exact: boolean}
 ---@return any
-function json.decode(text, how)
-  local document = C.aj_json_parse(text, #text, how.exact)
+function json.decode(text, how) return json.value(C.aj_json_parse(text, #text, how.exact), how) end
+
+--- The same of a text in YAML; `merge` becomes the key of what stands under `<<`, and `merged` true where there was one.
+---@param text string
+---@param how {null: any, empty: fun(): table, special: boolean, exact: boolean, merge: any, merged: boolean?}
+---@return any
+function json.decode_yaml(text, how) return json.value(C.aj_yaml_parse(text, #text, how.exact), how) end
+
+--- The value of a parsed document, which is freed.
+---@param document ffi.cdata* NULL raises the parser's error
+---@param how table
+---@return any
+function json.value(document, how)
   if document == nil then lib.ok(false) end
   document = ffi.gc(document, C.aj_json_drop)
   local value = read(C.aj_json_items(document), 0, how)

@@ -105,13 +105,14 @@ bool aj_csv_write(aj_writer *w, int64_t n, const aj_csv_column *columns, int64_t
 
 /* -- JSON -------------------------------------------------------------------------------------------------------- */
 /* A document laid out flat: an array of size n is followed by its n values, an object by n pairs of a text and a value. */
-enum { AJ_JSON_NULL, AJ_JSON_FALSE, AJ_JSON_TRUE, AJ_JSON_NUMBER, AJ_JSON_BIG, AJ_JSON_TEXT, AJ_JSON_ARRAY, AJ_JSON_OBJECT };
+enum { AJ_JSON_NULL, AJ_JSON_FALSE, AJ_JSON_TRUE, AJ_JSON_NUMBER, AJ_JSON_BIG, AJ_JSON_TEXT, AJ_JSON_ARRAY, AJ_JSON_OBJECT, AJ_JSON_MERGE };
 typedef struct { uint32_t kind, size; union { double number; int64_t integer; const char *text; }; } aj_json_item;
 typedef struct aj_json aj_json;
 /* exact: integers beyond 2^53 come as AJ_JSON_BIG, and beyond 2^63 are an error; else they are rounded to numbers. */
 aj_json *aj_json_parse(const char *text, size_t size, bool exact);
 const aj_json_item *aj_json_items(aj_json *j);
 void aj_json_drop(aj_json *j);
+aj_json *aj_yaml_parse(const char *text, size_t size, bool exact);     /* one document of YAML 1.2, laid out the same way. Keys are texts, or AJ_JSON_MERGE for << */
 int64_t aj_utf8_bad(const char *text, size_t size); /* where text stops being UTF-8; -1: nowhere */
 /* </cdef> */
 

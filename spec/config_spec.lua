@@ -382,33 +382,31 @@ describe("a config file", function()
     has("its name must end in", message(file.read, "a.toml"))
   end)
 
-  local yaml = pcall(require, "lyaml") or pcall(require, "yaml")
-  if yaml then
-    it("in YAML is read, numbers written as 1e-3 too", function()
-      local c = Mine()
-      command.merge(c, {write("a.yaml", 'rate: 1e-3\ninner:\n  deep: {"on": false}\nlimit: null\nbetas: [1, 2]\n')})
-      assert.same({1e-3, false}, {c.rate, c.inner.deep.on})
-      assert.same({1, 2}, c.betas)
-    end)
+  it("in YAML is read: words such as no are texts, 1e-3 is a number", function()
+    local c = Mine()
+    command.merge(c, {write("a.yaml", 'rate: 1e-3\nname: no\ninner:\n  deep: {on: false}\nlimit: null\nbetas: [1, 2]\n')})
+    assert.same({1e-3, false, "no"}, {c.rate, c.inner.deep.on, c.name})
+    assert.same({1, 2}, c.betas)
+  end)
 
-    it("in YAML gives back what tostring wrote", function()
-      local odd = {name = "yes", rate = 1e-5, betas = {1 / 3, 1e20}}
-      local c, d = Mine(odd), Mine()
-      command.merge(d, {write("b.yaml", tostring(c))})
-      assert.is_true(c == d)
-      assert.equal("yes", d.name)
-    end)
-  end
+  it("in YAML gives back what tostring wrote", function()
+    local odd = {name = "yes", rate = 1e-5, betas = {1 / 3, 1e20}}
+    local c, d = Mine(odd), Mine()
+    command.merge(d, {write("b.yaml", tostring(c))})
+    assert.is_true(c == d)
+    assert.equal("yes", d.name)
+  end)
 
-  local has_json, json = pcall(require, "aijit.json")
-  if has_json and json then
-    it("in JSON is read", function()
-      local c = Mine()
-      command.merge(c, {write("a.json", '{"rate": 0.25, "limit": null, "betas": []}')})
-      assert.equal(0.25, c.rate)
-      assert.same({}, c.betas)
-    end)
-  end
+  it("in YAML names the line of a mistake", function()
+    has("b.yaml': yaml: line 2, column 1: the key \"rate\" stands here for a second time", message(file.read, write("b.yaml", "rate: 1\nrate: 2\n")))
+  end)
+
+  it("in JSON is read", function()
+    local c = Mine()
+    command.merge(c, {write("a.json", '{"rate": 0.25, "limit": null, "betas": []}')})
+    assert.equal(0.25, c.rate)
+    assert.same({}, c.betas)
+  end)
 end)
 
 describe("ai.main", function()
@@ -429,11 +427,11 @@ describe("ai.main", function()
     handle:write(content)
     handle:close()
   end
-  write("train.lua", 'local main = require "aijit.config".main\nio.write("train:", tostring(main(...)), " ")\nreturn {}\n')
-  write("other.lua", 'require "train"\nlocal main = require "aijit.config".main\nio.write("other:", tostring(main(...)), " ")\n')
-  write("self.lua", 'local main = require "aijit.config".main\nlocal is = main(...)\nio.write(tostring(is), " ")\n'
+  write("train.lua", 'local main = require "aijit".main\nio.write("train:", tostring(main(...)), " ")\nreturn {}\n')
+  write("other.lua", 'require "train"\nlocal main = require "aijit".main\nio.write("other:", tostring(main(...)), " ")\n')
+  write("self.lua", 'local main = require "aijit".main\nlocal is = main(...)\nio.write(tostring(is), " ")\n'
     .. 'if is then require "self" end\n')
-  write("inside.lua", 'local main = require "aijit.config".main\n'
+  write("inside.lua", 'local main = require "aijit".main\n'
     .. 'local function f(...) return (main(...)) end\nio.write(tostring(f(...)))\n')
   write("dofile.lua", 'dofile "train.lua"\n')
 

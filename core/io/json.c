@@ -1,19 +1,12 @@
 /* json.c - JSON for Lua: jansson parses and checks, and the document is laid out flat, so that Lua walks an array
  * instead of calling for every value. Duplicate keys, text after the document and deep nesting are errors, with line and column.
  */
-#include "io/blob.h"
+#include "io/json.h"
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 
-enum { MAX_DEPTH = 512 };
 static const int64_t EXACT = (int64_t)1 << 53;
-
-struct aj_json {
-    json_t *root;               /* owns the texts */
-    aj_json_item *items;
-    size_t n, room;
-};
 
 /* Where text stops being UTF-8: no surrogates, no overlong forms, nothing past U+10FFFF. */
 int64_t aj_utf8_bad(const char *text, size_t size) {
@@ -53,18 +46,18 @@ static bool check_depth(const char *text, size_t size) {
             else if (c == '"') in_string = false;
         } else if (c == '"') in_string = true;
         else if (c == ']' || c == '}') depth--;
-        else if ((c == '[' || c == '{') && ++depth > MAX_DEPTH)
-            return aj_error("json: line %d, column %zu: nested deeper than %d", line, i - start + 1, MAX_DEPTH);
+        else if ((c == '[' || c == '{') && ++depth > AJ_JSON_DEPTH)
+            return aj_error("json: line %d, column %zu: nested deeper than %d", line, i - start + 1, AJ_JSON_DEPTH);
     }
     return true;
 }
 
-static aj_json_item *add(aj_json *j, uint32_t kind, size_t size) {
+aj_json_item *aj_json_add(aj_json *j, uint32_t kind, size_t size) {
     if (j->n == j->room) {
         size_t room = j->room ? 2 * j->room : 64;
         aj_json_item *p = realloc(j->items, room * sizeof *p);
         if (!p) {
-            aj_error("json: out of memory");
+            aj_error("out of memory");
             return NULL;
         }
         j->items = p;
@@ -76,14 +69,14 @@ static aj_json_item *add(aj_json *j, uint32_t kind, size_t size) {
 }
 
 static bool add_text(aj_json *j, const char *text, size_t size) {
-    aj_json_item *item = add(j, AJ_JSON_TEXT, size);
+    aj_json_item *item = aj_json_add(j, AJ_JSON_TEXT, size);
     if (item) item->text = text;
     return item != NULL;
 }
 
-static bool add_integer(aj_json *j, int64_t v, bool exact) {
+bool aj_json_add_integer(aj_json *j, int64_t v, bool exact) {
     bool big = exact && (v > EXACT || v < -EXACT);
-    aj_json_item *item = add(j, big ? AJ_JSON_BIG : AJ_JSON_NUMBER, 0);
+    aj_json_item *item = aj_json_add(j, big ? AJ_JSON_BIG : AJ_JSON_NUMBER, 0);
     if (!item) return false;
     if (big) item->integer = v;
     else item->number = (double)v;
@@ -96,22 +89,22 @@ static bool flatten(aj_json *j, json_t *v, bool exact) {
     json_t *value;
     size_t i, n;
     switch (json_typeof(v)) {
-    case JSON_NULL: return add(j, AJ_JSON_NULL, 0) != NULL;
-    case JSON_FALSE: return add(j, AJ_JSON_FALSE, 0) != NULL;
-    case JSON_TRUE: return add(j, AJ_JSON_TRUE, 0) != NULL;
-    case JSON_INTEGER: return add_integer(j, json_integer_value(v), exact);
+    case JSON_NULL: return aj_json_add(j, AJ_JSON_NULL, 0) != NULL;
+    case JSON_FALSE: return aj_json_add(j, AJ_JSON_FALSE, 0) != NULL;
+    case JSON_TRUE: return aj_json_add(j, AJ_JSON_TRUE, 0) != NULL;
+    case JSON_INTEGER: return aj_json_add_integer(j, json_integer_value(v), exact);
     case JSON_REAL:
-        item = add(j, AJ_JSON_NUMBER, 0);
+        item = aj_json_add(j, AJ_JSON_NUMBER, 0);
         if (item) item->number = json_real_value(v);
         return item != NULL;
     case JSON_STRING: return add_text(j, json_string_value(v), json_string_length(v));
     case JSON_ARRAY:
-        if (!add(j, AJ_JSON_ARRAY, json_array_size(v))) return false;
+        if (!aj_json_add(j, AJ_JSON_ARRAY, json_array_size(v))) return false;
         json_array_foreach(v, i, value) if (!flatten(j, value, exact)) return false;
         return true;
     case JSON_OBJECT:
         n = json_object_size(v);
-        if (!add(j, AJ_JSON_OBJECT, n)) return false;
+        if (!aj_json_add(j, AJ_JSON_OBJECT, n)) return false;
         json_object_foreach(v, key, value) if (!add_text(j, key, strlen(key)) || !flatten(j, value, exact)) return false;
         return true;
     }
@@ -154,5 +147,6 @@ void aj_json_drop(aj_json *j) {
     if (!j) return;
     json_decref(j->root);
     free(j->items);
+    free(j->pool);
     free(j);
 }

@@ -57,6 +57,11 @@ put("json", {
   all = '\1{"a":[1,2.5,-3e7,true,false,null,"\\u00e9\\n\\u0000"],"b":{}}', deep = "\0[[[]]]", text = '\0"x"', big = "\0009007199254740993",
   exact = "\0019007199254740993", real = "\0001e5", overflow = "\000[1,1e999]", huge = "\000[100000000000000000000]",
 })
+put("yaml", {
+  all = '\1# c\na: &x [1, -2.5e3, true, ~, .inf, 0x1F, 0o17, "q\\n", \'s\']\nt: |\n  t\nb: {<<: *x, c: !!str 1}\n? k\n: >-\n  folded\n  text\n',
+  list = "\0- a\n- - b\n  - c: d\n    e: f\n- *z\n", anchors = "\0a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\nd: {<<: *c, *a: 1}\n",
+  big = "\1[9007199254740993, 99999999999999999999, 1e999, .nan]", documents = "\0---\na\n...\n---\nb\n", tags = "\0%YAML 1.2\n---\n!!map {a: !x b}\n",
+})
 put("png", {
   grey = "\0" .. files.png(2, 2, 8, 0, "\0\10\20\0\30\40"), rgba = "\3" .. files.png(1, 1, 8, 6, "\0\255\0\0\128"),
   deep = "\6" .. files.png(1, 1, 16, 2, "\0\1\2\3\4\5\6"), bits = "\1" .. files.png(5, 1, 1, 0, "\0\168"),

@@ -72,6 +72,11 @@ static bool read_csv(aj_blob *b) {
     return good;
 }
 
+static bool read_yaml(aj_blob *b) {
+    aj_json *j = aj_yaml_parse(aj_blob_data(b), aj_blob_size(b), false);
+    aj_json_drop(j);
+    return j != NULL;
+}
 static bool read_json(aj_blob *b) {
     aj_json *j = aj_json_parse(aj_blob_data(b), aj_blob_size(b), false);
     aj_json_drop(j);
@@ -144,7 +149,7 @@ static bool work(const char *kind) {
             good = use(aj_idx_read(b)) && (out = aj_gunzip(b, 1 << 20));
             aj_blob_drop(out);
         } else if (strcmp(kind, "png") == 0) good = use(aj_png_read(b, 3, true, 0));
-        else good = read_json(b);
+        else good = strcmp(kind, "yaml") == 0 ? read_yaml(b) : read_json(b);
     }
     aj_blob_drop(b);
     return good;

@@ -26,10 +26,6 @@ local function program(name)
   end
 end
 
-local function lua_module(name)
-  return package.searchpath(name, package.path) or package.searchpath(name, package.cpath)
-end
-
 local function add(list, finding)
   if finding.required == nil then finding.required = false end
   list[#list + 1] = finding
@@ -94,13 +90,12 @@ local optional = {
   {name = "git", use = "experiments note the state of the code", program = "git", fix = "apt install git"},
   {name = "busted", use = "runs the specs", program = "busted", fix = "apt install lua-busted"},
   {name = "luacheck", use = "checks Lua code", program = "luacheck", fix = "apt install lua-check"},
-  {name = "yaml", use = "configuration in YAML", module = "yaml", fix = "apt install lua-yaml"},
   {name = "mpirun", use = "training on several machines", program = "mpirun", fix = "apt install openmpi-bin"},
 }
 
 local function check_optional(list)
   for _, tool in ipairs(optional) do
-    local found = tool.program and program(tool.program) or tool.module and lua_module(tool.module)
+    local found = program(tool.program)
     add(list, {name = tool.name, value = found or "absent (" .. tool.use .. ")", ok = found ~= nil, fix = tool.fix})
   end
 end

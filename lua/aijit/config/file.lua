@@ -13,18 +13,16 @@ function readers.lua(content, path)
   return chunk()
 end
 
-function readers.json(content)
-  local json = require("aijit").json
-  return json.decode(content), json.null
+-- The place that counts is the one in the file, which the message has.
+local function decoded(format, content)
+  local ok, value = pcall(format.decode, content)
+  if not ok then error((tostring(value):gsub("^[^\n:]+:%d+: ", "")), 0) end
+  return value, format.null
 end
 
-function readers.yaml(content)
-  local ok, lyaml = pcall(require, "lyaml")
-  if ok then return lyaml.load(content), lyaml.null end
-  local also, yaml = pcall(require, "yaml")
-  if also and (yaml.load or yaml.eval) then return (yaml.load or yaml.eval)(content), yaml.null end
-  error("YAML needs the Lua module lyaml: luarocks install lyaml, or apt install lua-yaml. JSON and Lua files need nothing", 0)
-end
+function readers.json(content) return decoded(require "aijit.json", content) end
+
+function readers.yaml(content) return decoded(require "aijit.yaml", content) end
 readers.yml = readers.yaml
 
 -- Every library has its own null and its own marks on tables; here they become ours, and none.

@@ -5,8 +5,8 @@
 
 local grammar = {}
 
---- What `null` is read as: a value, so that it can stand in a list; never seen outside aijit.config.
-grammar.null = setmetatable({}, {__name = "aijit.null", __tostring = function() return "null" end})
+--- What `null` is read as: a value, so that it can stand in a list.
+grammar.null = require("aijit.json").null
 
 local function fail(text, at, what)
   error(("%s, at letter %d of  %s"):format(what, at, text), 0)

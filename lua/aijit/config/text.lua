@@ -1,69 +1,26 @@
 --- Configs as text: YAML for people and files, and the lines of --help.
 
 local schema = require "aijit.config.schema"
+local yaml = require "aijit.yaml"
 
 local text = {}
 
--- Words that YAML would read as something else than text.
-local reserved = {["true"] = 1, ["false"] = 1, null = 1, yes = 1, no = 1, on = 1, off = 1, ["~"] = 1, y = 1, n = 1}
-
-local function yaml_string(value)
-  local plain = value:match("^[%a_/%.][%w_/%.%- ]*$") and not value:match("%s$") and not reserved[value:lower()]
-    and not tonumber(value) and not value:match("^%.")
-  if plain then return value end
-  return '"' .. value:gsub('[%c"\\]', function(c)
-    if c == "\n" then return "\\n" elseif c == "\t" then return "\\t" elseif c == '"' or c == "\\" then return "\\" .. c end
-    return ("\\x%02x"):format(c:byte())
-  end) .. '"'
-end
-
-local function yaml_number(value)
-  if value ~= value then return ".nan" end
-  if value == math.huge then return ".inf" elseif value == -math.huge then return "-.inf" end
-  local short = ("%.14g"):format(value)
-  if tonumber(short) ~= value then short = ("%.17g"):format(value) end
-  -- YAML 1.1 takes 1e-05 for a string.
-  return (short:gsub("^(%-?%d+)e", "%1.0e"))
-end
-
-local function yaml_flow(value)
+-- A copy in which what no file can hold (a function, a tensor) is its text.
+local function plain(value)
   local kind = type(value)
-  if kind == "string" then return yaml_string(value) end
-  if kind == "number" then return yaml_number(value) end
-  if kind == "boolean" then return tostring(value) end
-  if kind ~= "table" or getmetatable(value) ~= nil then return yaml_string(tostring(value)) end
-  local parts = {}
-  if schema.is_list(value) then
-    for i, item in ipairs(value) do parts[i] = yaml_flow(item) end
-    return "[" .. table.concat(parts, ", ") .. "]"
+  if kind == "table" and (getmetatable(value) == nil or yaml.is_list(value)) then
+    local result = setmetatable({}, getmetatable(value))
+    for key, inner in pairs(value) do result[type(key) == "number" and key or tostring(key)] = plain(inner) end
+    return result
   end
-  local names = {}
-  for name in pairs(value) do names[#names + 1] = tostring(name) end
-  table.sort(names)
-  for i, name in ipairs(names) do parts[i] = yaml_string(name) .. ": " .. yaml_flow(value[name]) end
-  return "{" .. table.concat(parts, ", ") .. "}"
+  if kind == "string" or kind == "number" or kind == "boolean" or value == yaml.null then return value end
+  return value == nil and yaml.null or tostring(value)
 end
 
---- A table as YAML: values before sections, by name; lists on one line.
+--- A table as YAML: values before sections, by name; short lists on one line.
 ---@param value table
----@param indent? string
 ---@return string
-function text.yaml(value, indent)
-  indent = indent or ""
-  local plain, sections, lines = {}, {}, {}
-  for name, inner in pairs(value) do
-    local section = type(inner) == "table" and getmetatable(inner) == nil and not schema.is_list(inner)
-    local to = section and sections or plain
-    to[#to + 1] = tostring(name)
-  end
-  table.sort(plain)
-  table.sort(sections)
-  for _, name in ipairs(plain) do lines[#lines + 1] = ("%s%s: %s\n"):format(indent, yaml_string(name), yaml_flow(value[name])) end
-  for _, name in ipairs(sections) do
-    lines[#lines + 1] = ("%s%s:\n%s"):format(indent, yaml_string(name), text.yaml(value[name], indent .. "  "))
-  end
-  return table.concat(lines)
-end
+function text.yaml(value) return next(value) == nil and "" or yaml.encode(plain(value)) end
 
 local function describe(field)
   local kind = field.type
@@ -133,7 +90,7 @@ function text.annotated(config)
       end
     end
     for depth = #parts, #section do section[depth] = nil end
-    local line = ("  "):rep(#parts - 1) .. parts[#parts] .. ": " .. (value == nil and "null" or yaml_flow(value))
+    local line = ("  "):rep(#parts - 1) .. parts[#parts] .. ": " .. yaml.flow(plain(value))
     width = math.max(width, math.min(#line, 60))
     rows[#rows + 1] = {line, origin}
   end)

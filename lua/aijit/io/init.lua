@@ -4,7 +4,7 @@
 --     .npz  .npy       a table of tensors, one tensor
 --     .pt .pth         what torch.save wrote, as tables of tensors, numbers and texts; read only, and never executed
 --     .csv .tsv        a table of columns: tensors of numbers, lists of texts
---     .json            a plain table
+--     .json .yaml .yml a plain table
 --     .png .jpg .jpeg  a picture, u8 (H, W, C)
 --     idx              a tensor (train-images-idx3-ubyte.gz and the like); read only
 --
@@ -39,6 +39,14 @@ local function write_json(value, path, opts)
   file.write(path, text)
 end
 
+local function read_yaml(blob, opts) return require("aijit.yaml").decode(file.text(blob), opts) end
+
+local function write_yaml(value, path)
+  local text = require("aijit.yaml").encode(value)
+  if not path then return text end
+  file.write(path, text)
+end
+
 local function read_pt(blob, opts)
   local how = {null = require("aijit.json").null, tensor = function(t) return moved(t, opts) end, wanted = tensors.wanted(opts.only)}
   return require("aijit.bindings.pt").read(blob, opts.max_bytes, how)
@@ -69,6 +77,7 @@ local formats = {
   {name = "csv", ends = {"csv", "tsv"}, read = function(blob, opts) return require("aijit.io.csv").read(blob, opts) end,
     write = function(value, path, opts) return require("aijit.io.csv").write(value, path, opts) end},
   {name = "json", ends = {"json"}, begins = function(head) return head:match "^%s*[{%[]" end, read = read_json, write = write_json},
+  {name = "yaml", ends = {"yaml", "yml"}, read = read_yaml, write = write_yaml},
 }
 
 local by_name, by_ending, writable = {}, {}, {}
@@ -117,7 +126,7 @@ end
 -- ---- saving
 
 ---@class aijit.SaveOptions
----@field format? "safetensors"|"npz"|"npy"|"csv"|"json"|"png"|"jpeg"      instead of the extension's
+---@field format? "safetensors"|"npz"|"npy"|"csv"|"json"|"yaml"|"png"|"jpeg"      instead of the extension's
 ---@field header? boolean                      of a .csv file: false leaves the names out
 ---@field delimiter? string                    of a .csv file; a comma, of .tsv a tab
 ---@field columns? string[]                    of a .csv file: which, in which order; by their names' order
@@ -151,7 +160,7 @@ end
 -- ---- loading
 
 ---@class aijit.LoadOptions
----@field format? "safetensors"|"npz"|"npy"|"pt"|"csv"|"json"|"png"|"jpeg"|"idx"  instead of the extension's
+---@field format? "safetensors"|"npz"|"npy"|"pt"|"csv"|"json"|"yaml"|"png"|"jpeg"|"idx"  instead of the extension's
 ---@field device? string|integer                               where the tensors are to be
 ---@field mmap? boolean                                        false: copy the file's bytes instead of mapping them
 ---@field only? string|fun(name: string): boolean              which tensors of a .safetensors, .npz or .pt file: a pattern or a test

@@ -91,7 +91,7 @@ end
 ---@return aijit.nn.Module
 function from_spec(data)
   if type(data) == "string" then
-    data = data:find "%.ya?ml$" and require("aijit.config.file").read(data) or ai.load(data)
+    data = ai.load(data)
   end
   if type(data) ~= "table" or type(data.type) ~= "string" then
     raise("from_spec: a spec is a table with a string `type`, such as {type = \"Linear\", out_features = 10}")
