@@ -53,7 +53,7 @@ bool aj_clip_grad_norm(aj_tensors params, aj_tensors grads, double max_norm, dou
     }
     *norm = p == 2 ? sqrt(sum) : largest ? sum : pow(sum, 1 / p);
     double scale = max_norm / (*norm + 1e-6);
-    if (!(scale >= 1)) update_gradients(params, grads, k->scale, scale);
+    if (!isinf(max_norm) && !(scale >= 1)) update_gradients(params, grads, k->scale, scale);
     if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_stepped(&(aj_jit_step){.run = clip_norm_again, .list = {params, grads}, .number = {max_norm, p}});
     return true;
 }

@@ -25,7 +25,7 @@ typedef struct { int64_t step; double number[2]; } aj_optim_count;
  * f16 or bf16, in which small updates add up (NULL, or an entry NULL: none). */
 bool aj_optim_step(const char *method, const aj_optim_options *o, aj_tensors params, aj_tensors grads,
                    aj_tensors s1, aj_tensors s2, aj_tensors s3, aj_tensors s4, aj_tensors masters, aj_optim_count *count);
-/* The p-norm of all gradients together (p infinite: the largest), and their scaling down to max_norm. */
+/* The p-norm of all gradients together (p infinite: the largest), and their scaling down to max_norm; infinite: none. */
 bool aj_clip_grad_norm(aj_tensors params, aj_tensors grads, double max_norm, double p, double *norm);
 bool aj_clip_grad_value(aj_tensors params, aj_tensors grads, double value);
 bool aj_zero_grad(aj_tensors params);

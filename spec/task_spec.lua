@@ -224,10 +224,25 @@ describe("a task", function()
     assert.equal(live[10], live[30])
   end)
 
-  it("clips the gradients", function()
-    local Task = points_task()
-    local loose = phase(launch(Task, {max_steps = 1, batch_size = 10, clip_grad_norm = 0}), "train")[1]
-    assert.is_nil(scalar(loose, "grad_norm"))
+  it("clips the gradients: their norm is logged as it was, and the step is that of the norm allowed", function()
+    local function moved(values)
+      local Task, before = points_task(), nil
+      function Task:build_optimizer() return ai.optim.SGD(self:parameters(), {lr = 1}) end
+      function Task:on_training_start()
+        before = {}
+        for i, p in ipairs(self:parameters()) do before[i] = p:detach():clone() end
+      end
+      values.max_steps, values.batch_size = 1, 10
+      local task, sum = launch(Task, values), 0
+      for i, p in ipairs(task:parameters()) do sum = sum + ((p:detach() - before[i]) ^ 2):sum():item() end
+      return math.sqrt(sum), scalar(phase(task, "train")[1], "grad_norm")
+    end
+    local free, norm = moved {clip_grad_norm = 0}
+    assert.near(norm, free, 1e-4)
+    local clipped, same = moved {clip_grad_norm = norm / 2}
+    assert.near(norm, same, 1e-9)
+    assert.near(norm / 2, clipped, 1e-4)
+    assert.is_true(moved {clip_grad_value = 1e-4, clip_grad_norm = 0} < 1e-4 * 8)
   end)
 end)
 
@@ -284,7 +299,7 @@ describe("a task that goes wrong", function()
     assert.matches("note: optim.lr was set, but nothing has read it", table.concat(task.keeper.said, "\n"))
   end)
 
-  it("saves and passes on an interruption", function()
+  it("passes on an interruption in the middle of a step, and saves no half of it", function()
     local Task, taken = points_task(), nil
     local get_loss = Task.get_loss
     function Task:get_loss(batch, state)
@@ -292,9 +307,8 @@ describe("a task that goes wrong", function()
       if state.num_steps == 3 then error("interrupted", 0) end
       return get_loss(self, batch, state)
     end
-    assert.equal("interrupted", message(launch, Task, {max_steps = 9, batch_size = 10}))
-    assert.matches("/step%-3$", checkpoint.latest(taken.exp_dir))
-    assert.matches("interrupted at step 3; saved in", table.concat(taken.keeper.said, "\n"))
+    assert.equal("interrupted", message(launch, Task, {max_steps = 9, batch_size = 10, save_every_n_steps = 2}))
+    assert.matches("/step%-2$", checkpoint.latest(taken.exp_dir))
   end)
 end)
 
@@ -408,8 +422,8 @@ describe("a checkpoint", function()
   it("takes the place of the one before", function()
     local Task = points_task()
     local exp_dir = folder .. "/one"
-    launch(Task, {exp_dir = exp_dir, max_steps = 2, batch_size = 10})
-    launch(Task, {exp_dir = exp_dir, max_steps = 3, batch_size = 10})
+    launch(Task, {exp_dir = exp_dir, max_steps = 2, batch_size = 10, keep_last = 1})
+    launch(Task, {exp_dir = exp_dir, max_steps = 3, batch_size = 10, keep_last = 1})
     assert.equal(exp_dir .. "/checkpoints/step-3", checkpoint.latest(exp_dir))
     assert.is_false(system.is_directory(exp_dir .. "/checkpoints/step-2"))
   end)

@@ -1,4 +1,4 @@
---- The folders of runs: RUN_DIR/<task>/run_1, run_2, ...
+--- The folders of runs: RUN_DIR/<task>/run_1, run_2, ..., each with a lock that its task holds.
 
 local system = require "aijit.bindings.system"
 
@@ -38,5 +38,29 @@ function folder.of(config, name)
   if not parent or parent == "" then parent = "runs" end
   return folder.numbered(parent, name)
 end
+
+--- Takes a folder for this task alone. The lock goes with the process, however that ends.
+---@param path string
+---@return integer lock for `release`. Raises when another task has it
+function folder.take(path)
+  local name = path .. "/lock"
+  local lock = system.lock(name)
+  if not lock then
+    local holder = io.open(name, "r")
+    local who = holder and holder:read("*l") or ""
+    if holder then holder:close() end
+    error(("the folder '%s' is in use by another task (%s): give each its own exp_dir, or none"):format(path,
+      who and who ~= "" and who or "a process that is just starting"), 0)
+  end
+  local handle = io.open(name, "w")
+  if handle then
+    handle:write(("process %d on %s\n"):format(system.pid(), system.hostname()))
+    handle:close()
+  end
+  return lock
+end
+
+---@param lock integer
+function folder.release(lock) system.unlock(lock) end
 
 return folder

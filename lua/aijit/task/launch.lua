@@ -1,10 +1,10 @@
 --- From a task's class and a command line to a run, or to the runs of a sweep.
 
-local ai = require "aijit"
 local class = require "aijit.class"
 local command = require "aijit.config.command"
 local file = require "aijit.config.file"
 local Section = require "aijit.config.section"
+local single = require "aijit.task.single"
 
 local function leave(status, message)
   if message then io.stderr:write(message, "\n") end
@@ -24,21 +24,20 @@ local function base_config(cls, given)
   return made
 end
 
-local function run_one(cls, config)
-  ai.manual_seed(config.seed)
-  local task = cls(config)
-  local ok, problem = pcall(task.run, task)
-  return task, ok, problem
-end
-
----@param cls table a class derived from ai.Task
+---@param cls table a class derived from ai.Task or ai.Script
 ---@param given? table|string
 ---@param words? string[]
 return function(cls, given, words)
   if not class.is_class(cls) then error("launch is called on a class: MyTask:launch(config)", 3) end
   local program = words == nil
-  local ok, lines = pcall(command.sweep, words or rawget(_G, "arg") or {})
-  if not ok then error(lines, 3) end
+  local ok, rest, about = pcall(single.words, words or rawget(_G, "arg") or {})
+  local lines
+  if ok then ok, lines = pcall(command.sweep, rest) end
+  if not ok then
+    local problem = tostring(lines or rest)
+    if not program then error(problem, 3) end
+    leave(2, problem)
+  end
   local task
   for _, line in ipairs(lines) do
     local config, action
@@ -56,7 +55,7 @@ return function(cls, given, words)
     end
     if #lines > 1 and program then io.stdout:write(("run: %s\n"):format(table.concat(line, " "))) end
     local problem
-    task, ok, problem = run_one(cls, config)
+    task, ok, problem = single.run(cls, config, about)
     if not ok then
       local interrupted = problem == "interrupted"
       -- The aijit executable ends an interrupted program as a signal would; plain luajit needs to be told.

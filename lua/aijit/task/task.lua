@@ -4,19 +4,19 @@
 -- writes `get_dataset`, `get_loss` (or `forward` that gives the loss), and what else it wants to be otherwise.
 
 local class = require "aijit.class"
-local Board = require "aijit.log.board"
 local config = require "aijit.config"
-local log = require "aijit.log"
+local Logging = require "aijit.task.logging"
 local loop = require "aijit.task.loop"
 local Module = require("aijit.nn").Module
+local session = require "aijit.task.session"
 local State = require "aijit.task.state"
 
----@class aijit.Task: aijit.nn.Module
+---@class aijit.Task: aijit.nn.Module, aijit.task.Logging
 ---@field config aijit.ConfigSection
 ---@field state aijit.State
----@field exp_dir string? folder of the run; there once the task runs
----@field board aijit.LogBoard
-local Task = class("Task", Module)
+---@field callbacks aijit.Callback[]
+---@field stopped string? why the training ends before its limits
+local Task = class("Task", Module, Logging)
 
 --- The class of the task's config; a derived class sets its own.
 Task.Config = config.Config
@@ -35,30 +35,34 @@ function Task:__init(given)
   end
   self.config = given
   self.state = State()
-  self.board = Board()
+  self.callbacks = {}
+  self:start_logging()
+  local early = given.early_stopping
+  if early.patience > 0 then
+    self:add_callback(require("aijit.task.callback").EarlyStopping {
+      patience = early.patience, metric = early.metric, mode = early.mode, min_delta = early.min_delta,
+    })
+  end
 end
 
 -- -- What a derived class writes -----------------------------------------------------------------------------
 
 --- The data of a phase; nil for "valid": there is no validation.
----@param phase "train"|"valid"
+---@param phase "train"|"valid"|"test"
 ---@return aijit.Dataset?
 Task.get_dataset = class.abstract "get_dataset"
 
---- The loss of a batch.
+--- The loss of a batch, the mean over its samples.
 ---@param batch any[] the fields of the dataset's samples, stacked
 ---@param state aijit.State
----@return any loss a tensor of one element, or a table of named ones, whose sum is the loss
+---@return any loss a tensor of one element, or a table of named ones, whose sum is the loss. Where build_optimizer gave several
+---  optimizers: a table with a loss, or a table of them, for each. A function in it that gives the loss is called when the
+---  optimizers before it have made their step, as a GAN wants it.
 function Task:get_loss(batch, state) return self:forward(unpack(batch)) end
 
---- Adds the loggers: `self:add_logger(ai.log.Stdout(), ai.log.TensorBoard(self.exp_dir))`.
---- Without this: the terminal, log.jsonl and images.
-function Task:set_loggers()
-  self:add_logger(log.Stdout(), log.Jsonl(self.exp_dir), log.Images(self.exp_dir))
-end
-
 --- The optimizer, and, if wanted, a schedule: a function from the state to a factor of the learning rate, or an object
--- whose `step` is called before each optimizer step. Without this: the one that config.optim describes.
+-- whose `step` is called after each optimizer step. Or a table of several, `{discriminator = d, generator = {g, schedule}}`:
+-- each gets the gradients of its own loss, in its own parameters. Without this: the one that config.optim describes.
 ---@return any optimizer
 ---@return (fun(state: aijit.State): number)|table|nil schedule
 function Task:build_optimizer()
@@ -76,14 +80,14 @@ function Task:build_optimizer()
 end
 
 --- The loader of a phase's data; nil where there are none.
----@param phase "train"|"valid"
+---@param phase "train"|"valid"|"test"
 ---@return aijit.Loader?
 function Task:get_loader(phase)
   local Loader = require "aijit.data.loader"
   local dataset, o = self:get_dataset(phase), self.config
   if not dataset then
     if phase == "valid" then return nil end
-    error(("%s:get_dataset(\"train\") gave nothing"):format(self.__name), 2)
+    error(("%s:get_dataset(\"%s\") gave nothing"):format(self.__name, phase), 2)
   end
   local training = phase == "train"
   return Loader(dataset, {
@@ -110,8 +114,26 @@ function Task:log_train_step(batch, output, state) end
 --- Called by log_step in validation.
 function Task:log_valid_step(batch, output, state) end
 
---- Called before the first step.
+--- Called by log_step in a test. Without this: log_valid_step.
+function Task:log_test_step(batch, output, state) self:log_valid_step(batch, output, state) end
+
+--- Called before the first step, when a checkpoint has been taken up.
 function Task:on_training_start(state) end
+
+--- Called before each optimizer step.
+function Task:on_step_start(state) end
+
+--- Called after each optimizer step, also one that was left out.
+---@param state aijit.State
+---@param loss number
+function Task:on_step_end(state, loss) end
+
+--- Called after each validation; its results are in state.valid.
+function Task:on_validation_end(state) end
+
+--- Called when a checkpoint was saved.
+---@param path string its folder
+function Task:on_save_checkpoint(path) end
 
 --- Called after the last step.
 function Task:on_training_end(state) end
@@ -119,7 +141,7 @@ function Task:on_training_end(state) end
 --- The number of optimizer steps that the training will take; for schedules, in build_optimizer.
 ---@return integer? steps nil when only the time limits it
 function Task:total_steps()
-  self._steps_per_epoch = self._steps_per_epoch or self:get_loader("train"):size()
+  self._steps_per_epoch = self._steps_per_epoch or math.ceil(self:get_loader("train"):size() / self.config.batches_per_step)
   local _, total = State():progress(State.limits(self.config), self._steps_per_epoch)
   return total
 end
@@ -137,99 +159,67 @@ function Task:log_step(batch, output, state)
     if self.board:wants("scalar") then
       for name, value in pairs(self:get_metrics(batch, output, state) or {}) do self:log_scalar(name, value) end
     end
-    if state.phase == "train" then
-      self:log_train_step(batch, output, state)
-    else
-      self:log_valid_step(batch, output, state)
-    end
+    self["log_" .. state.phase .. "_step"](self, batch, output, state)
   end)
 end
 
----@param ... aijit.Logger
-function Task:add_logger(...)
-  local ok, problem = pcall(self.board.add, self.board, ...)
-  if not ok then error(problem, 2) end
+--- Adds callbacks, which are called in this order, before the task's own methods. Call it in __init.
+---@param ... aijit.Callback
+function Task:add_callback(...)
+  local Callback = require("aijit.task.callback").Callback
+  for i = 1, select("#", ...) do
+    local one = select(i, ...)
+    if not class.is(one, Callback) then error(("add_callback: argument %d is a %s, not a callback"):format(i, type(one)), 2) end
+    table.insert(self.callbacks, one)
+  end
 end
 
---- Logs a number. In a validation, the mean over its samples.
----@param name string
----@param value number|any a number, a tensor of one element, or a function that gives one, called only when a logger is due
-function Task:log_scalar(name, value) self.board:scalar(name, value, self.state.batch_size) end
-
---- Logs a text.
----@param name string
----@param value string|fun(): string
-function Task:log_string(name, value) self.board:text(name, value) end
-
---- Logs images: a batch (B, H, W), (B, C, H, W), (B, H, W, C), or a list; or a function that gives it.
----@param name string
----@param images any
-function Task:log_images(name, images) self.board:image(name, images) end
-
---- Logs images with a caption under each.
----@param name string
----@param images any as for log_images; a function gives images and captions
----@param captions? string[]
-function Task:log_labeled_images(name, images, captions) self.board:image(name, images, captions) end
-
---- Logs one image (H, W), (C, H, W) or (H, W, C), or a function that gives it.
----@param name string
----@param image any
-function Task:log_image(name, image)
-  self.board:image(name, function()
-    if type(image) == "function" then return {(image())} end
-    return {image}
-  end)
-end
+--- Ends the training after this step.
+---@param reason? string
+function Task:stop(reason) self.stopped = reason or "the task asked for it" end
 
 -- -- Running -------------------------------------------------------------------------------------------------
 
---- Trains this task. `launch` is the usual way.
+--- Trains this task. `launch` is the usual way. A folder that holds a checkpoint is resumed. Ctrl-C, SIGTERM and SIGUSR1 end
+-- it after the step, with a checkpoint.
 ---@param exp_dir? string folder of the run; else by the config
 ---@return aijit.Task self
 function Task:run(exp_dir)
-  local folder = require "aijit.task.folder"
-  local record = require "aijit.log.record"
-  local name = getmetatable(self).__name
-  self.exp_dir = exp_dir or self.exp_dir or folder.of(self.config, name)
-  record.write(self.exp_dir, {config = self.config, name = name})
-  self:set_loggers()
-  self.board:start {name = name, dir = self.exp_dir, config = self.config}
-
   local run
-  local trace
-  local ok, problem = xpcall(function()
-    run = loop.prepare(self)
-    self:on_training_start(self.state)
-    loop.train(self, run)
-    self:on_training_end(self.state)
-  end, function(message)
-    trace = debug.traceback(tostring(message), 2)
-    return message
-  end)
-  self.trace = not ok and trace or nil
-  local interrupted = not ok and type(problem) == "string" and problem:match("interrupted!?$") ~= nil
-  local saved
-  if run and run.started and (ok or interrupted) then
-    local ok_save, path = pcall(loop.save, self, run)
-    if ok_save then
-      saved = path
-    else
-      ok, problem, interrupted = false, ok and path or problem, false
-      io.stderr:write("the checkpoint could not be saved: ", tostring(path), "\n")
+  session.run(self, exp_dir, function() run = loop.prepare(self) end, function()
+    local signal = loop.train(self, run)
+    if not signal then
+      for _, callback in ipairs(self.callbacks) do callback:on_training_end(self, self.state) end
+      self:on_training_end(self.state)
     end
-  end
-  if saved then
-    self.board:status(("%s at step %d; saved in %s"):format(ok and "done" or "interrupted", self.state.num_steps, saved))
-  end
-  self.board:stop()
-  if interrupted then error("interrupted", 0) end
-  if not ok then error(problem, 0) end
+    local path = run.saved_step == self.state.num_steps and run.saved_path or loop.save(self, run)
+    self.board:status(("%s at step %d; saved in %s"):format(signal and "interrupted" or "done", self.state.num_steps, path))
+  end)
   return self
 end
 
+--- Measures this task on the data of a phase, and trains nothing.
+---@param phase "valid"|"test"|"train"
+---@param which? string a checkpoint: its path, or "latest" or "best" of config.exp_dir; nil: the weights as they are
+---@return table<string, number> results loss, accuracy, and what the task logged, averaged over the samples
+function Task:evaluate(phase, which)
+  return require("aijit.task.evaluation").run(self, phase, which)
+end
+
+--- A task made from a checkpoint: its config and its weights.
+---@param path string the checkpoint's folder
+---@param values? table of the config, in place of those that were saved
+---@return aijit.Task
+function Task.from_checkpoint(cls, path, values)
+  local kept = require("aijit.task.checkpoint").load(path)
+  local made = cls(cls.Config(kept.state.config):merge(values or {}))
+  require("aijit.task.evaluation").show(made, kept)
+  return made
+end
+
 --- Trains a task of this class with the program's command line on top of a config. As a program: answers --help and
--- --print-config; ends with status 2 for a wrong word, 1 for an error, and 130 after Ctrl-C, when the checkpoint is saved.
+-- --print-config; `--evaluate PHASE [--checkpoint latest|best|PATH]` measures and trains nothing; ends with status 2 for a
+-- wrong word, 1 for an error, and after Ctrl-C, SIGTERM or SIGUSR1 as that signal ends a program, when the checkpoint is saved.
 ---@param given? table|string a config, a table of values, or the name of a config file
 ---@param words? string[] the command line, in place of the program's; then errors are raised, and nothing ends the program
 ---@return aijit.Task? task the last one trained; nil when only a question was answered

@@ -1,0 +1,64 @@
+--- The life of a run, of a task or a script: its folder and lock, what is recorded of it, its loggers, signals, and its end.
+
+local ai = require "aijit"
+local folder = require "aijit.task.folder"
+local program = require "aijit.task.program"
+local signals = require "aijit.task.signals"
+local system = require "aijit.bindings.system"
+
+local session = {}
+
+-- The traceback of what went wrong goes to object.trace.
+local function protect(object, f)
+  return xpcall(f, function(message)
+    object.trace = object.trace or debug.traceback(tostring(message), 2)
+    return message
+  end)
+end
+
+local function open(object, exp_dir)
+  local record = require "aijit.log.record"
+  local name = getmetatable(object).__name
+  object.exp_dir = exp_dir or object.exp_dir or folder.of(object.config, name)
+  system.make_directories(object.exp_dir)
+  local lock = folder.take(object.exp_dir)
+  local ok, problem = protect(object, function()
+    record.write(object.exp_dir, {config = object.config, name = name})
+    program.keep(object.exp_dir)
+    object:set_loggers()
+    object.board:start {name = name, dir = object.exp_dir, config = object.config}
+  end)
+  return lock, ok, problem
+end
+
+--- Runs an object with a config, a board of loggers and set_loggers. Raises what went wrong when all is closed; after a
+-- signal, does as the signal asks.
+---@param object table
+---@param exp_dir string? the run's folder; else by the config
+---@param prepare fun() while it runs, signals end the program at once
+---@param body fun() while it runs, signals are noted
+function session.run(object, exp_dir, prepare, body)
+  object.trace = nil
+  local was = ai.deterministic()
+  local lock, ok, problem = open(object, exp_dir)
+  local signal
+  if ok then
+    if object.config:has "deterministic" and object.config.deterministic then ai.deterministic(true) end
+    ok, problem = protect(object, function()
+      prepare()
+      signals.watch()
+      local fine, what = protect(object, body)
+      signal = signals.requested()
+      signals.unwatch()
+      if not fine then error(what, 0) end
+      program.keep(object.exp_dir)
+    end)
+    ai.deterministic(was)
+  end
+  object.board:stop()
+  folder.release(lock)
+  if not ok then error(problem, 0) end
+  if signal then signals.answer(signal) end
+end
+
+return session
