@@ -8,6 +8,10 @@
  * open, to the caller, who must aj_release() it. On failure it returns NULL (or false), sets
  * aj_state.attend, and leaves a message for aj_error_take(). Nothing here exits, aborts or calls back.
  * Dimensions and indices count from 0; a negative dimension counts from the end.
+ *
+ * Threads: each calls aj_state() first, and has scopes, gradients and random numbers of its own. A tensor belongs to the
+ * thread that made it. Another one reads its values through an aj_detach() that it takes itself while the maker holds the
+ * tensor; from then on each may let go when it likes. A thread that ends frees what its open scopes own.
  */
 #ifndef AIJIT_H
 #define AIJIT_H
