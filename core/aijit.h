@@ -104,7 +104,7 @@ void aj_memory_reset_peak(int32_t device);
 void aj_memory_trim(int32_t device);                /* cached blocks go back to the system */
 void aj_memory_limit(int64_t bytes);                /* 0: none; past it an allocation fails as if memory were out */
 void aj_govern(int64_t bytes);                      /* AJ_GOVERN is set once live bytes pass this */
-void aj_fail_allocation(int64_t n);                 /* the n-th allocation from now fails; 0: off (for tests) */
+void aj_fail_allocation(int64_t n);                 /* this thread's n-th allocation from now fails; n < 0: that one and all that follow; 0: off (for tests) */
 
 /* -- Gradients --------------------------------------------------------------------------------------- */
 bool aj_requires_grad(aj_tensor *t);

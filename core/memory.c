@@ -124,7 +124,7 @@ static bool out_of_memory(int64_t bytes) {
 }
 
 static bool refused(int64_t bytes) {
-    if (AJ_UNLIKELY(own->fail_at > 0) && --own->fail_at == 0) return true;
+    if (AJ_UNLIKELY(own->fail_at != 0) && (own->fail_at > 0 ? --own->fail_at == 0 : own->fail_at == -1 || !++own->fail_at)) return true;
     int64_t limit = get(&count.limit);
     return limit && live_now() + bytes > limit;
 }

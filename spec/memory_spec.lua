@@ -1,0 +1,49 @@
+--- Memory that runs out at every allocation of a training step in turn (with AIJIT_OOM_ALL also at every one of a recording, which
+-- spec/fuzz/oom does, as it fails the core's own bookkeeping).
+
+local ai = require "aijit"
+local lib = require "aijit.bindings.lib"
+local steps = require "spec.fuzz.steps"
+
+local function live()
+  collectgarbage() collectgarbage()
+  local m = ai.memory().cpu
+  return tonumber(m.tensors), tonumber(m.live)
+end
+
+describe("memory that runs out at any allocation of a training step", function()
+  after_each(function() lib.C.aj_fail_allocation(0) end)
+  for _, name in ipairs(steps.names) do
+    for _, way in ipairs {"", ", recorded by ai.jit", ", run again by ai.jit"} do
+      it("is an error, loses nothing, and the next step is right: " .. name .. way, function()
+        local step = steps.make(name, way ~= "")
+        step.warm()
+        step.reset()
+        local loss, sum = step.run()
+        step.reset()
+        step.run()
+        step.reset()
+        local tensors, bytes = live()
+        local n, failed = 0, 0
+        while true do
+          n = n + (way:find "recorded" and not os.getenv "AIJIT_OOM_ALL" and 7 or 1)
+          if way:find "recorded" then step.forget() end
+          lib.C.aj_fail_allocation(-n)                   -- also the second try after a collection
+          local ok, message = pcall(step.run)
+          lib.C.aj_fail_allocation(0)
+          if ok then break end
+          failed = failed + 1
+          assert.is_truthy(tostring(message):find("out of memory", 1, true), ("allocation %d: %s"):format(n, tostring(message)))
+          -- A recording that was given up is made anew: then its memory is as before.
+          step.reset()
+          local again, total = step.run()
+          assert.are.same({loss, sum}, {again, total}, "the step after allocation " .. n)
+          step.reset()
+          local t, b = live()
+          assert.are.same({tensors, bytes}, {t, b}, "what is left after allocation " .. n)
+        end
+        assert.is_true(failed >= (way == "" and 20 or 1), failed .. " allocations")
+      end)
+    end
+  end
+end)
