@@ -130,6 +130,14 @@ local function put_png(writer, tensor, chw) return C.aj_png_write(writer, tensor
 ---@return string? bytes
 function format.png_write(path, tensor, chw) return file.write_with(path, put_png, on_cpu(tensor), chw) end
 
+local function put_gif(writer, frames, delay) return C.aj_gif_write(writer, frames, delay) end
+
+---@param path string?
+---@param frames aijit.Tensor u8 (T, H, W, C)
+---@param delay integer hundredths of a second
+---@return string? bytes
+function format.gif_write(path, frames, delay) return file.write_with(path, put_gif, on_cpu(frames), delay) end
+
 ---@param blob ffi.cdata*
 ---@param channels integer    0: as many as the picture has
 ---@param chw boolean

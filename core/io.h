@@ -77,6 +77,7 @@ void aj_pt_drop(aj_pt *p);
  * the picture is laid over the colour background, 0xRRGGBB. */
 aj_tensor *aj_png_read(aj_blob *b, int32_t channels, bool chw, int32_t background);
 bool aj_png_write(aj_writer *w, aj_tensor *t, bool chw);
+bool aj_gif_write(aj_writer *w, aj_tensor *t, int32_t delay);       /* frames u8 (T, H, W, C), C of 1 or 3; delay: hundredths of a second */
 /* Where least_height and least_width are given, decoded at 1/2, 1/4 or 1/8 of its size if that is still no smaller. */
 aj_tensor *aj_jpeg_read(aj_blob *b, int32_t channels, bool chw, int64_t least_height, int64_t least_width);
 bool aj_jpeg_write(aj_writer *w, aj_tensor *t, bool chw, int32_t quality);     /* 1 to 100 */

@@ -38,6 +38,7 @@ after_each(function() os.execute("rm -r " .. folder) end)
 local function a_line(o)
   local line = {
     step = 5, samples = 40, epoch = 1, phase = "train", time = 1795257234.125, elapsed = 2, scalars = {}, texts = {}, images = {},
+    histograms = {}, sounds = {}, videos = {}, meshes = {},
   }
   for name, value in pairs(o or {}) do line[name] = value end
   return line

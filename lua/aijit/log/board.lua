@@ -7,6 +7,11 @@ local system = require "aijit.bindings.system"
 ---@class aijit.LogBoard
 local Board = class("LogBoard")
 
+-- Where a line keeps the values of a kind.
+local fields = {
+  scalar = "scalars", text = "texts", image = "images", histogram = "histograms", audio = "sounds", video = "videos", mesh = "meshes",
+}
+
 function Board:__init()
   self.loggers = {}
   self._due = {}
@@ -39,9 +44,10 @@ function Board:begin(about, o)
       for kind in pairs(logger.kinds) do wants[kind] = true end
     end
   end
-  about.scalars, about.texts, about.images = {}, {}, {}
+  for _, field in pairs(fields) do about[field] = {} end
   self._due, self._wants, self._line = due, wants, about
-  self._place, self._count = {}, {}
+  self._now, self._force, self._collect = now, force, o and o.collect
+  self._place, self._count, self._takes = {}, {}, {}
 end
 
 --- Whether a line is open that someone waits for.
@@ -56,9 +62,29 @@ function Board:update(about)
 end
 
 --- Whether a value of this kind would reach a logger now.
----@param kind "scalar"|"text"|"image"
+---@param kind "scalar"|"text"|"image"|"histogram"|"audio"|"video"|"mesh"
 ---@return boolean
 function Board:wants(kind) return self._line ~= nil and self._wants[kind] == true end
+
+-- Whether a logger takes a name in this line; asked once a line, since asking starts the wait for the next.
+local function takes(self, logger, name)
+  local names = self._takes[logger]
+  if not names then
+    names = {}
+    self._takes[logger] = names
+  end
+  if names[name] == nil then names[name] = logger:takes(self._line.phase, name, self._now, self._force) end
+  return names[name]
+end
+
+local function wanted(self, kind, name)
+  if not self:wants(kind) then return false end
+  local some = kind == "scalar" and self._collect or false
+  for _, logger in ipairs(self._due) do
+    if logger.kinds[kind] and (not logger.keys or takes(self, logger, name)) then some = true end
+  end
+  return some
+end
 
 local function number_of(name, value)
   if type(value) == "cdata" then
@@ -76,7 +102,7 @@ end
 ---@param value number|any a number, a tensor of one element, or a function that gives one; it is called only when it is needed
 ---@param weight? number in the mean; 1 without it
 function Board:scalar(name, value, weight)
-  if not self:wants("scalar") then return end
+  if not wanted(self, "scalar", name) then return end
   if type(value) == "function" then value = value() end
   value, weight = number_of(name, value), weight or 1
   local scalars, place = self._line.scalars, self._place[name]
@@ -91,9 +117,9 @@ function Board:scalar(name, value, weight)
   end
 end
 
--- Texts and images: the first of a name in a line counts, and the others are not computed.
+-- All but numbers: the first of a name in a line counts, and the others are not computed.
 local function first_of(self, kind, name)
-  if not self:wants(kind) then return false end
+  if not wanted(self, kind, name) then return false end
   local key = kind .. ":" .. name
   if self._place[key] then return false end
   self._place[key] = true
@@ -125,14 +151,78 @@ function Board:image(name, value, captions)
   table.insert(self._line.images, {name = name, images = value, captions = captions})
 end
 
+-- What `media` makes of a value, at once, with its name.
+local function add(self, kind, name, make, value, ...)
+  if not first_of(self, kind, name) then return end
+  local ok, made
+  if type(value) == "function" then
+    ok, made = pcall(function(...) return make(value(), ...) end, ...)
+  else
+    ok, made = pcall(make, value, ...)
+  end
+  if not ok then error(("%s, in '%s'"):format(tostring(made), name), 3) end
+  made.name = name
+  table.insert(self._line[fields[kind]], made)
+end
+
+--- Logs the distribution of a tensor's values, as `aijit.log.media` takes them. This and the next: a function is called only when it is needed.
+---@param name string
+---@param value any a tensor, a list of numbers, or a function that gives one
+---@param bins? integer 64
+function Board:histogram(name, value, bins) add(self, "histogram", name, require("aijit.log.media").histogram, value, bins) end
+
+--- Logs a sound.
+---@param name string
+---@param value any (T), (C, T) or (T, C), or a function that gives it
+---@param rate integer samples a second
+function Board:audio(name, value, rate) add(self, "audio", name, require("aijit.log.media").sound, value, rate) end
+
+--- Logs a video.
+---@param name string
+---@param value any (T, H, W), (T, C, H, W) or (T, H, W, C), a list of images, or a function that gives it
+---@param fps? number 12
+function Board:video(name, value, fps) add(self, "video", name, require("aijit.log.media").video, value, fps) end
+
+--- Logs points in space.
+---@param name string
+---@param vertices any (N, 3), or a function that gives it
+---@param o? {colors?: any, faces?: any, max_points?: integer}
+function Board:mesh(name, vertices, o) add(self, "mesh", name, require("aijit.log.media").mesh, vertices, o) end
+
+--- Hands the graph of a model to the loggers that keep graphs.
+---@param model aijit.nn.Module
+---@param ... any an example of its inputs
+function Board:graph(model, ...)
+  local graph
+  for _, logger in ipairs(self.loggers) do
+    if logger.graph then
+      graph = graph or require("aijit.log.graph")(model, ...)
+      logger:graph(graph)
+    end
+  end
+end
+
+-- What a logger with limits by name gets of a line.
+local function part_of(self, line, logger)
+  local part = {}
+  for name, value in pairs(line) do part[name] = value end
+  for _, field in pairs(fields) do
+    part[field] = {}
+    for _, entry in ipairs(line[field]) do
+      if takes(self, logger, entry.name or entry[1]) then table.insert(part[field], entry) end
+    end
+  end
+  return part
+end
+
 --- Ends the line and hands it to the loggers that were due.
 ---@return aijit.LogLine? line
 function Board:finish()
   local line = self._line
   if not line then return nil end
-  self._line = nil
   line.time = system.time()
-  for _, logger in ipairs(self._due) do logger:write(line) end
+  for _, logger in ipairs(self._due) do logger:write(logger.keys and part_of(self, line, logger) or line) end
+  self._line = nil
   return line
 end
 
@@ -182,11 +272,12 @@ function Board:status(message)
 end
 
 --- Ends every logger; one that fails to end does not keep the others from it.
-function Board:stop()
+---@param ok? boolean false: the run failed
+function Board:stop(ok)
   self._line = nil
   for _, logger in ipairs(self.loggers) do
-    local ok, problem = pcall(logger.stop, logger)
-    if not ok then io.stderr:write("a logger did not end well: ", tostring(problem), "\n") end
+    local ended, problem = pcall(logger.stop, logger, ok ~= false)
+    if not ended then io.stderr:write("a logger did not end well: ", tostring(problem), "\n") end
   end
 end
 

@@ -1,13 +1,10 @@
---- Loggers of pictures and of TensorBoard's files.
+--- The logger of what is looked at and listened to: pictures, videos and sounds as files of their own.
 
-local Appender = require "aijit.log.appender"
 local class = require "aijit.class"
-local event = require "aijit.log.event"
+local file = require "aijit.io.file"
 local jsonl = require "aijit.log.jsonl"
 local Logger = require "aijit.log.logger"
 local system = require "aijit.bindings.system"
-
-local images = {}
 
 local function checked(dir, what)
   if type(dir) ~= "string" then
@@ -21,17 +18,18 @@ local function tiled(image)
   return picture, picture.tile(image.images, image.captions)
 end
 
---- Images as PNG files: DIR/images/PHASE-NAME-STEP.png, and their captions in DIR/images/index.jsonl.
+--- Images as PNG, videos as GIF, sounds as WAV, meshes as PLY: DIR/images/PHASE-NAME-STEP.png and so on, and their captions
+-- in DIR/images/index.jsonl.
 ---@class aijit.ImagesLogger: aijit.Logger
 local Images = class("Images", Logger)
 
-Images.kinds = {image = true}
+Images.kinds = {image = true, video = true, audio = true, mesh = true}
 
 ---@param dir string folder of the run
----@param o? {interval?: number} seconds between two pictures of a phase (10)
+---@param o? {interval?: number, keys?: table<string, number>} interval: seconds between two pictures of a phase (10)
 function Images:__init(dir, o)
   self.dir = checked(dir, "ai.log.Images") .. "/images"
-  self.interval = o and o.interval or self.interval
+  self:limits(o, "ai.log.Images")
 end
 
 local function index_of(self)
@@ -40,17 +38,38 @@ local function index_of(self)
   return self._index
 end
 
+-- Writes one file of a line by `put(path)` and notes it in the index.
+local function keep(self, line, name, extension, captions, put)
+  system.make_directories(self.dir)
+  local base = ("%s-%s-%08d.%s"):format(line.phase, name:gsub("[^%w_%-]", "_"), line.step, extension)
+  put(self.dir .. "/" .. base)
+  index_of(self):write(jsonl.line {
+    {"file", base}, {"name", name}, {"phase", line.phase}, {"step", line.step}, {"captions", table.concat(captions or {}, " | ")},
+  }, "\n"):flush()
+end
+
+-- Polygon file format, little-endian: http://paulbourke.net/dataformats/ply/
+local function ply(mesh)
+  local head = {"ply\nformat binary_little_endian 1.0\nelement vertex ", mesh.n_vertices, "\nproperty float x\nproperty float y\nproperty float z\n"}
+  if mesh.colors then head[#head + 1] = "property uchar red\nproperty uchar green\nproperty uchar blue\n" end
+  if mesh.faces then head[#head + 1] = ("element face %d\nproperty list uchar int vertex_indices\n"):format(mesh.n_faces) end
+  head[#head + 1] = "end_header\n"
+  for i = 1, mesh.n_vertices do
+    head[#head + 1] = mesh.vertices:sub(12 * i - 11, 12 * i)
+    if mesh.colors then head[#head + 1] = mesh.colors:sub(3 * i - 2, 3 * i) end
+  end
+  for i = 1, mesh.n_faces do head[#head + 1] = "\3" .. mesh.faces:sub(12 * i - 11, 12 * i) end
+  return table.concat(head)
+end
+
 function Images:write(line)
   for _, image in ipairs(line.images) do
-    system.make_directories(self.dir)
     local picture, canvas, captions = tiled(image)
-    local name = ("%s-%s-%08d.png"):format(line.phase, image.name:gsub("[^%w_%-]", "_"), line.step)
-    picture.save(self.dir .. "/" .. name, canvas)
-    index_of(self):write(jsonl.line {
-      {"file", name}, {"name", image.name}, {"phase", line.phase}, {"step", line.step},
-      {"captions", table.concat(captions or {}, " | ")},
-    }, "\n"):flush()
+    keep(self, line, image.name, "png", captions, function(path) picture.save(path, canvas) end)
   end
+  for _, video in ipairs(line.videos) do keep(self, line, video.name, "gif", nil, function(path) file.write(path, video.gif) end) end
+  for _, sound in ipairs(line.sounds) do keep(self, line, sound.name, "wav", nil, function(path) file.write(path, sound.wav) end) end
+  for _, mesh in ipairs(line.meshes) do keep(self, line, mesh.name, "ply", nil, function(path) file.write(path, ply(mesh)) end) end
 end
 
 function Images:position() return {bytes = system.is_directory(self.dir) and index_of(self):position() or 0} end
@@ -61,7 +80,7 @@ function Images:rewind(position)
   if index then
     index:seek("set", position.bytes)
     for line in index:lines() do
-      local name = line:match('"file":"([%w_%-]+%.png)"')
+      local name = line:match('"file":"([%w_%-]+%.%w+)"')
       if name then os.remove(self.dir .. "/" .. name) end
     end
     index:close()
@@ -74,103 +93,4 @@ function Images:stop()
   self._index = nil
 end
 
---- TensorBoard event files under DIR/tensorboard/train and DIR/tensorboard/valid: `tensorboard --logdir DIR`.
----@class aijit.TensorBoardLogger: aijit.Logger
-local TensorBoard = class("TensorBoard", Logger)
-
-TensorBoard.interval = 5
-
----@param dir string folder of the run
----@param o? {interval?: number} seconds between two lines of a phase (5)
-function TensorBoard:__init(dir, o)
-  self.dir = checked(dir, "ai.log.TensorBoard") .. "/tensorboard"
-  self.interval = o and o.interval or self.interval
-  self._files = {}
-  self._config = nil
-end
-
-local opened = 0
-
-local function file_of(self, phase)
-  if self._files[phase] then return self._files[phase] end
-  local dir = system.make_directories(self.dir .. "/" .. phase)
-  opened = opened + 1
-  local now = system.time()
-  local path = ("%s/events.out.tfevents.%d.%s.%d.%d"):format(dir, math.floor(now), system.hostname(), system.pid(), opened)
-  local file = Appender(path)
-  file:write(event.frame(event.message(now, 0, event.version())))
-  if self._config then
-    local text = "    " .. tostring(self._config):gsub("\n", "\n    ")
-    file:write(event.frame(event.message(now, 0, event.summary {event.text("config", text)})))
-  end
-  self._files[phase] = file
-  return file
-end
-
-function TensorBoard:start(run) self._config = run.config end
-
-function TensorBoard:write(line)
-  local values = {}
-  for _, pair in ipairs(line.scalars) do values[#values + 1] = event.scalar(pair[1], pair[2]) end
-  for _, pair in ipairs(line.texts) do values[#values + 1] = event.text(pair[1], pair[2]) end
-  for _, image in ipairs(line.images) do
-    local picture, canvas, captions = tiled(image)
-    values[#values + 1] = event.image(image.name, picture.png(canvas), canvas:size(1), canvas:size(2), canvas:size(3))
-    -- TensorBoard's images have no caption: it goes beside them, as a text.
-    if captions then
-      values[#values + 1] = event.text(image.name .. "/captions", table.concat(captions, "\n\n"))
-    end
-  end
-  if #values == 0 then return end
-  local file = file_of(self, line.phase)
-  file:write(event.frame(event.message(line.time, line.step, event.summary(values))))
-  file:flush()
-end
-
---- Every event file of the run, those of earlier processes too, with its size.
-local function event_files(self)
-  local files = {}
-  for _, phase in ipairs(system.list(self.dir) or {}) do
-    for _, name in ipairs(system.list(self.dir .. "/" .. phase) or {}) do
-      if name:match("^events%.out%.tfevents%.") then files[#files + 1] = phase .. "/" .. name end
-    end
-  end
-  return files
-end
-
-function TensorBoard:position()
-  for _, file in pairs(self._files) do file:position() end
-  local sizes = {}
-  for _, name in ipairs(event_files(self)) do
-    local file = assert(io.open(self.dir .. "/" .. name, "rb"))
-    sizes[name] = file:seek("end")
-    file:close()
-  end
-  return {files = sizes}
-end
-
-function TensorBoard:rewind(position)
-  self:stop()
-  local missing = 0
-  for _, name in ipairs(event_files(self)) do
-    local path, bytes = self.dir .. "/" .. name, position.files[name]
-    if not bytes then
-      os.remove(path)
-    else
-      local file = Appender(path)
-      missing = missing + file:rewind(bytes)
-      file:close()
-    end
-  end
-  return missing
-end
-
-function TensorBoard:stop()
-  for _, file in pairs(self._files) do file:close() end
-  self._files = {}
-end
-
-images.Images = Images
-images.TensorBoard = TensorBoard
-
-return images
+return Images

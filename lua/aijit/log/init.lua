@@ -1,7 +1,6 @@
 --- Logging: loggers for a task (`ai.log.Stdout()`, `ai.log.Jsonl(dir)`, `ai.log.Images(dir)`, `ai.log.TensorBoard(dir)`)
 -- and plain functions for programs without one (`log.setup`, `log.log_value`, ...).
 
-local images = require "aijit.log.images"
 local session = require "aijit.log.session"
 
 return {
@@ -9,8 +8,9 @@ return {
   Board = require "aijit.log.board",
   Stdout = require "aijit.log.stdout",
   Jsonl = require("aijit.log.jsonl").Jsonl,
-  Images = images.Images,
-  TensorBoard = images.TensorBoard,
+  Csv = require "aijit.log.csv",
+  Images = require "aijit.log.images",
+  TensorBoard = require "aijit.log.tensorboard",
 
   setup = session.setup,
   close = session.close,

@@ -48,14 +48,14 @@ function jsonl.open(path) return Appender(path, {lines = true}) end
 local Jsonl = class("Jsonl", Logger)
 
 Jsonl.interval = 1
-Jsonl.kinds = {scalar = true, text = true}
+Jsonl.kinds = {scalar = true, text = true, histogram = true}
 
 ---@param dir string folder of the run; the file is log.jsonl there
----@param o? {interval?: number, name?: string} interval: seconds between two lines of a phase (1)
+---@param o? {interval?: number, keys?: table<string, number>, name?: string} interval: seconds between two lines of a phase (1)
 function Jsonl:__init(dir, o)
   if type(dir) ~= "string" then error(("ai.log.Jsonl: the folder is %s, not a string"):format(tostring(dir)), 3) end
   o = o or {}
-  self.interval = o.interval or self.interval
+  self:limits(o, "ai.log.Jsonl")
   self.path = system.make_directories(dir) .. "/" .. (o.name or "log.jsonl")
   self._file = jsonl.open(self.path)
 end
@@ -67,6 +67,13 @@ function Jsonl:write(line)
   }
   for _, pair in ipairs(line.scalars) do table.insert(fields, {line.phase .. "/" .. pair[1], pair[2]}) end
   for _, pair in ipairs(line.texts) do table.insert(fields, {line.phase .. "/" .. pair[1], pair[2]}) end
+  for _, h in ipairs(line.histograms) do
+    local mean = h.count > 0 and h.sum / h.count or 0
+    local std = h.count > 0 and math.sqrt(math.max(0, h.sum_squares / h.count - mean * mean)) or 0
+    for _, pair in ipairs {{"min", h.min}, {"max", h.max}, {"mean", mean}, {"std", std}, {"bad", h.bad}} do
+      table.insert(fields, {("%s/%s/%s"):format(line.phase, h.name, pair[1]), pair[2]})
+    end
+  end
   self._file:write(jsonl.line(fields), "\n")
   self._file:flush()
 end

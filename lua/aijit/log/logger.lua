@@ -14,6 +14,10 @@ local class = require "aijit.class"
 ---@field scalars {[1]: string, [2]: number}[] name and value, in the order they were logged
 ---@field texts {[1]: string, [2]: string}[]
 ---@field images {name: string, images: any, captions: string[]?}[]
+---@field histograms aijit.Histogram[] each with its name, as are the next
+---@field sounds aijit.Sound[]
+---@field videos aijit.Video[]
+---@field meshes aijit.Mesh[]
 
 ---@class aijit.Logger
 local Logger = class("Logger")
@@ -23,6 +27,11 @@ Logger.interval = 10
 
 --- What it can show; a value of another kind is not even computed for it.
 Logger.kinds = {scalar = true, text = true, image = true}
+
+--- Limits by name: {["grad/*"] = 60} takes names that begin with grad/ at most once a minute and phase; `*` stands for any
+-- letters, and 0 means each time the logger is due. Of several that fit a name, the longest counts. Every logger's option.
+---@type table<string, number>?
+Logger.keys = nil
 
 --- Called once before the first line.
 ---@param run {name: string, dir: string?, config: table?}
@@ -47,7 +56,8 @@ function Logger:position() return nil end
 function Logger:rewind(position) end
 
 --- Called once at the end, also after an error.
-function Logger:stop() end
+---@param ok? boolean whether the run ended well
+function Logger:stop(ok) end
 
 --- Whether it wants the coming line; then the next one of that phase must wait `interval` seconds.
 ---@param phase string
@@ -61,6 +71,47 @@ function Logger:due(phase, now, force, line)
   if not force and last and now - last < self.interval then return false end
   self._last[phase] = now
   return true
+end
+
+local function seconds_of(keys, name)
+  local best, length = 0, -1
+  for pattern, seconds in pairs(keys) do
+    local fits = name:match("^" .. pattern:gsub("%p", "%%%0"):gsub("%%%*", ".*") .. "$")
+    if fits and #pattern > length then best, length = seconds, #pattern end
+  end
+  return best
+end
+
+--- Whether a logger that is due takes a name, by `keys`; then the next one of that name must wait.
+---@param phase string
+---@param name string
+---@param now number
+---@param force boolean
+---@return boolean
+function Logger:takes(phase, name, now, force)
+  self._last_of = self._last_of or {}
+  local key = phase .. ":" .. name
+  local last = self._last_of[key]
+  if not force and last and now - last < seconds_of(self.keys, name) then return false end
+  self._last_of[key] = now
+  return true
+end
+
+--- Reads the options that every logger has.
+---@param o? {interval?: number, keys?: table<string, number>}
+---@param who string for errors
+function Logger:limits(o, who)
+  if not o then return end
+  if o.interval ~= nil and (type(o.interval) ~= "number" or o.interval < 0) then
+    error(("%s: interval is a number of seconds, not %s"):format(who, tostring(o.interval)), 3)
+  end
+  self.interval = o.interval or self.interval
+  for pattern, seconds in pairs(o.keys or {}) do
+    if type(pattern) ~= "string" or type(seconds) ~= "number" then
+      error(('%s: keys is a table of names and seconds, such as {["grad/*"] = 60}'):format(who), 3)
+    end
+  end
+  self.keys = o.keys
 end
 
 return Logger

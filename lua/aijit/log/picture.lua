@@ -115,7 +115,10 @@ function picture.dots(lines, width, height)
   return rows
 end
 
-local function gather(images)
+--- A batch or a list of images as one batch of equal sizes.
+---@param images any a batch as `picture.batch` takes it (three dimensions: (B, H, W)), or a list of images
+---@return any tensor u8 (B, H, W, C)
+function picture.gather(images)
   if type(images) ~= "table" then return picture.batch(images, images:dim() == 3) end
   -- A list of images of several sizes: all become as high and wide as the largest, and colour if one is.
   local list, height, width, channels = {}, 1, 1, 1
@@ -141,7 +144,7 @@ end
 ---@return string[]? shown the captions of the images that are in it, row by row
 function picture.tile(images, captions, o)
   o = o or {}
-  local all = gather(images)
+  local all = picture.gather(images)
   local chosen = picture.subset(all:size(1), o.max_images or 36)
   local n, height, width, channels = #chosen, all:size(2), all:size(3), all:size(4)
   local factor = o.keep_resolution and 1 or math.max(1, math.floor(small / math.max(height, width)))

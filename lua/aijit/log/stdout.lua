@@ -13,12 +13,13 @@ Stdout.kinds = {scalar = true, text = true}
 -- Without a terminal: a line after so many seconds, or after such a part of the work.
 local plain_interval, plain_part = 10, 0.1
 
----@param o? {interval?: number, write?: fun(text: string), terminal?: boolean, columns?: integer}
+---@param o? {interval?: number, keys?: table<string, number>, write?: fun(text: string), terminal?: boolean, columns?: integer}
 ---  interval: seconds between two drawings (0.1); write, terminal, columns: in place of standard output
 function Stdout:__init(o)
   o = o or {}
   if o.terminal == nil then self.terminal = system.is_terminal(1) else self.terminal = o.terminal end
-  self.interval = o.interval or (self.terminal and 0.1 or plain_interval)
+  self.interval = self.terminal and 0.1 or plain_interval
+  self:limits(o, "ai.log.Stdout")
   self.columns = o.columns
   self._write = o.write or function(text)
     io.stdout:write(text)

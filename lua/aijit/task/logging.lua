@@ -52,6 +52,8 @@ function Logging:log_image(name, image)
   end)
 end
 
+for name, method in pairs(require "aijit.log.methods") do Logging[name] = method end
+
 --- For a class that derives from this one: its board.
 function Logging:start_logging() self.board = Board() end
 

@@ -55,7 +55,7 @@ function session.run(object, exp_dir, prepare, body)
     end)
     ai.deterministic(was)
   end
-  object.board:stop()
+  object.board:stop(ok)
   folder.release(lock)
   if not ok then error(problem, 0) end
   if signal then signals.answer(signal) end
