@@ -57,6 +57,23 @@ local before
 ---@return boolean
 function jit.is_recording() return C.aj_jit_active() end
 
+-- How often the mode of modules has been set. A recording whose modules are all in the mode they were in counts only then.
+local mode_changes = 0
+
+--- To be called when modules are set to training or evaluation.
+function jit.mode_changed() mode_changes = mode_changes + 1 end
+
+--- While a function is recorded: to be called with each module, an object with a field `training`, that runs; else nil.
+---@type fun(module: table)?
+jit.met = nil
+
+local function has_modes(variant)
+  local modules, modes = variant.modules, variant.modes
+  for i = 1, #modules do if modules[i].training ~= modes[i] then return false end end
+  variant.mode_changes = mode_changes
+  return true
+end
+
 --- Has f called before each later run of the recording in progress: it passes on what Lua decides, such as learning rates.
 --- When it returns false, what was recorded is no longer so, and the function is recorded anew.
 ---@param f fun(): boolean
@@ -85,8 +102,12 @@ local function record(self, n, args, tensors, rest)
   local recording = C.aj_jit_begin(lib.list(tensors, 6))
   if ffi.cast("void *", recording) == nil then lib.ok() end
   recording = ffi.gc(recording, C.aj_jit_free)
-  local own, hooks = {}, {}
+  local own, hooks, modules, modes = {}, {}, {}, {}
   before = hooks
+  function jit.met(module)
+    modules[#modules + 1] = module
+    modes[#modules] = module.training
+  end
   local ok, results = pcall(function()
     for i = 1, #tensors do own[i] = lib.check(C.aj_jit_input(recording, i - 1)) end
     local take = counter(own)
@@ -96,7 +117,7 @@ local function record(self, n, args, tensors, rest)
     list.n = #list
     return list
   end)
-  before = nil
+  before, jit.met = nil, nil
   if not ok then
     C.aj_jit_end(recording, nil)
     error(results, 0)
@@ -111,8 +132,11 @@ local function record(self, n, args, tensors, rest)
   -- The form of the results, without the tensors of the recorded run.
   local form = {n = results.n}
   for i = 1, results.n do form[i] = rebuild(results[i], function() return jit.HOLE end) end
-  local variant = {recording = recording, rest = rest, recorded = S.recording, form = form, n_out = #outputs, before = hooks,
-    plain = results.n == 1 and lib.is_tensor(results[1])}
+  local variant = {
+    recording = recording, recorded = S.recording, rest = rest,
+    form = form, n_out = #outputs, plain = results.n == 1 and lib.is_tensor(results[1]),
+    before = hooks, modules = modules, modes = modes, mode_changes = mode_changes,
+  }
   self.variants[#self.variants + 1] = variant
   return variant
 end
@@ -179,7 +203,8 @@ function Jit:__call(...)
   if C.aj_jit_active() then return self.f(...) end       -- within another's recording, part of it
   local n = select("#", ...)
   local plain, last = is_plain(n, ...), self.last
-  if plain and last and last.rest == n and last.recorded == S.recording and is_ready(last) and run(last, plain_list) then return results_of(last) end
+  if plain and last and last.rest == n and last.recorded == S.recording and last.mode_changes == mode_changes and is_ready(last)
+    and run(last, plain_list) then return results_of(last) end
   local variants, tensors, rest, list = self.variants, nil, n, plain_list
   if not plain then
     local args = {...}
@@ -189,7 +214,8 @@ function Jit:__call(...)
   end
   for i = 1, #variants do
     local variant = variants[i]
-    if variant.recorded == S.recording and (variant.rest == rest or not plain and type(variant.rest) == "table" and same(variant.rest, rest)) then
+    if variant.recorded == S.recording and (variant.rest == rest or not plain and type(variant.rest) == "table" and same(variant.rest, rest))
+      and (variant.mode_changes == mode_changes or has_modes(variant)) then
       if not is_ready(variant) then
         table.remove(variants, i)
         break
@@ -220,8 +246,8 @@ function Jit:count() return #self.variants end
 -- An optimizer's step has the rates, and counts the steps, of the call.
 --
 -- What is constant: all else. Numbers, strings, booleans and tables among the arguments are part of the signature: others
--- make another recording. Lua's variables, what :train() and :eval() set, and tensors made of numbers of Lua are as they
--- were when f was recorded; f's prints and other effects happen only then.
+-- make another recording, and so do modules in another mode (:train(), :eval()) and another ai.no_grad. Lua's variables, and
+-- tensors made of numbers of Lua, are as they were when f was recorded; f's prints and other effects happen only then.
 --
 -- f may be a whole training step: optimizer:zero_grad(), :backward(), clip_grad_norm (which tells its norm to no one there)
 -- and optimizer:step(); the gradients stand in .grad after each call. A recorded function called within another is part of

@@ -25,7 +25,8 @@ typedef struct {
 
 /* Random numbers. Those of the program's stream are new ones in every run; those of another, a key's, are the same. */
 typedef struct { uint64_t seed, position; int64_t n; uint64_t now; bool claimed, fixed; } reservation;
-typedef struct { aj_tensor *leaf, *grad; bool any; } condition;              /* leaf->grad when the function began */
+/* Of a tensor that was there before: its gradient when the function began, and whether it requires one. */
+typedef struct { aj_tensor *leaf, *grad; bool any, requires_grad; } condition;
 
 /* One storage of the recorded run, and every tensor over it. */
 typedef struct {
@@ -173,7 +174,7 @@ void aj_jit_leaf(aj_tensor *leaf, aj_tensor *grad) {
     for (int i = 0; i < r->n_condition && !known; i++) known = r->condition[i].leaf == leaf;
     if (!known) {                                        /* what a later run must find, unless it is cleared at once */
         if (!ROOM(r, condition, 0)) return;
-        r->condition[r->n_condition++] = (condition){aj_hold(leaf), aj_hold(leaf->grad), grad == NULL};
+        r->condition[r->n_condition++] = (condition){aj_hold(leaf), aj_hold(leaf->grad), grad == NULL, leaf->requires_grad};
     }
     if (grad && grad == leaf->grad) return;              /* added to in place: the condition is all there is to note */
     if (!ROOM(r, entry, 0)) return;
@@ -374,7 +375,7 @@ static void bind(memory *m, aj_storage *s, char *data) {
     }
 }
 
-static bool finish(aj_jit *r, aj_tensors outputs) {
+static bool finish(aj_jit *r, aj_tensors outputs, uint32_t era) {
     for (int i = 0; i < r->n_memory; i++) {
         memory *m = &r->memory[i];
         if (!m->made && m->storage->version != m->version + m->writes)
@@ -382,6 +383,15 @@ static bool finish(aj_jit *r, aj_tensors outputs) {
     }
     if (aj_ctx.seed != r->seed || aj_ctx.offset != r->offset)
         return aj_error("jit: the function set the state of the random numbers (manual_seed, set_random_state); do that before the call, or draw from a key");
+    for (int i = 0; i < r->n_memory; i++) {              /* freezing a parameter, and the opposite, make another recording */
+        memory *m = &r->memory[i];
+        for (int k = 0; k < m->n && !m->made && m->storage->era != era; k++) {
+            aj_tensor *t = m->tensor[k];
+            if (t->base || !aj_is_float(t->dtype) || t->requires_grad) continue;
+            if (!ROOM(r, condition, 0)) return false;
+            r->condition[r->n_condition++] = (condition){aj_hold(t), NULL, true, false};
+        }
+    }
     for (int i = 0; i < r->n_input; i++) r->memory[memory_index(r, r->input[i])].bound = i + 1;
     r->output = calloc((size_t)outputs->n + 1, sizeof *r->output);
     r->output_memory = calloc((size_t)outputs->n + 1, sizeof *r->output_memory);
@@ -417,6 +427,7 @@ static bool finish(aj_jit *r, aj_tensors outputs) {
 }
 
 bool aj_jit_end(aj_jit *r, aj_tensors outputs) {
+    uint32_t era = aj_ctx.era;
     aj_jit_pause();
     if (r->failed || !outputs) return false;
     /* The recorded run was the first call: its results are copied before their memory is planned anew. */
@@ -425,7 +436,7 @@ bool aj_jit_end(aj_jit *r, aj_tensors outputs) {
     bool mode = aj_grad_mode(false), ok = true;
     for (; n < outputs->n && n < AJ_MAX_RESULTS && ok; n++) ok = (first[n] = aj_clone(outputs->v[n])) != NULL;
     aj_grad_mode(mode);
-    if (!ok || !finish(r, outputs)) return false;
+    if (!ok || !finish(r, outputs, era)) return false;
     aj_ctx.n_result = n;
     for (int i = 0; i < n; i++) aj_ctx.result[i] = first[i];
     return true;
@@ -497,7 +508,7 @@ static bool fits(const aj_jit *r, aj_tensors inputs) {
     }
     for (int i = 0; i < r->n_condition; i++) {
         const condition *c = &r->condition[i];
-        if (!c->any && c->leaf->grad != c->grad) return false;
+        if ((!c->any && c->leaf->grad != c->grad) || c->leaf->requires_grad != c->requires_grad) return false;
     }
     return true;
 }

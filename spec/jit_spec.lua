@@ -314,6 +314,45 @@ describe("a whole training step, recorded,", function()
   end)
 end)
 
+it("modules set to training or evaluation have recordings of their own", function()
+  local net = nn.Sequential {nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5)}
+  local calls = 0
+  local f = ai.jit(function(x) calls = calls + 1 return net(x):detach() end)
+  local x = ai.randn(8, 4)
+  for _ = 1, 2 do
+    net:train()
+    f(x)
+    f(x)
+    net:eval()
+    assert.is_true(ai.equal(f(x), net(x)):item())
+    assert.is_true(ai.equal(f(x), net(x)):item())
+  end
+  assert.are.equal(2, calls)
+  net[3]:train()
+  f(x)
+  assert.are.equal(3, f:count())
+end)
+
+it("a leaf that is frozen, or no longer, is trained as it is and not as it was", function()
+  local w = ai.ones(2, {requires_grad = true})
+  local v = ai.ones(2, {requires_grad = true})
+  local f = ai.jit(function(x)
+    w.grad, v.grad = nil, nil
+    local l = (w * x * v):sum()
+    l:backward()
+    return l:detach()
+  end)
+  f(ai.ones(2))
+  w:requires_grad_(false)
+  f(ai.ones(2))
+  assert.is_nil(w.grad)
+  assert.are.same({1, 1}, v.grad:totable())
+  w:requires_grad_(true)
+  f(ai.ones(2))
+  assert.are.same({1, 1}, w.grad:totable())
+  assert.are.equal(2, f:count())
+end)
+
 it("recordings free what they held", function()
   collectgarbage() collectgarbage()
   local before = ai.memory().cpu.tensors

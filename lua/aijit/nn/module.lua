@@ -12,6 +12,7 @@
 local ai = require "aijit"
 local class = require "aijit.class"
 local path = require "aijit.nn.path"
+local recording = require "aijit.bindings.jit"
 local registry = require "aijit.nn.registry"
 local raise = require("aijit.bindings.lib").raise
 
@@ -374,6 +375,7 @@ function Module:__call(...)
   local depth = path.depth
   stack[depth + 1] = self
   path.depth = depth + 1
+  if recording.met then recording.met(self) end
   return leave(depth, self:forward(...))
 end
 
@@ -507,6 +509,7 @@ end
 ---@return aijit.nn.Module self
 function Module:train(on)
   for _, module in ipairs(self:modules()) do rawset(module, "training", on ~= false) end
+  recording.mode_changed()
   return self
 end
 
