@@ -5,69 +5,11 @@
  * are cut into chunks that stay in the first cache. Inputs and results are bound to the memory of each call. What was
  * neither given nor made (parameters, buffers) is used where it lies, and written there if the function wrote there.
  */
-#include "jit.h"
+#include "recording.h"
 #include <stdlib.h>
 #include <string.h>
 
-enum { CALL, GRADIENT, LEAF, STEP };
-typedef struct {
-    int8_t kind;
-    bool in_place;
-    int16_t column;
-    int32_t take;               /* 1 + the place among the reservations of random numbers; 0: none */
-    int32_t group;              /* 1 + the fused group that begins here; 0: none */
-    aj_call call;
-    aj_grad_call grad;
-    aj_attrs attrs;
-    aj_tensor *leaf, *leaf_grad;
-    aj_jit_step step;
-} entry;
-
-/* Random numbers. Those of the program's stream are new ones in every run; those of another, a key's, are the same. */
-typedef struct { uint64_t seed, position; int64_t n; uint64_t now; bool claimed, fixed; } reservation;
-/* Of a tensor that was there before: its gradient when the function began, and whether it requires one. */
-typedef struct { aj_tensor *leaf, *grad; bool any, requires_grad; } condition;
-
-/* One storage of the recorded run, and every tensor over it. */
-typedef struct {
-    aj_storage *storage;
-    aj_tensor **tensor;
-    int64_t *offset;            /* of each, in bytes */
-    int n, cap;
-    int first, last;            /* the entries between which it is live */
-    bool made;                  /* by an entry; else it was there before */
-    bool constant;              /* made of numbers of Lua within the function, and not yet written as a whole */
-    int32_t version, writes;    /* of what was there before: counted, to find writes that went past the recording */
-    int32_t bound;              /* 1 + the input, or -1 - the result that it is bound to; 0: neither */
-    bool pinned;                /* a gradient that stays */
-    int32_t local;              /* 1 + its chunk in a fused group */
-    int64_t bytes, place;
-} memory;
-
-typedef struct {                /* entries first..last, over n elements each */
-    int first, last, n_local;
-    int64_t n;
-    aj_tensor **tensor;         /* each once */
-    int n_tensor;
-} group;
-
-struct aj_jit {
-    entry *entry;
-    memory *memory;
-    reservation *take;
-    condition *condition;
-    group *group;
-    int n_entry, entry_cap, n_memory, memory_cap, n_take, take_cap, n_condition, condition_cap, n_group, group_cap;
-    aj_tensor **input, **output;
-    int n_input, n_output;
-    int32_t *output_memory;     /* where each result lies: its memory, or -1 when it is no tensor of the recording */
-    int32_t scope;
-    aj_storage *arena;
-    uint64_t seed, offset;      /* of the program's stream of random numbers, as far as the function has drawn from it */
-    bool failed;
-};
-
-static bool grow(void **v, int n, int *cap, size_t size) {
+bool aj_recording_grow(void **v, int n, int *cap, size_t size) {
     if (n < *cap) return true;
     int wider = *cap ? 2 * *cap : 32;
     void *p = realloc(*v, (size_t)wider * size);
@@ -75,8 +17,6 @@ static bool grow(void **v, int n, int *cap, size_t size) {
     *v = p; *cap = wider;
     return true;
 }
-#define ROOM(r, what, n) ((r)->failed ? false : grow((void **)&(r)->what, (r)->n_##what, &(r)->what##_cap, sizeof *(r)->what) ? true : !((r)->failed = true))
-
 /* -- Recording ---------------------------------------------------------------------------------------------------- */
 
 /* The memory of a tensor, noted when it is first met. */
@@ -271,110 +211,6 @@ aj_jit *aj_jit_begin(aj_tensors inputs) {
 }
 aj_tensor *aj_jit_input(aj_jit *r, int32_t i) { return i >= 0 && i < r->n_input ? aj_give(aj_hold(r->input[i])) : NULL; }
 
-/* -- Planning -------------------------------------------------------------------------------------------------------- */
-
-static int memory_index(const aj_jit *r, const aj_tensor *t) {
-    for (int i = 0; i < r->n_memory; i++) if (r->memory[i].storage == t->storage) return i;
-    return -1;
-}
-
-static int operands(const entry *e, aj_tensor *list[AJ_MAX_OPERANDS]) {
-    int n = 0;
-    if (e->kind == GRADIENT) {
-        aj_tensor *all[] = {e->grad.gx, e->grad.gy, e->grad.y, e->grad.in[0], e->grad.in[1]};
-        for (int k = 0; k < 5; k++) if (all[k]) list[n++] = all[k];
-    } else if (e->kind == CALL) {
-        list[n++] = e->call.out[0];
-        for (int k = 0; k < e->call.n_in; k++) list[n++] = e->call.in[k];
-    }
-    return n;
-}
-
-/* Elements of an elementwise call whose operands all lie dense and alike; -1: it is none. */
-static int64_t dense_count(const entry *e) {
-    if (e->kind > GRADIENT || (e->kind == CALL && aj_ops[e->call.op].kind > AJ_TEST)) return -1;
-    aj_tensor *list[AJ_MAX_OPERANDS];
-    int n = operands(e, list);
-    int64_t count = list[0]->numel;
-    for (int k = 0; k < n; k++)
-        if (!list[k]->contiguous || list[k]->numel != count || list[k]->device != AJ_CPU) return -1;
-    return count;
-}
-
-enum { PIECE = 2048, FEWEST = 8192 };
-static bool make_groups(aj_jit *r) {
-    for (int i = 0; i < r->n_entry; ) {
-        int64_t n = dense_count(&r->entry[i]);
-        int j = i + 1;
-        while (j < r->n_entry && n >= FEWEST && dense_count(&r->entry[j]) == n) j++;
-        if (n < FEWEST || j - i < 2) { i++; continue; }
-        if (!ROOM(r, group, 0)) return false;
-        group *g = &r->group[r->n_group++];
-        *g = (group){.first = i, .last = j - 1, .n = n};
-        g->tensor = calloc((size_t)(j - i) * AJ_MAX_OPERANDS, sizeof *g->tensor);
-        if (!g->tensor) return aj_error("out of memory: no room for a recording");
-        for (int k = i; k < j; k++) {
-            aj_tensor *list[AJ_MAX_OPERANDS];
-            int m = operands(&r->entry[k], list);
-            for (int a = 0; a < m; a++) {
-                int b = 0;
-                while (b < g->n_tensor && g->tensor[b] != list[a]) b++;
-                if (b == g->n_tensor) g->tensor[g->n_tensor++] = list[a];
-            }
-        }
-        /* What lives and dies within the group needs a chunk, not memory. */
-        for (int a = 0; a < g->n_tensor; a++) {
-            int index = memory_index(r, g->tensor[a]);
-            memory *m = &r->memory[index];
-            if (!m->made || m->bound || m->pinned || m->first < i || m->last > j - 1 || m->local || m->n != 1) continue;
-            m->local = ++g->n_local;
-        }
-        r->entry[i].group = r->n_group;
-        i = j;
-    }
-    return true;
-}
-
-/* Places in one arena: what is free when a memory begins is taken where it fits best. */
-static bool plan_arena(aj_jit *r) {
-    int64_t top = 0;
-    for (int i = 0; i < r->n_memory; i++) {
-        memory *m = &r->memory[i];
-        if (!m->made || m->bound || m->pinned || m->local) continue;
-        m->bytes = 0;
-        for (int k = 0; k < m->n; k++) {
-            int64_t end = m->offset[k] + 8;
-            for (int d = 0; d < m->tensor[k]->ndim; d++) end += (m->tensor[k]->shape[d] > 0 ? m->tensor[k]->shape[d] - 1 : 0) * m->tensor[k]->stride[d] * (int64_t)aj_dtype_size((aj_dtype)m->tensor[k]->dtype);
-            if (end > m->bytes) m->bytes = end;
-        }
-        m->bytes = (m->bytes + 63) / 64 * 64;
-        /* The lowest place that no memory live at the same time reaches into. */
-        m->place = 0;
-        for (bool moved = true; moved; ) {
-            moved = false;
-            for (int j = 0; j < i; j++) {
-                const memory *o = &r->memory[j];
-                if (!o->made || o->bound || o->pinned || o->local || o->last < m->first || o->first > m->last) continue;
-                if (m->place < o->place + o->bytes && o->place < m->place + m->bytes) { m->place = o->place + o->bytes; moved = true; }
-            }
-        }
-        if (m->place + m->bytes > top) top = m->place + m->bytes;
-    }
-    r->arena = aj_storage_new(top, AJ_CPU);
-    return r->arena != NULL;
-}
-
-/* Lets every tensor over a memory lie in a storage; the reference to it is the caller's. */
-static void bind(memory *m, aj_storage *s, char *data) {
-    for (int k = 0; k < m->n; k++) {
-        aj_tensor *t = m->tensor[k];
-        __atomic_fetch_add(&s->refs, 1, __ATOMIC_RELAXED);
-        aj_storage_drop(t->storage);
-        t->storage = s;
-        t->data = data + m->offset[k];
-    }
-}
-
 static bool finish(aj_jit *r, aj_tensors outputs, uint32_t era) {
     for (int i = 0; i < r->n_memory; i++) {
         memory *m = &r->memory[i];
@@ -392,7 +228,7 @@ static bool finish(aj_jit *r, aj_tensors outputs, uint32_t era) {
             r->condition[r->n_condition++] = (condition){aj_hold(t), NULL, true, false};
         }
     }
-    for (int i = 0; i < r->n_input; i++) r->memory[memory_index(r, r->input[i])].bound = i + 1;
+    for (int i = 0; i < r->n_input; i++) r->memory[aj_memory_index(r, r->input[i])].bound = i + 1;
     r->output = calloc((size_t)outputs->n + 1, sizeof *r->output);
     r->output_memory = calloc((size_t)outputs->n + 1, sizeof *r->output_memory);
     if (!r->output || !r->output_memory) return aj_error("out of memory: no room for a recording");
@@ -402,7 +238,7 @@ static bool finish(aj_jit *r, aj_tensors outputs, uint32_t era) {
         if (aj_node_of(y) && aj_ctx.grad_mode) return aj_error("jit: result %d requires gradients, which do not flow out of a recorded function; call :backward() within it, return :detach(), or record in no_grad", i + 1);
         r->output[i] = aj_hold(y);
         r->n_output++;
-        int index = memory_index(r, y);
+        int index = aj_memory_index(r, y);
         r->output_memory[i] = index;
         if (index < 0) continue;
         memory *m = memory_of(r, y, false);              /* a view that no entry has seen is one of its tensors too */
@@ -414,16 +250,7 @@ static bool finish(aj_jit *r, aj_tensors outputs, uint32_t era) {
         r->entry[i].call.attrs = &r->entry[i].attrs;
         r->entry[i].grad.attrs = &r->entry[i].attrs;
     }
-    if (!make_groups(r) || !plan_arena(r)) return false;
-    for (int i = 0; i < r->n_memory; i++) {
-        memory *m = &r->memory[i];
-        if (m->made && !m->bound && !m->pinned && !m->local) bind(m, r->arena, (char *)r->arena->data + m->place);
-        else if (m->local) bind(m, r->arena, r->arena->data);        /* never used there */
-        else continue;
-        aj_storage_drop(m->storage);
-        m->storage = NULL;
-    }
-    return true;
+    return aj_plan(r);
 }
 
 bool aj_jit_end(aj_jit *r, aj_tensors outputs) {
@@ -440,135 +267,6 @@ bool aj_jit_end(aj_jit *r, aj_tensors outputs) {
     aj_ctx.n_result = n;
     for (int i = 0; i < n; i++) aj_ctx.result[i] = first[i];
     return true;
-}
-
-/* -- Running again ----------------------------------------------------------------------------------------------------- */
-
-typedef struct { aj_jit *r; group *g; bool failed; } fused;
-
-static void run_pieces(void *arg, int64_t lo, int64_t hi) {
-    fused *f = arg;
-    aj_jit *r = f->r;
-    group *g = f->g;
-    aj_tensor *own = malloc((size_t)g->n_tensor * sizeof *own);
-    char *chunk = g->n_local ? aligned_alloc(64, (size_t)g->n_local * PIECE * 8) : NULL;
-    int *map = malloc((size_t)(g->last - g->first + 1) * AJ_MAX_OPERANDS * sizeof *map);
-    if (!own || !map || (g->n_local && !chunk)) { f->failed = true; goto done; }
-    for (int a = 0; a < g->n_tensor; a++) {
-        own[a] = *g->tensor[a];
-        own[a].ndim = 1; own[a].stride[0] = 1; own[a].contiguous = true;
-    }
-    for (int k = g->first; k <= g->last; k++) {
-        aj_tensor *list[AJ_MAX_OPERANDS];
-        int n = operands(&r->entry[k], list);
-        for (int a = 0; a < n; a++)
-            for (int b = 0; b < g->n_tensor; b++) if (g->tensor[b] == list[a]) map[(k - g->first) * AJ_MAX_OPERANDS + a] = b;
-    }
-    for (int64_t at = lo * PIECE; at < hi * PIECE && at < g->n; at += PIECE) {
-        int64_t n = g->n - at < PIECE ? g->n - at : PIECE;
-        for (int a = 0; a < g->n_tensor; a++) {
-            int local = 0;
-            for (int i = 0; at == lo * PIECE && i < r->n_memory; i++) if (r->memory[i].local && r->memory[i].tensor[0] == g->tensor[a]) local = r->memory[i].local;
-            if (at == lo * PIECE) own[a].view_epoch = local;         /* kept for the pieces that follow */
-            local = own[a].view_epoch;
-            own[a].data = local ? chunk + (size_t)(local - 1) * PIECE * 8 : g->tensor[a]->data + at * (int64_t)aj_dtype_size((aj_dtype)own[a].dtype);
-            own[a].numel = own[a].shape[0] = n;
-        }
-        for (int k = g->first; k <= g->last && !f->failed; k++) {
-            entry *e = &r->entry[k];
-            const int *w = map + (k - g->first) * AJ_MAX_OPERANDS;
-            if (e->kind == GRADIENT) {
-                int a = 0;
-                aj_grad_call c = {.attrs = e->grad.attrs};
-                c.gx = &own[w[a++]];
-                c.gy = &own[w[a++]];
-                if (e->grad.y) c.y = &own[w[a++]];
-                if (e->grad.in[0]) c.in[0] = &own[w[a++]];
-                if (e->grad.in[1]) c.in[1] = &own[w[a++]];
-                if (!aj_cpu->grad[e->call.op][e->column](&c)) f->failed = true;
-            } else {
-                aj_tensor *in[AJ_MAX_OPERANDS];
-                aj_call c = {.op = e->call.op, .n_in = e->call.n_in, .n_out = 1, .in = in, .attrs = e->call.attrs};
-                c.out[0] = &own[w[0]];
-                for (int a = 0; a < c.n_in; a++) in[a] = &own[w[a + 1]];
-                if (!aj_cpu->forward[c.op](&c)) f->failed = true;
-            }
-        }
-    }
-done:
-    free(own); free(chunk); free(map);
-}
-
-static bool fits(const aj_jit *r, aj_tensors inputs) {
-    if (inputs->n != r->n_input) return false;
-    for (int i = 0; i < inputs->n; i++) {
-        const aj_tensor *x = aj_live(inputs->v[i]), *own = r->input[i];
-        if (!x || x->dtype != own->dtype || x->device != own->device || !x->contiguous || !aj_same_shape(x, own)) return false;
-        if (x->requires_grad && aj_ctx.grad_mode) return false;
-    }
-    for (int i = 0; i < r->n_condition; i++) {
-        const condition *c = &r->condition[i];
-        if ((!c->any && c->leaf->grad != c->grad) || c->leaf->requires_grad != c->requires_grad) return false;
-    }
-    return true;
-}
-
-static bool run_entries(aj_jit *r) {
-    for (int i = 0; i < r->n_take; i++) if (!r->take[i].fixed) r->take[i].now = aj_random_take(r->take[i].n);
-    for (int i = 0; i < r->n_entry; i++) {
-        entry *e = &r->entry[i];
-        if (e->group) {
-            group *g = &r->group[e->group - 1];
-            fused f = {r, g, false};
-            aj_parallel((g->n + PIECE - 1) / PIECE, 8, run_pieces, &f);
-            if (f.failed) return aj_error("out of memory: no room for a fused chunk");
-            i = g->last;
-        } else if (e->kind == CALL) {
-            if (e->take) {
-                const reservation *take = &r->take[e->take - 1];
-                e->attrs.position = take->now;
-                e->attrs.seed = take->fixed ? take->seed : aj_ctx.seed;
-            }
-            if (!aj_backend_of(e->call.out[0]->device)->forward[e->call.op](&e->call)) return false;
-            if (e->in_place) e->call.out[0]->storage->version++;
-        } else if (e->kind == GRADIENT) {
-            if (!aj_backend_of(e->grad.gx->device)->grad[e->call.op][e->column](&e->grad)) return false;
-        } else if (e->kind == STEP) {
-            if (!e->step.run(&e->step)) return false;
-        } else {
-            aj_tensor *old = e->leaf->grad;
-            e->leaf->grad = aj_hold(e->leaf_grad);
-            if (old) aj_drop(old);
-        }
-    }
-    return true;
-}
-
-int32_t aj_jit_run(aj_jit *r, aj_tensors inputs) {
-    if (!fits(r, inputs)) return 0;
-    if (aj_interrupted()) return -1;
-    for (int i = 0; i < r->n_memory; i++) {
-        memory *m = &r->memory[i];
-        if (m->bound > 0) {
-            aj_tensor *x = aj_live(inputs->v[m->bound - 1]);
-            bind(m, x->storage, x->data - m->offset[0]);
-        } else if (m->bound < 0) {
-            int64_t bytes = m->storage->bytes - 64;
-            aj_storage *s = aj_storage_new(bytes, AJ_CPU);
-            if (!s) return -1;
-            bind(m, s, s->data);
-            aj_storage_drop(s);
-        }
-    }
-    if (!run_entries(r)) return -1;
-    aj_ctx.n_result = 0;
-    for (int i = 0; i < r->n_output; i++) {
-        aj_tensor *y = aj_alias(r->output[i]);
-        if (!y) return -1;
-        if (i < AJ_MAX_RESULTS) { aj_ctx.result[i] = aj_give(y); aj_ctx.n_result = i + 1; }
-        else aj_drop(y);
-    }
-    return 1;
 }
 
 void aj_jit_free(aj_jit *r) {
@@ -591,9 +289,8 @@ void aj_jit_free(aj_jit *r) {
         if (m->storage) aj_storage_drop(m->storage);
         free(m->tensor); free(m->offset);
     }
-    for (int i = 0; i < r->n_group; i++) free(r->group[i].tensor);
-    if (r->arena) aj_storage_drop(r->arena);
-    free(r->entry); free(r->memory); free(r->take); free(r->condition); free(r->group);
+    aj_plan_free(r);
+    free(r->entry); free(r->memory); free(r->take); free(r->condition);
     free(r->input); free(r->output); free(r->output_memory);
     free(r);
 }

@@ -92,6 +92,116 @@ describe("ai.jit", function()
   end)
 end)
 
+describe("fused groups give the bits of the ops one by one:", function()
+  local op = require "aijit.bindings.op"
+  local function same(a, b) return a.dtype == b.dtype and a:eq(b):logical_or(a:ne(a):logical_and(b:ne(b))):all():item() end
+  local EDGES = {0, -0.0, 1 / 0, -1 / 0, 0 / 0, 1e-40, 200, -200, 88.9, -103.5, -88, 20, -100, 1, -1, 0.5}
+  local EXTRA = {clamp_min = 0.3, clamp_max = 0.3, threshold = {0.1, 2}, round_decimals = 1}
+
+  -- Within a chain, so that the op is part of a group; of f32 as machine code where the processor and the op allow it.
+  for _, dtype in ipairs {"f32", "f64", "bf16"} do
+    it("every elementwise op of floats and its gradients, " .. dtype, function()
+      local n = 0
+      ai.manual_seed(2)
+      local x, y = ai.randn(331, {dtype = dtype}) * 3, ai.randn(331, {dtype = dtype}) * 2
+      for i, v in ipairs(EDGES) do
+        x[i] = v
+        y[2 * i] = v
+      end
+      for name, row in pairs(op.named) do
+        local extra = EXTRA[name] or {}
+        if type(extra) ~= "table" then extra = {extra} end
+        local function f(a, b)
+          local r
+          if row.kind == "UNARY" then r = ai.f[name](a, unpack(extra)) else r = ai.f[name](a, b) end
+          return r * 2 + 1
+        end
+        if row.domain ~= "INT" and name ~= "lerp" and (row.kind == "UNARY" or row.kind == "BINARY" or row.kind == "BINARY_S") then
+          local function g(a, b)
+            local p, q = a:detach():requires_grad_(), b:detach():requires_grad_()
+            local r = f(p, q) * 0.5
+            r:backward(b)
+            return p.grad, q.grad or a, r:detach()
+          end
+          local value, gradients = ai.jit(f), ai.jit(g)
+          value(x, y)
+          gradients(x, y)
+          assert.is_true(same(value(x, y), f(x, y)), name)
+          local have, want = {gradients(x, y)}, {g(x, y)}
+          for i = 1, 3 do assert.is_true(same(have[i], want[i]), ("%s: gradient %d"):format(name, i)) end
+          n = n + 1
+        end
+      end
+      assert.is_true(n > 90)
+    end)
+  end
+
+  local function agrees(f, ...)
+    local g = ai.jit(f)
+    g(...)
+    local have, want = {g(...)}, {f(...)}
+    for i = 1, #want do assert.is_true(same(have[i], want[i])) end
+  end
+  local function rows(f, sizes)
+    for _, size in ipairs(sizes or {{7, 40}, {64, 300}, {33, 1025}, {2, 9000}}) do
+      local m, n = unpack(size)
+      agrees(f, ai.randn(m, n), ai.randn(n), ai.randn(m, 1), ai.randn(m, n))
+    end
+  end
+  it("rows with what is the same for all of them, and with a number each", function()
+    rows(function(x, b, c, y) return ((x + b) * c - y):relu() * b end)
+    rows(function(x, b, c, y) return (c * 2 + 1) * (x - b):square() + y end)
+  end)
+  it("sums and the like over rows, and what is made of them", function()
+    rows(function(x, b, c, y)
+      local mean = x:mean(2, {keepdim = true})
+      local d = x - mean
+      local v = d:square():mean(-1, {keepdim = true})
+      return d / (v + 1e-5):sqrt() * b + y, mean + c
+    end)
+    rows(function(x, b, _, y)
+      local e = (x - x:amax(2, {keepdim = true})):exp()
+      return e / e:sum(2, {keepdim = true}) * b, (y * 2):sum(2), (y * x):amin(-1) + x:prod(2)
+    end)
+    rows(function(x, b, c) return ((x * b):softmax(2) + c):log_softmax(-1):neg() end)
+  end)
+  it("casts and choices between", function()
+    rows(function(x, b, _, y)
+      local z = (x * b):to "bf16"
+      return ai.f.where(z:gt(0), z:float() * 2, y) + x:gt(y):float(), (z + 1):double():exp()
+    end)
+  end)
+  it("writes in place, and views under other shapes", function()
+    rows(function(x, b, c, y)
+      local z = x * 2
+      z:add_(b):mul_(c)
+      local flat = (z:reshape(-1) + 1):relu()
+      z:copy_(y * 3)
+      return flat:reshape(x:size()) + z, z
+    end)
+    agrees(function(x)
+      local z = x * 1
+      local head, tail = z[{{1, 4000}}], z[{{4001, 8000}}]
+      head:add_(tail)
+      tail:mul_(head)
+      return (head + 1) * tail, z
+    end, ai.randn(8000))
+  end)
+  it("rows of rows", function()
+    local x, t = ai.randn(6, 5, 700), ai.randn(5, 700)
+    agrees(function(a, b) return (a + b):tanh() * b, (a * 2):sum({2, 3}), (a - 1):mean(3) end, x, t)
+  end)
+  it("on several threads", function()
+    ai.set_num_threads(2)
+    local ok, e = pcall(function()
+      agrees(chain, ai.randn(300001), ai.randn(300001), ai.randn(300001))
+      rows(function(x, b, c, y) return ((x + b):sum(2, {keepdim = true}) * c - y):tanh() end, {{3000, 64}})
+    end)
+    ai.set_num_threads(tonumber(os.getenv "OMP_NUM_THREADS") or 2)
+    assert(ok, e)
+  end)
+end)
+
 describe("a recorded training step", function()
   local function net_of()
     ai.manual_seed(5)

@@ -141,7 +141,7 @@ end
 ---@param o aijit.FuzzRun
 ---@return table<integer, aijit.Tensor> values
 function program.run(p, o)
-  ai.manual_seed(p.seed % 1000)
+  if not o.unseeded then ai.manual_seed(p.seed % 1000) end
   local values = {}
   for id, leaf in pairs(p.leaves) do
     local t = o.leaves and o.leaves[id]
