@@ -3,6 +3,9 @@
  * A storage and its bytes are one block, from a free list of its size class; blocks go back to the list, not to the
  * system, until aj_memory_trim() or a failed allocation. Small blocks are carved from slabs; those of a megabyte and
  * more are maps of their own that ask for huge pages.
+ *
+ * With AIJIT_DEBUG set, and under the address sanitizer, every storage is an allocation of its own and of its own size, so
+ * that a tool sees what is read before it is written, after it is freed, or beyond its end.
  */
 #include "core.h"
 #include <pthread.h>
@@ -129,6 +132,16 @@ static bool refused(int64_t bytes) {
     return limit && live_now() + bytes > limit;
 }
 
+#ifdef __SANITIZE_ADDRESS__
+static bool apart = true;
+#else
+static bool apart;
+__attribute__((constructor)) static void read_environment(void) {
+    const char *s = getenv("AIJIT_DEBUG");
+    apart = s && *s && strcmp(s, "0") != 0;
+}
+#endif
+
 static void *take(int64_t bytes, int c) {
     if (AJ_UNLIKELY(!own && !cache_new())) return NULL;
     if (AJ_UNLIKELY(refused(bytes))) return NULL;
@@ -136,6 +149,10 @@ static void *take(int64_t bytes, int c) {
     if (AJ_LIKELY(b != NULL)) {
         own->free[c] = b->next;
         own->cached -= bytes;
+    } else if (AJ_UNLIKELY(apart)) {
+        void *p;
+        if (posix_memalign(&p, UNIT, (size_t)bytes)) return NULL;
+        b = p;
     } else {
         b = system_block(bytes);
         if (!b) {
@@ -155,11 +172,14 @@ static void *take(int64_t bytes, int c) {
 
 static void give_back(void *p, int64_t bytes, int c) {
     if (AJ_UNLIKELY(!own && !cache_new())) return;       /* lost, in a thread that never made a tensor */
-    block *b = p;
-    b->next = own->free[c];
-    own->free[c] = b;
-    own->cached += bytes;
     own->live -= bytes;
+    if (AJ_UNLIKELY(apart)) free(p);
+    else {
+        block *b = p;
+        b->next = own->free[c];
+        own->free[c] = b;
+        own->cached += bytes;
+    }
     if (AJ_UNLIKELY(own->live < -LUMP)) flush();
 }
 
@@ -167,10 +187,11 @@ aj_storage *aj_storage_new(int64_t bytes, int32_t device) {
     if (device == AJ_META) bytes = 0;
     if (bytes < 0 || bytes > INT64_MAX / 4) { out_of_memory(bytes < 0 ? INT64_MAX : bytes); return NULL; }
     int c = class_of(bytes + UNIT);
-    aj_storage *s = take(class_bytes(c), c);
+    int64_t size = AJ_UNLIKELY(apart) ? bytes + UNIT : class_bytes(c);
+    aj_storage *s = take(size, c);
     if (AJ_UNLIKELY(!s)) { out_of_memory(bytes); return NULL; }
     s->data = (char *)s + UNIT;
-    s->bytes = class_bytes(c);
+    s->bytes = size;
     s->refs = 1; s->version = 0; s->device = device; s->size_class = c; s->era = aj_ctx.era; s->done = NULL;
     return s;
 }

@@ -127,9 +127,10 @@ bool rnn_layer_grad_shape(aj_call *c) {
     int mode = c->attrs->mode;
     if (mode < 0 || h->ndim != 2 || w->ndim != 2 || y->ndim != 3 || y->shape[2] != h->shape[1] || w->shape[1] != h->shape[1] || w->shape[0] != gates_of[mode] * h->shape[1]
         || y->shape[1] != h->shape[0] || (mode == LSTM) != (c->in[3] != NULL) || (mode == LSTM && !c->in[6])) return aj_refuse(c, "the operands do not fit together");
+    if (mode == LSTM && (!aj_same_shape(c->in[3], h) || !aj_same_shape(c->in[6], y))) return aj_refuse(c, "the cell states do not fit");
     for (int k = 0; k < 2; k++) if (c->in[k] && !aj_same_shape(c->in[k], y)) return aj_refuse(c, "a gradient has its result's shape");
     const aj_tensor *work = c->in[7];
-    if (work->ndim != 3 || work->shape[2] != (mode >= LSTM ? 4 : 0) * h->shape[1]) return aj_refuse(c, "the gates do not fit");
+    if (work->ndim != 3 || work->shape[0] != y->shape[0] || work->shape[1] != y->shape[1] || work->shape[2] != (mode >= LSTM ? 4 : 0) * h->shape[1]) return aj_refuse(c, "the gates do not fit");
     aj_spec_like(&c->spec[0], y);
     c->spec[0].shape[2] = w->shape[0];
     aj_spec_like(&c->spec[1], h);
