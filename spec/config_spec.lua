@@ -208,6 +208,165 @@ describe("extend", function()
   end)
 end)
 
+describe("a reference", function()
+  local Refers = config.BareConfig.extend("RefersConfig", {
+    size = 3, width = field("${size}", {type = "integer", min = 1}), name = field("net"), path = field("/runs/${name}-${inner.size}"),
+    list = field {1, "${size}"},
+    inner = {size = 5, same = field("${.size}", {type = "number"}), up = field("${..size}", {type = "number"}), home = field("${env:AIJIT_NOTHING,/tmp}")},
+  })
+
+  it("has the value of the field it names, with its type; in a longer text, its text", function()
+    local c = Refers {size = 7}
+    assert.same({7, "/runs/net-5", 5, 7, "/tmp"}, {c.width, c.path, c.inner.same, c.inner.up, c.inner.home})
+    assert.same({1, 7}, c.list)
+    c.size = 8
+    assert.equal(8, c.width)
+    assert.equal(8, c:to_table().width)
+    assert.equal("${size}", c:to_table({resolve = false}).width)
+  end)
+
+  it("is followed in what files, the environment and the command line give", function()
+    local c = Refers()
+    command.merge(c, {"width=${inner.size}", "name=a${size}b"}, {getenv = function() end})
+    assert.same({5, "a3b", "/runs/a3b-5"}, {c.width, c.name, c.path})
+    assert.matches("width +integer >= 1 +\"%${size}\"\n +%= 5  %(command line: \"%${inner.size}\"%)", text.help(c, "x"))
+    assert.matches("width: 5 +# command line: \"%${inner.size}\"", text.annotated(c))
+  end)
+
+  it("to the environment has the variable's value, or its default", function()
+    local home = os.getenv "HOME"
+    assert.equal(home, Refers {name = "${env:HOME}"}.name)
+    assert.equal(12, Refers {width = "${env:AIJIT_NOTHING,12}"}.width)
+    assert.equal(12, Refers {width = "${oc.env:AIJIT_NOTHING, 12}"}.width)
+    assert.equal("5x", Refers {name = "${env:AIJIT_NO${size},${inner.size}x}"}.name)
+    has("the environment has no AIJIT_NOTHING", message(function() return Refers {name = "${env:AIJIT_NOTHING}"}.name end))
+  end)
+
+  it("that leads nowhere is an error that names both ends", function()
+    has("name: ${siez}: RefersConfig has no field 'siez'; did you mean 'size'?", message(function() return Refers {name = "${siez}"}.name end))
+    has("refers to itself", message(function() return Refers {size = "${width}"}.size end))
+    has("width must be at least 1, not -1 (it is", message(function() return Refers {size = -1}.width end))
+    has("a '${' is not closed", message(function() return Refers {name = "${size"}.name end))
+    has("${a b}: ${a.b} names a field", message(function() return Refers {name = "${a b}"}.name end))
+    has("no section so far above", message(function() return Refers {name = "${...size}"}.name end))
+  end)
+
+  it("may be kept from being one", function() assert.equal("a ${size}", Refers {name = "a \\${size}"}.name) end)
+
+  it("is looked up by check_completeness, which names all that are wrong", function()
+    local problem = message(function() Refers {name = "${siez}", inner = {home = "${inner.what}"}}:check_completeness() end)
+    has("has no field 'siez'", problem)
+    has("has no field 'what'", problem)
+  end)
+
+  it("goes with a copy, and sees the copy's values", function()
+    local a = Refers()
+    local b = a:copy()
+    b.size = 9
+    assert.same({3, 9, 9}, {a.width, b.width, b.inner.up})
+  end)
+end)
+
+describe("a frozen config", function()
+  it("refuses every change, and its lists do not change under it", function()
+    local c = Mine():freeze " since its launch"
+    has("rate cannot be changed: the config is frozen since its launch", message(function() c.rate = 0.2 end))
+    has("inner.size cannot be changed", message(function() c.inner.size = 1 end))
+    has("steps cannot be changed", message(c.set, c, "steps", 1))
+    has("extra cannot be changed", message(command.merge, c, {"+extra=1"}))
+    has("rate cannot be changed", message(command.merge, c, {"~rate"}))
+    c.betas[1] = 7
+    assert.same({0.9, 0.99}, c.betas)
+    assert.is_true(c:is_frozen())
+    local d = c:copy()
+    d.rate = 0.2
+    assert.equal(0.2, d.rate)
+  end)
+end)
+
+describe("the difference of two configs", function()
+  it("is every field with both values", function()
+    local d = Mine {rate = 0.2, limit = 3}:diff(Mine {inner = {deep = {on = false}}})
+    assert.same({"inner.deep.on", "limit", "rate"}, {d[1].path, d[2].path, d[3].path})
+    assert.same({true, false, 3, nil}, {d[1].from, d[1].to, d[2].from, d[2].to})
+    assert.equal("- inner.deep.on: true\n+ inner.deep.on: false\n- limit: 3\n- rate: 0.2\n+ rate: 0.1", tostring(d))
+    assert.equal(0, #Mine():diff(Mine():to_table()))
+  end)
+end)
+
+describe("the user's file", function()
+  local user = require "aijit.config.user"
+  local folder = process.folder()
+  local path = folder .. "/rc.yaml"
+  local getenv = os.getenv
+  teardown(function() os.execute("rm -r " .. folder) end)
+  local variables = {AIJITRC = path}
+  before_each(function()
+    rawset(os, "getenv", function(name)
+      if variables[name] ~= nil then return variables[name] or nil end
+      if name == "RUN_DIR" then return nil end
+      return getenv(name)
+    end)
+  end)
+  after_each(function() rawset(os, "getenv", getenv) end)
+  local function put(content)
+    local handle = assert(io.open(path, "w"))
+    handle:write(content)
+    handle:close()
+  end
+
+  it("is written once, with nothing set, and read back", function()
+    os.remove(path)
+    assert.equal(path, user.create())
+    assert.is_nil(user.create())
+    assert.same({}, user.files()[1].directories)
+    assert.same({}, user.files()[1].defaults)
+  end)
+
+  it("gives defaults to fields that the program left alone, under files and the command line", function()
+    put "defaults: {rate: 0.5, steps: 3, inner: {size: 9}, of_another_program: 1, some: {section: 2}}\n"
+    local c = Mine {steps = 4}
+    command.merge(c, {"inner.deep.on=false"}, {getenv = function() end})
+    assert.same({0.5, 4, 9}, {c.rate, c.steps, c.inner.size})
+    has("(user file " .. path .. ")", text.help(c, "x"))
+    command.merge(c, {"rate=0.1"}, {getenv = function() end})
+    assert.equal(0.1, c.rate)
+  end)
+
+  it("holds directories, which variables overrule", function()
+    put "directories: {run: /data/runs/, models: null}\n"
+    local ai = require "aijit"
+    assert.equal("/data/runs", ai.get_run_dir())
+    variables.RUN_DIR = "/other"
+    assert.equal("/other", ai.get_run_dir())
+    variables.RUN_DIR = nil
+    assert.matches("/models$", ai.get_model_dir())
+  end)
+
+  it("is refused by name when it holds what it cannot", function()
+    put "directoris: {}\n"
+    has(path .. ": there is no 'directoris' here; did you mean 'directories'?", message(user.files))
+    put "directories: {runs: x}\n"
+    has("directories has no 'runs'; did you mean 'run'?", message(user.files))
+    put "defaults: {rate: 7}\n"
+    has(path .. ": rate must be at most 1", message(command.merge, Mine(), {}))
+    put "defaults: [\n"
+    has(path .. "': yaml: line", message(user.files))
+  end)
+
+  it("is missed by nobody where there is no home, or one that cannot be written", function()
+    variables.AIJITRC = ""
+    assert.is_nil(user.create())
+    assert.same({}, user.files())
+    variables.AIJITRC = folder .. "/no/such/rc.yaml"
+    assert.is_nil(user.create())
+    variables.AIJITRC = false
+    variables.HOME = false
+    assert.is_nil(user.create())
+    variables.AIJITRC, variables.HOME = path, nil
+  end)
+end)
+
 describe("a value on the command line", function()
   local cases = {
     {"1", 1}, {"-2.5", -2.5}, {"1e-3", 1e-3}, {".5", 0.5}, {"+3", 3}, {"10_000", 10000}, {"true", true}, {"false", false},
@@ -297,7 +456,7 @@ describe("the command line", function()
     assert.equal("help", action)
     local help = text.help(c, "aijit train.lua")
     has("usage: aijit train.lua", help)
-    assert.matches("rate +number +0.1 +How fast\n +%= 0.25  %(command line%)", help)
+    assert.matches("rate +number 0%.%.1 +0.1 +How fast\n +%= 0.25  %(command line%)", help)
     assert.matches("kind +a|b +\"a\"", help)
     assert.matches("betas +list of number +%[0.9, 0.99%]", help)
   end)
@@ -321,6 +480,10 @@ describe("the command line", function()
     assert.same({{"a=1", "b=x"}, {"a=1", "b=y"}, {"a=[2,3]", "b=x"}, {"a=[2,3]", "b=y"}},
       command.sweep {"-m", "a=1,[2,3]", "b=x,y"})
     assert.same({{"a=1", "c.yaml"}}, command.sweep {"a=1", "c.yaml"})
+    assert.same({{"a=0"}, {"a=1"}, {"a=2"}}, command.sweep {"-m", "a=range(3)"})
+    assert.same({{"a=1"}, {"a=1.5"}, {"a=x"}, {"a=[1,2]"}}, command.sweep {"-m", "a=range(1,2,0.5),choice(x,[1,2])"})
+    has("a range is range(END)", message(command.sweep, {"-m", "a=range(x)"}))
+    has("a sweep over nothing", message(command.sweep, {"-m", "a=range(0)"}))
   end)
 end)
 
@@ -360,6 +523,23 @@ describe("a config file", function()
     assert.same({rate = 0.5}, file.read(write("a.lua", "return {rate = 1 / 2}")))
     has("attempt to", message(file.read, write("b.lua", "os.exit(3)")))
     has("attempt to", message(file.read, write("b.lua", "return {x = require 'os'}")))
+  end)
+
+  it("in Lua ends after so many steps or bytes, and has no methods of strings", function()
+    has("more than 10000000 steps", message(file.read, write("d.lua", "while true do end")))
+    has("it takes more than 64 MB", message(file.read, write("e.lua", "local s = 'xxxxxxxxxxxxxxxx' while true do s = s .. s end")))
+    has("attempt to", message(file.read, write("f.lua", "return {('x'):rep(1e9)}")))
+    has("it holds a function", message(file.read, write("g.lua", "return {f = function() end}")))
+    has("nests deeper than 512", message(file.read, write("h.lua", "local t = {} t.t = t return t")))
+    assert.equal("xx", ("x"):rep(2))
+    assert.is_nil((debug.gethook()))
+  end)
+
+  it("is loaded with others by load", function()
+    local a, b = write("one.yaml", "rate: 0.2\nsteps: 1\n"), write("two.json", '{"rate": 0.3}')
+    local c = Mine.load(a, b)
+    assert.same({0.3, 1}, {c.rate, c.steps})
+    has("two.json: rate must be at most 1", message(Mine.load, write("two.json", '{"rate": 3}')))
   end)
 
   it("in Lua is text, never bytecode", function()

@@ -5,6 +5,11 @@ local root = debug.getinfo(1, "S").source:match("^@(.*)spec/helper%.lua$")
 root = root == "" and "./" or root
 package.path = root .. "lua/?.lua;" .. root .. "lua/?/init.lua;" .. root .. "spec/?.lua;" .. package.path
 
+-- What the user of this machine has set for all programs is not for specs; their programs inherit this.
+local ffi = require "ffi"
+ffi.cdef 'int aijit_spec_setenv(const char *name, const char *value, int overwrite) __asm__("setenv");'
+ffi.C.aijit_spec_setenv("AIJITRC", "", 1)
+
 local paths = require "aijit.tree"
 if paths.lib or os.getenv("AIJIT_LIB") then
   local ok, message = pcall(function()

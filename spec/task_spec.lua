@@ -358,7 +358,7 @@ describe("a task that is a program", function()
   it("answers --help without training", function()
     local status, output = run "--help"
     assert.equal(0, status)
-    assert.matches("batch_size +integer +32 .-\n += 10  %(program%)", output)
+    assert.matches("batch_size +integer >= 1 +32 .-\n += 10  %(program%)", output)
     assert.is_false(system.is_directory(folder .. "/fit_task"))
   end)
 

@@ -108,6 +108,7 @@ local parts = {
   fn = {"aijit.fn"}, class = {"aijit.class"}, is = {"aijit.class", "is"},
   Config = {"aijit.config", "Config"}, field = {"aijit.config", "field"}, required = {"aijit.config", "required"}, main = {"aijit.config", "main"},
   Task = {"aijit.task", "Task"}, Script = {"aijit.task", "Script"}, task = {"aijit.task"}, get_data_dir = {"aijit.data", "get_data_dir"},
+  get_run_dir = {"aijit.config.directories", "run"}, get_model_dir = {"aijit.config.directories", "models"},
   hann_window = {"aijit.bindings.window", "hann_window"}, hamming_window = {"aijit.bindings.window", "hamming_window"},
   blackman_window = {"aijit.bindings.window", "blackman_window"},
   save = {"aijit.io", "save"}, load = {"aijit.io", "load"}, download = {"aijit.io", "download"},

@@ -3,6 +3,7 @@
 local file = require "aijit.config.file"
 local grammar = require "aijit.config.grammar"
 local text = require "aijit.config.text"
+local user = require "aijit.config.user"
 
 local command = {}
 
@@ -64,23 +65,28 @@ function command.merge_environment(config, getenv)
   end
 end
 
---- Merges files, then the environment, then the overrides into a config. Raises without a place in the code.
+--- Merges the user's defaults, files, the environment, then the overrides into a config. Raises without a place in the code.
 ---@param config aijit.ConfigSection changed
 ---@param words string[] the command line
 ---@param o? {getenv?: function}
 ---@return string? action "help" or "print-config" when that was asked for
 function command.merge(config, words, o)
   local line = command.parse(words)
+  user.merge(config)
   for _, path in ipairs(line.files) do
     local ok, problem = pcall(config.merge, config, file.read(path), "file " .. path)
-    if not ok then error(("config file '%s': %s"):format(path, problem), 0) end
+    if not ok then
+      problem = tostring(problem):gsub("^[^\n:]+%.lua:%d+: ", "")
+      error(problem:find("^config file") and problem or ("config file '%s': %s"):format(path, problem), 0)
+    end
   end
   command.merge_environment(config, o and o.getenv)
   for _, override in ipairs(line.overrides) do config:apply(override, "command line") end
   return line.action
 end
 
---- The command lines of a sweep: every combination of the choices in `a=1,2 b=x,y`. One line, the same, without -m.
+--- The command lines of a sweep: every combination of the choices in `a=1,2 b=x,y c=range(0,3) d=choice(1,x)`. One line, the
+-- same, without -m. As in Hydra, the end of a range is not in it, and range(N) begins at 0.
 ---@param words string[]
 ---@return string[][]
 function command.sweep(words)
@@ -92,7 +98,7 @@ function command.sweep(words)
     local grown = {}
     if word ~= "-m" and word ~= "--multirun" then
       for _, line in ipairs(lines) do
-        for _, choice in ipairs(name and grammar.choices(choices) or {""}) do
+        for _, choice in ipairs(name and grammar.sweep(choices) or {""}) do
           local longer = {unpack(line)}
           longer[#longer + 1] = name and name .. choice or word
           grown[#grown + 1] = longer

@@ -107,9 +107,9 @@ function grammar.choices(text)
       if c == "\\" then i = i + 1 elseif c == quote then quote = nil end
     elseif c == "'" or c == '"' then
       quote = c
-    elseif c == "[" or c == "{" then
+    elseif c == "[" or c == "{" or c == "(" then
       depth = depth + 1
-    elseif c == "]" or c == "}" then
+    elseif c == "]" or c == "}" or c == ")" then
       depth = depth - 1
     elseif c == "," and depth == 0 then
       parts[#parts + 1] = text:sub(start, i - 1)
@@ -119,6 +119,34 @@ function grammar.choices(text)
   end
   parts[#parts + 1] = text:sub(start)
   return parts
+end
+
+local RANGE = "a range is range(END), range(START, END) or range(START, END, STEP)"
+
+--- What a field of a sweep goes through: `1,2`, `choice(1,2)`, `range(0,5)`, `range(0,1,0.25)`, several of these, or one value.
+---@param text string
+---@return string[] values as they would be written
+function grammar.sweep(text)
+  local values = {}
+  for _, part in ipairs(grammar.choices(text)) do
+    local name, inner = part:match "^%s*(%a+)%((.*)%)%s*$"
+    if name == "choice" then
+      for _, choice in ipairs(grammar.choices(inner)) do values[#values + 1] = choice:match "^%s*(.-)%s*$" end
+    elseif name == "range" then
+      local numbers = {}
+      for i, word in ipairs(grammar.choices(inner)) do numbers[i] = tonumber(word) or fail(text, 1, RANGE) end
+      local start, stop, step = numbers[1], numbers[2], numbers[3] or 1
+      if not stop then start, stop = 0, start end
+      if not start or numbers[4] or step == 0 then fail(text, 1, RANGE) end
+      local count = math.ceil((stop - start) / step - 1e-9)
+      if count > 10000 then fail(text, 1, "a range of more than 10000 values") end
+      for i = 0, count - 1 do values[#values + 1] = ("%.12g"):format(start + i * step) end
+    else
+      values[#values + 1] = part
+    end
+  end
+  if #values == 0 then fail(text, 1, "a sweep over nothing") end
+  return values
 end
 
 --- Reads one value. Raises, without a place in the code, when it cannot be read.

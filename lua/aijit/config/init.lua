@@ -14,7 +14,7 @@ local config = {field = schema.field, required = schema.required, main = require
 -- Names that a field may not have, because reading one gives the method.
 local reserved = {}
 for name in pairs(Section) do reserved[name] = true end
-reserved.extend, reserved.parse, reserved.schema = true, true, true
+reserved.extend, reserved.parse, reserved.schema, reserved.load = true, true, true, true
 
 local function derive(parent, name, fields)
   if type(name) ~= "string" or type(fields) ~= "table" then
@@ -29,11 +29,23 @@ local function derive(parent, name, fields)
   --- A class with more fields, or other defaults.
   function cls.extend(new_name, new_fields) return derive(cls, new_name, new_fields) end
 
+  --- A config from files, merged in their order: `Config.load("base.yaml", "large.json")`. Raises at the caller.
+  function cls.load(...)
+    local made = cls()
+    for i = 1, select("#", ...) do
+      local path = select(i, ...)
+      local merged, problem = pcall(function() made:merge(require("aijit.config.file").read(path), "file " .. path) end)
+      if not merged then error((tostring(problem):gsub("^[^\n:]+%.lua:%d+: ", path .. ": ")), 2) end
+    end
+    return made
+  end
+
   --- A config from the command line. Answers --help and --print-config and ends the program; so does a wrong word,
   -- with a message and status 2. With `words` given, raises instead, and returns the answer as a second value.
   function cls.parse(words)
     local made = cls()
     local ok_words, action = pcall(command.merge, made, words or rawget(_G, "arg") or {})
+    if not words then require("aijit.config.user").welcome() end
     if words then
       if not ok_words then error(action, 2) end
       return made, command.answer(made, action)

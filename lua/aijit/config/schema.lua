@@ -5,6 +5,7 @@
 
 local class = require "aijit.class"
 local nearest = require "aijit.nearest"
+local reference = require "aijit.config.reference"
 
 local schema = {}
 
@@ -119,9 +120,10 @@ local function is_integer(value) return value == math.floor(value) and value - v
 
 --- What is wrong with a value for a field; nil when nothing is. Reads as the end of "learning_rate ...".
 ---@param field table
----@param value any not nil
+---@param value any not nil; one with a `${...}` in it is let through
 ---@return string?
 function schema.problem(field, value)
+  if reference.is(value) then return nil end          -- what it stands for is checked when it is read
   local want, kind = field.type, type(value)
   local right = want == "any" or want == kind
     or want == "integer" and kind == "number" and is_integer(value)

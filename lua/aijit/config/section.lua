@@ -6,6 +6,7 @@
 local class = require "aijit.class"
 local grammar = require "aijit.config.grammar"
 local nearest = require "aijit.nearest"
+local reference = require "aijit.config.reference"
 local schema = require "aijit.config.schema"
 local text = require "aijit.config.text"
 
@@ -27,13 +28,15 @@ local function unknown(self, key)
   return ("%s has no field '%s'; %s"):format(inside, tostring(key), nearest.hint(tostring(key), field_names(self)))
 end
 
-local function build(metatable, fields, path)
+-- A config and its sections share a table of what holds for the whole: root, frozen.
+local function build(metatable, fields, path, whole)
   local self = setmetatable({
-    _fields = fields, _values = {}, _origin = {}, _read = {}, _path = path,
+    _fields = fields, _values = {}, _origin = {}, _read = {}, _path = path, _whole = whole or {},
   }, metatable)
+  self._whole.root = self._whole.root or self
   for name, field in pairs(fields) do
     if field.type == "section" then
-      self._values[name] = build(Section, field.schema.fields, path == "" and name or path .. "." .. name)
+      self._values[name] = build(Section, field.schema.fields, path == "" and name or path .. "." .. name, self._whole)
     else
       self._values[name] = schema.copy(field.default)
       self._origin[name] = "default"
@@ -49,8 +52,15 @@ local function from_text(field, value)
   return value
 end
 
+local function check_open(self, name)
+  if self._whole.frozen then
+    error(("%s cannot be changed: the config is frozen%s; config:copy() gives one that is not"):format(name, self._whole.frozen), 0)
+  end
+end
+
 -- Stores one leaf. Raises without a place in the code.
 local function store(self, key, value, origin)
+  check_open(self, dotted(self, key))
   local field = self._fields[key]
   local name = dotted(self, key)
   if class.is(value, Section) then value = value:to_table() end
@@ -102,6 +112,48 @@ local function find(self, path)
   return here, key
 end
 
+local value_of
+
+-- The field that a reference names, from the section it stands in: ".a" is of this section, "..a" of the one above.
+local function look(self, path)
+  local dots, rest = path:match "^(%.*)(.*)$"
+  local base = self._whole.root
+  if dots ~= "" then
+    local parts = {}
+    for part in self._path:gmatch "[^%.]+" do parts[#parts + 1] = part end
+    local depth = #parts - #dots + 1
+    if depth < 0 then error(("${%s}: there is no section so far above"):format(path), 0) end
+    local above = table.concat(parts, ".", 1, depth)
+    if above ~= "" then rest = above .. "." .. rest end
+  end
+  local here, key = find(base, rest)
+  if not here._fields[key] then error(("${%s}: %s"):format(path, unknown(here, key)), 0) end
+  here._read[key] = true
+  local value = here._fields[key].type == "section" and here._values[key]:to_table() or value_of(here, key)
+  if value == nil then error(("${%s}: that field has no value"):format(path), 0) end
+  return value
+end
+
+-- The value of a field, with what it refers to. Raises without a place in the code.
+function value_of(self, key)
+  local value = self._values[key]
+  if type(value) ~= "string" and type(value) ~= "table" or not reference.is(value) then return value end
+  local name, busy = dotted(self, key), self._whole.busy or {}
+  if busy[name] then error(("%s refers to itself, by way of %s"):format(name, tostring(value)), 0) end
+  self._whole.busy = busy
+  busy[name] = true
+  local ok, result = pcall(reference.resolve, value, function(path) return look(self, path) end, os.getenv)
+  busy[name] = nil
+  if not ok then error(("%s: %s"):format(name, result), 0) end
+  if result == grammar.null then return nil end
+  local field = self._fields[key]
+  if field.type == "string" and type(result) ~= "string" then result = schema.show(result) end
+  result = from_text(field, result)
+  local problem = schema.problem(field, result)
+  if problem then error(("%s %s (it is %s)"):format(name, problem, tostring(schema.show(value))), 0) end
+  return result
+end
+
 local function guarded(f, ...)
   local ok, first, second = pcall(f, ...)
   if not ok then error(first, 3) end
@@ -112,7 +164,10 @@ function Section.__index(self, key)
   local value = self._values[key]
   if value ~= nil then
     self._read[key] = true
-    return value
+    if type(value) ~= "string" and type(value) ~= "table" then return value end
+    value = guarded(value_of, self, key)
+    -- What holds a frozen list may change its own copy, and not the config.
+    return self._whole.frozen and not class.is(value, Section) and schema.copy(value) or value
   end
   value = getmetatable(self)[key]
   if value ~= nil then return value end
@@ -137,8 +192,7 @@ function Section.__eq(a, b) return text.yaml(a:to_table()) == text.yaml(b:to_tab
 function Section:get(path)
   local here, key = guarded(find, self, path)
   if not here._fields[key] then error(unknown(here, key), 2) end
-  here._read[key] = true
-  return here._values[key]
+  return here[key]
 end
 
 --- Whether there is a field at a dotted path, with or without a value.
@@ -186,6 +240,7 @@ end
 ---@param origin string
 function Section:apply(override, origin)
   local path, value, action = override.path, override.value, override.action
+  check_open(self, path)
   if action == "set" or action == "delete" then
     local here, key = find(self, path)
     local field = here._fields[key]
@@ -212,7 +267,7 @@ function Section:apply(override, origin)
       error(("%s%s: %s is a value, not a section"):format(sign, path, dotted(here, part)), 0)
     elseif not field then
       own_fields(here)[part] = {type = "section", schema = {name = "added", fields = {}}, owner = "added"}
-      here._values[part] = build(Section, {}, dotted(here, part))
+      here._values[part] = build(Section, {}, dotted(here, part), self._whole)
     end
     here = here._values[part]
   end
@@ -226,7 +281,8 @@ function Section:apply(override, origin)
   store(here, last, value, origin)
 end
 
---- Calls `visit(path, field, value, origin)` for every leaf, values before sections, in the order of their names.
+--- Calls `visit(path, field, value, origin, raw)` for every leaf, values before sections, in the order of their names. `raw` is
+-- the value as it was given where that refers to others; when they cannot be found, value is the same.
 ---@param visit function
 function Section:each(visit)
   for _, name in ipairs(schema.names(self._fields)) do
@@ -234,7 +290,10 @@ function Section:each(visit)
     if field.type == "section" then
       self._values[name]:each(visit)
     else
-      visit(dotted(self, name), field, self._values[name], self._origin[name])
+      local raw = self._values[name]
+      local ok, value = pcall(value_of, self, name)
+      if not ok then value = raw end
+      visit(dotted(self, name), field, value, self._origin[name], reference.is(raw) and raw or nil)
     end
   end
 end
@@ -245,23 +304,77 @@ function Section:pairs()
   local names, i = schema.names(self._fields), 0
   return function()
     repeat i = i + 1 until names[i] == nil or self._values[names[i]] ~= nil
-    return names[i], self._values[names[i]]
+    return names[i], names[i] and self[names[i]]
   end
 end
 
---- Raises one error that names every field that was to be given and was not.
+--- Raises one error that names every field that was to be given and was not, and every reference that leads nowhere.
 ---@return aijit.ConfigSection self
 function Section:check_completeness()
-  local missing = {}
-  self:each(function(path, field, value)
-    if field.required and value == nil then
-      missing[#missing + 1] = field.help and ("%s (%s)"):format(path, field.help) or path
+  local missing, wrong = {}, {}
+  local function visit(here)
+    for _, name in ipairs(schema.names(here._fields)) do
+      local field = here._fields[name]
+      if field.type == "section" then
+        visit(here._values[name])
+      else
+        local ok, value = pcall(value_of, here, name)
+        if not ok then wrong[#wrong + 1] = value
+        elseif field.required and value == nil then
+          local path = dotted(here, name)
+          missing[#missing + 1] = field.help and ("%s (%s)"):format(path, field.help) or path
+        end
+      end
     end
-  end)
-  if #missing > 0 then
-    error(("%s is not complete: give a value to %s"):format(getmetatable(self).__name, table.concat(missing, ", ")), 2)
   end
+  visit(self)
+  if #missing > 0 then table.insert(wrong, 1, "give a value to " .. table.concat(missing, ", ")) end
+  if #wrong > 0 then error(("%s is not complete: %s"):format(getmetatable(self).__name, table.concat(wrong, "; ")), 2) end
   return self
+end
+
+--- From now on nothing in it can be changed: a launched task's config is frozen. Lists that are read are copies.
+---@param since? string for the error, such as " since its launch"
+---@return aijit.ConfigSection self
+function Section:freeze(since)
+  self._whole.frozen = since or ""
+  return self
+end
+
+---@return boolean
+function Section:is_frozen() return self._whole.frozen ~= nil end
+
+--- The fields in which another config differs: each with its path and both values, nil where there is none.
+---@param other aijit.ConfigSection|table a config, or a plain table as of an older run
+---@return {path: string, from: any, to: any}[] differences by path; `tostring` of it shows them as lines
+function Section:diff(other)
+  local function flat(values, prefix, into)
+    for key, value in pairs(values) do
+      local path = prefix .. tostring(key)
+      local section = type(value) == "table" and value ~= grammar.null and not schema.is_list(value)
+      if section then flat(value, path .. ".", into) elseif value ~= grammar.null then into[path] = value end
+    end
+    return into
+  end
+  if class.is(other, Section) then other = other:to_table() end
+  if type(other) ~= "table" then error(("diff takes a config or a table, not %s"):format(schema.show(other)), 2) end
+  local mine, theirs, paths, list = flat(self:to_table(), "", {}), flat(other, "", {}), {}, {}
+  for path in pairs(mine) do paths[#paths + 1] = path end
+  for path in pairs(theirs) do if mine[path] == nil then paths[#paths + 1] = path end end
+  table.sort(paths)
+  for _, path in ipairs(paths) do
+    if schema.show(mine[path]) ~= schema.show(theirs[path]) or type(mine[path]) ~= type(theirs[path]) then
+      list[#list + 1] = {path = path, from = mine[path], to = theirs[path]}
+    end
+  end
+  return setmetatable(list, {__name = "aijit.ConfigDiff", __tostring = function(all)
+    local lines = {}
+    for _, one in ipairs(all) do
+      if one.from ~= nil then lines[#lines + 1] = ("- %s: %s"):format(one.path, schema.show(one.from)) end
+      if one.to ~= nil then lines[#lines + 1] = ("+ %s: %s"):format(one.path, schema.show(one.to)) end
+    end
+    return table.concat(lines, "\n")
+  end})
 end
 
 --- Paths that a file, the environment or the command line set, but the program has not read.
@@ -283,28 +396,37 @@ function Section:unread()
 end
 
 --- A plain table of the values, a copy.
+---@param o? {resolve?: boolean} false: references stay as they were written, as for a file
 ---@return table
-function Section:to_table()
+function Section:to_table(o)
   local result = {}
   for name, value in pairs(self._values) do
-    result[name] = class.is(value, Section) and value:to_table() or schema.copy(value)
+    if class.is(value, Section) then result[name] = value:to_table(o)
+    elseif o and o.resolve == false then result[name] = schema.copy(value)
+    else result[name] = schema.copy(guarded(value_of, self, name)) end
   end
   return result
 end
 
---- A config of this class with the same values, origins and added fields.
----@return aijit.ConfigSection
-function Section:copy()
+--- What stands for it in JSON and YAML.
+function Section.__tojson(self) return self:to_table() end
+
+local function copied(self, whole)
   local result = setmetatable({
-    _fields = self._fields, _values = {}, _origin = {}, _read = {}, _path = self._path,
+    _fields = self._fields, _values = {}, _origin = {}, _read = {}, _path = self._path, _whole = whole,
   }, getmetatable(self))
+  whole.root = whole.root or result
   for name, value in pairs(self._values) do
-    result._values[name] = class.is(value, Section) and value:copy() or schema.copy(value)
+    result._values[name] = class.is(value, Section) and copied(value, whole) or schema.copy(value)
   end
   for name, origin in pairs(self._origin) do result._origin[name] = origin end
   if rawget(self, "_owned") then own_fields(result) end
   return result
 end
+
+--- A config of this class with the same values, references, origins and added fields; not frozen.
+---@return aijit.ConfigSection
+function Section:copy() return copied(self, {}) end
 
 Section.build = build
 

@@ -1,10 +1,10 @@
 --- Where data sets are kept on this machine.
 
---- The folder for data sets: $DATA_DIR, else $XDG_DATA_HOME/aijit, else ~/.local/share/aijit. It need not exist.
+--- The folder for data sets: $DATA_DIR, else what ~/.aijit.yaml says, else $XDG_DATA_HOME/aijit, else ~/.local/share/aijit. It need not exist.
 ---@return string path without a slash at its end
 return function()
-  local given = os.getenv("DATA_DIR")
-  if given and given ~= "" then return (given:gsub("(.)/+$", "%1")) end
+  local given = require("aijit.config.user").directory("data", "DATA_DIR")
+  if given then return given end
   local shared = os.getenv("XDG_DATA_HOME")
   if not shared or shared == "" then
     local home = os.getenv("HOME")

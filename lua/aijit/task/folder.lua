@@ -34,8 +34,7 @@ end
 ---@return string path
 function folder.of(config, name)
   if config.exp_dir then return system.make_directories(config.exp_dir) end
-  local parent = config.run_dir or os.getenv("RUN_DIR")
-  if not parent or parent == "" then parent = "runs" end
+  local parent = config.run_dir or require("aijit.config.user").directory("run", "RUN_DIR") or "runs"
   return folder.numbered(parent, name)
 end
 

@@ -30,6 +30,7 @@ end
 return function(cls, given, words)
   if not class.is_class(cls) then error("launch is called on a class: MyTask:launch(config)", 3) end
   local program = words == nil
+  if program then require("aijit.config.user").welcome() end
   local ok, rest, about = pcall(single.words, words or rawget(_G, "arg") or {})
   local lines
   if ok then ok, lines = pcall(command.sweep, rest) end

@@ -43,6 +43,7 @@ function session.run(object, exp_dir, prepare, body)
   local lock, ok, problem = open(object, exp_dir)
   local signal
   if ok then
+    object.config:freeze " since its launch"
     if object.config:has "deterministic" and object.config.deterministic then ai.deterministic(true) end
     ok, problem = protect(object, function()
       prepare()
