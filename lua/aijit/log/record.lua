@@ -38,7 +38,8 @@ end
 ---@param folder string
 ---@return {commit: string, branch: string, dirty: boolean, diff: string?}? git nil where there is none
 function record.git(folder)
-  local git = "git -C " .. quote(folder) .. " "
+  -- Without optional locks, so that a run which is killed here leaves no index.lock in its user's repository.
+  local git = "git --no-optional-locks -C " .. quote(folder) .. " "
   local commit = output(git .. "rev-parse HEAD")
   if not commit then return nil end
   return {
@@ -97,8 +98,9 @@ function record.write(dir, o)
   local git = record.git(o.folder or ".")
   local fields = {
     {"name", o.name or ""}, {"started", os.date("!%Y-%m-%dT%H:%M:%SZ")}, {"command", table.concat(words, " ")},
-    {"host", system.hostname()}, {"pid", system.pid()}, {"lua", rawget(_G, "jit") and jit.version or _VERSION},
+    {"folder", system.working_directory()}, {"host", system.hostname()}, {"pid", system.pid()}, {"lua", rawget(_G, "jit") and jit.version or _VERSION},
   }
+  if type(arguments[0]) == "string" and arguments[0]:match("%.lua$") then table.insert(fields, 4, {"program", arguments[0]}) end
   local ok, version = pcall(function() return require("aijit")._VERSION end)
   if ok and version then fields[#fields + 1] = {"aijit", tostring(version)} end
   if git then
