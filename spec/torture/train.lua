@@ -14,6 +14,7 @@ end
 
 local Config = ai.Config.extend("TortureConfig", {
   hidden = ai.field(16, {help = "Width of the model"}),
+  slow = ai.field(0.0, {help = "Seconds that a step lasts at least"}),
   tensorboard = ai.field(true, {help = "Write event files too"}),
 })
 
@@ -35,6 +36,8 @@ function Torture:build_optimizer()
   return optimizer, ai.optim.CosineLR(optimizer, {total = 200})
 end
 function Torture:get_loss(batch)
+  local clock = os.clock()
+  while os.clock() - clock < self.config.slow do end
   local y = self.model(batch[1])
   local noise = math.random()
   self:log_scalar("noise", noise)

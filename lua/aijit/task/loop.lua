@@ -148,10 +148,17 @@ local function roll_back(task, run)
   task.board:status(("the weights are those of step %d again"):format(kept.state.num_steps))
 end
 
+-- What was set to another value than the default and is read by nobody. The task knows its own fields; those of `optim` are
+-- for a task that builds no optimizer.
 local function note_unread(task)
-  local unread = task.config:unread()
-  if #unread == 0 then return end
-  task.board:status(("note: %s was set, but nothing has read it so far"):format(table.concat(unread, ", ")))
+  local own, values, names = require "aijit.config.fields", {}, {}
+  task.config:each(function(path, field, value) values[path] = value ~= field.default end)
+  for _, path in ipairs(task.config:unread()) do
+    local first = path:match("^[^.]+")
+    if values[path] and (own[first] == nil or first == "optim") then names[#names + 1] = path end
+  end
+  if #names == 0 then return end
+  task.board:status(("note: %s was set, but nothing has read it so far"):format(table.concat(names, ", ")))
 end
 
 local function check_data(task, run)
