@@ -10,7 +10,8 @@ after_each(function() files.remove(folder) end)
 
 local function line(step, more)
   local result = {step = step, samples = step, epoch = 1, phase = "train", time = step, elapsed = step,
-                  scalars = {{"loss", step}}, texts = {}, images = {}}
+                  scalars = {{"loss", step}}, texts = {}, images = {},
+                  histograms = {}, sounds = {}, videos = {}, meshes = {}}
   for name, value in pairs(more or {}) do result[name] = value end
   return result
 end

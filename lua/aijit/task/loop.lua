@@ -237,8 +237,9 @@ function loop.train(task, run)
       due = due or system.monotonic() - run.validated_at >= config.valid_every_n_seconds
     end
     local done = task.stopped or state:is_done(run.limits)
-    if run.valid_loader and (due or done) and state.validated_step ~= state.num_steps and not signals.requested() then
-      validate(task, run)
+    if run.valid_loader and (due or done) and state.validated_step ~= state.num_steps then
+      state.valid_due = true
+      if not signals.requested() then validate(task, run) end
     end
     if stepped and run.copy_every and state.num_steps % run.copy_every == 0 then run.copy = snapshot.copy(task, run) end
     local save = config.save_every_n_steps and state.num_steps % config.save_every_n_steps == 0
