@@ -128,6 +128,25 @@ static bool drive(mapping *m, const aj_tensor *const *operand, int n, int64_t gr
     return true;
 }
 
+/* A dense tensor and a number, which is operand `place`: as a tensor of a chunk's numbers. False: it is not as simple. */
+static bool drive_number(mapping *m, const aj_tensor *const *operand, int place, int64_t grain) {
+    int natural = dtype_of_class[m->class], bytes = m->class == CLASS_F32 ? 4 : 8, out = m->bytes ? m->bytes : bytes;
+    const aj_tensor *y = operand[0], *x = operand[3 - place];
+    if (!y->contiguous || !x->contiguous || y->numel >= 2 * grain || x->dtype != natural || (y->dtype != natural && m->bytes != 1)) return false;
+    double chunk[CHUNK];
+    int64_t count = y->numel, filled = count < CHUNK ? count : CHUNK;
+    if (bytes == 4) for (int64_t i = 0; i < filled; i++) ((float *)(void *)chunk)[i] = *(const float *)(const void *)operand[place]->data;
+    else for (int64_t i = 0; i < filled; i++) chunk[i] = *(const double *)(const void *)operand[place]->data;      /* an int64's bits too */
+    m->it.n = 3;
+    for (int64_t i = 0; i < count; i += CHUNK) {
+        char *at[AJ_MAX_OPERANDS] = {y->data + i * out};
+        at[place] = (char *)chunk;
+        at[3 - place] = x->data + i * bytes;
+        run(m, at, count - i < CHUNK ? count - i : CHUNK);
+    }
+    return true;
+}
+
 /* Integers have no result for a division by zero. */
 static bool divides(const aj_call *c, const aj_tensor *b) {
     if (c->op != OP_floor_divide && c->op != OP_trunc_divide && c->op != OP_remainder && c->op != OP_fmod) return true;
@@ -168,6 +187,7 @@ static bool forward(const aj_call *c, loop_fn *const loops[3], bool to_bool, boo
         if (c->attrs->number == 1) { operand[2] = operand[1]; operand[1] = &number; }
     }
     if (m.class == CLASS_I64 && n == 3 && c->out[0]->numel && !divides(c, operand[2])) return false;
+    if (n == 3 && c->n_in == 1 && drive_number(&m, operand, c->attrs->number, grain)) return true;
     return drive(&m, operand, n, grain);
 }
 

@@ -221,6 +221,7 @@ local function get(name)
   if not built[name] then
     for k in pairs(built) do built[k] = nil end
     collectgarbage()
+    jit.flush()                                          -- each row is a program of its own, whose loops become hot by themselves
     built[name] = rows[name].build()
   end
   return built[name], rows[name].per_scope
