@@ -168,7 +168,7 @@ end
 local quantile, nanquantile, median, nanmedian = f.quantile, f.nanquantile, f.median, f.nanmedian
 
 local function probabilities(x, q)
-  if type(q) == "number" then return lib.check(lib.C.aj_full(lib.C.aj_dtype_of(x), lib.ffi.new "aj_ints", lib.C.aj_device_of(x), q)) end
+  if type(q) == "number" and lib.is_tensor(x) then return lib.check(lib.C.aj_full(lib.C.aj_dtype_of(x), lib.ffi.new "aj_ints", lib.C.aj_device_of(x), q)) end
   return q
 end
 

@@ -36,6 +36,8 @@ describe("the programs of the documentation", function()
     local params = fn.trace(encoder, key, x)              -- a nested table of tensors; no arithmetic done at full cost
     local z = encoder(params, x)                          -- pure; sub-trees are usable alone
     assert.are.same({64, 4}, shape(z))
+    local fast = ai.jit(encoder)
+    for _ = 1, 2 do assert.is_true(ai.equal(z, fast(params, x)):item()) end
     assert.are.same({64, 256}, shape(nets.mlp(params.mlp, x, {256, 256, 256})))
 
     local linear = fn.flexible(function(params, x, out_target)      -- your own parameters

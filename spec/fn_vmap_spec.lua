@@ -57,6 +57,36 @@ local rows = {
   {"linear with each its own", function(x, w, b) return ai.f.linear(x, w, b) end, {4, 3, 5}, {4, 2, 5}, {4, 2}},
   {"linear", function(x) return ai.f.linear(x, ai.linspace(0, 1, 10):reshape(2, 5)) end, {4, 3, 5}},
   {"conv and pool", function(x) return (ai.f.max_pool1d(ai.f.conv1d(x, ai.linspace(-1, 1, 18):reshape(2, 3, 3), nil, {padding = 1}), 2)) end, {4, 2, 3, 6}},
+  {"products", function(x, v, w)
+    return ai.f.dot(v, v) + ai.f.mv(x, v):sum() + ai.f.mm(x, x:t()):sum() + ai.f.outer(v, v):sum() + ai.f.inner(x, v):sum()
+      + ai.f.addmm(w, x, x:t(), {beta = 2}):sum() + ai.f.trace(w) + ai.f.addcmul(v, v, v, {value = 0.5}) + ai.f.addcdiv(v, v, v + 9)
+  end, {4, 3, 5}, {4, 5}, {4, 3, 3}},
+  {"distances", function(x, y)
+    return ai.f.normalize(x, {dim = 2}):sum(2) + ai.f.cosine_similarity(x, y, {dim = 2}) + ai.f.pairwise_distance(x, y) + ai.f.cdist(x, y):sum(2)
+  end, {4, 3, 5}, {4, 3, 5}},
+  {"losses of errors", function(x, y)
+    local p, q = x:sigmoid(), y:sigmoid()
+    return ai.smooth_l1_loss(x, y) + ai.huber_loss(x, y, {delta = 0.7}) + ai.log_cosh_loss(x, y, {reduction = "sum"}) + ai.bce_loss(p, q)
+      + ai.bce_with_logits(x, q, {reduction = "sum"}) + ai.kl_div(p:log(), q) + ai.kl_div(p:log(), q, {reduction = "batchmean"})
+  end, {4, 3, 5}, {4, 3, 5}},
+  {"others along dimensions", function(x)
+    return ai.f.cummax(x, 1) + ai.f.cummin(x, -1) + ai.f.logcumsumexp(x, 1) + ai.f.roll(x, 1, {dims = 2}) + ai.f.roll(x, 2) + ai.f.diff(x, {dim = 1}):sum()
+      + x:diagonal():sum() + ai.f.flipud(x) + ai.f.fliplr(x) + ai.f.kthvalue(x, 2):sum() + ai.f.median(x) + ai.f.median(x, {dim = 2}):sum()
+      + ai.f.nansum(x) + ai.f.movedim(x, 1, 2):t() + ai.f.quantile(x, 0.3, {dim = 1}) + x:quantile(0.6)
+  end, {4, 3, 5}},
+  {"quarter turns, tiles, repetitions", function(x)
+    return ai.f.rot90(x):sum(1):sum() + x:tile(2, 1):sum(2):sum() + ai.f.repeat_interleave(x, 2, {dim = 2}):square():sum(1) * x:tile{2, 1, 1}:sum()
+  end, {4, 3, 5}},
+  {"linear algebra", function(x, v)
+    local a = x:matmul(x:t()) + ai.eye(3) * 3
+    local sign, log = ai.f.slogdet(a)
+    return ai.f.inverse(a) + ai.f.det(a) + ai.f.cholesky(a) + sign * log + ai.f.solve(a, x):sum() + ai.f.solve(a, v) + ai.f.eigvalsh(a)
+  end, {4, 3, 5}, {4, 3}},
+  {"attention", function(q, k) return ai.f.scaled_dot_product_attention(q, k, k * 2, {is_causal = true}) end, {4, 2, 3, 5}, {4, 2, 3, 5}},
+  {"group_norm and interpolate, of an example's own batch", function(x)
+    return ai.f.group_norm(x, 2, ai.linspace(1, 2, 4)):sum() + ai.f.interpolate(x, {size = {6, 6}})
+  end, {3, 2, 4, 3, 3}},
+  {"Fourier transforms", function(x) return ai.f.rfft(x, {dim = 1}):sum() + ai.f.rfft(x):sum() end, {4, 3, 8}},
   {"losses", function(x, y) return ai.mse_loss(x, y) + ai.l1_loss(x, y, {reduction = "sum"}) end, {4, 3, 5}, {4, 3, 5}},
 }
 
@@ -75,6 +105,16 @@ it("embedding, argmax and cross_entropy", function()
   check(function(v) return v:argmax() + v:argmax(2) end, x)
   check(function(v, t) return ai.cross_entropy(v, t) end, x, ids)
   check(function(v, t) return ai.cross_entropy(v, t) end, x[{{}, 1}], ids[{{}, 1}])
+end)
+
+it("what takes positions from an index", function()
+  local x, places, each_its = ai.randn(4, 3, 6), ai.randint(1, 3, 4, 2, 6), ai.randint(1, 6, 4, 5)
+  check(function(v, i) return v:gather(1, i) end, x, places)
+  check(function(v, i) return ai.f.take_along_dim(v, i, {dim = 1}) end, x, places)
+  check(function(v, i) return ai.f.index_select(v, 2, i) end, x, each_its)
+  check(function(v) return ai.f.index_select(v, -1, ai.tensor({1, 3}, {dtype = "i64"})) end, x)
+  check(function(v, i) return ai.f.scatter_add(v * 0, 1, i, v[{{1, 2}}]) end, x, places)
+  check(function(i) return ai.f.one_hot(i, 6):float() end, each_its)
 end)
 
 it("maps nets: over inputs, over parameters, over both", function()

@@ -2,9 +2,11 @@
 --
 -- The function sees batched tensors: they have the shape of one example, and every op on them runs once, on all examples,
 -- by a rule that puts the batch first. An op without a rule is an error: nothing is ever done by a loop behind one's back.
--- Rules there are for elementwise ops, reductions and others along dimensions, views, matmul and linear, cat and stack,
--- normalisation, convolutions and pools with one weight for all, embedding, dropout (the same for every example), indexing by
--- numbers and ranges, and the losses mse, l1 and cross_entropy.
+-- Rules there are for elementwise ops, reductions and others along dimensions, views, products of matrices and vectors, cat and
+-- stack, normalisation, convolutions and pools with one weight for all, attention, embedding, gather and its kin, one_hot,
+-- linear algebra, Fourier transforms of a dimension, dropout from a key (the same for every example), indexing by numbers and
+-- ranges, and losses. Without: ops whose results depend on values in their shape (nonzero, unique), recurrent layers, batch
+-- norm, random numbers, resampling by a grid, windows and transforms over several dimensions.
 
 local ai = require "aijit"
 local op = require "aijit.bindings.op"
@@ -269,6 +271,10 @@ function rules.cross_entropy(level, _, x, target, weight, ignore_index, reductio
   return reduction == "sum" and e:sum(2) or e:mean(2)
 end
 
+rules.isclose = elementwise
+require "aijit.fn.rules"(rules, {value_of = value_of, spread = spread, dims_in = dims_in, refuse = refuse, along = along, reduce = reduce,
+  merged = merged, unmerged = unmerged, reduced = reduced, is_batched = is_batched})
+
 local by_kind = {UNARY = elementwise, BINARY = elementwise, BINARY_S = elementwise, COMPARE = elementwise, TEST = elementwise}
 
 --- What an op with batched tensors does.
@@ -286,7 +292,7 @@ function Batched.__record(name, ...)
   end
   local results = {rule(level, name, ...)}
   local count = info and #info.returns or 1
-  for i = 1, count do results[i] = new(results[i], level) end
+  for i = 1, count do results[i] = results[i] and new(results[i], level) end
   return unpack(results, 1, count)
 end
 
