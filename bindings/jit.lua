@@ -124,10 +124,6 @@ local function record(self, n, args, tensors, rest)
   end
   local outputs, shape = {}, {}
   for i = 1, results.n do flatten(results[i], outputs, shape) end
-  if #outputs > C.AJ_MAX_RESULTS then
-    C.aj_jit_end(recording, nil)
-    lib.raise(("jit: the function returns %d tensors, and at most %d can be"):format(#outputs, C.AJ_MAX_RESULTS))
-  end
   lib.ok(C.aj_jit_end(recording, lib.list(outputs, 6)))
   -- The form of the results, without the tensors of the recorded run.
   local form = {n = results.n}
@@ -157,9 +153,10 @@ local function fill(v, next_tensor)
 end
 
 local function results_of(variant)
-  if variant.plain then return lib.check(C.aj_result(1)) end
+  local recording = variant.recording
+  if variant.plain then return lib.check(C.aj_jit_result(recording, 0)) end
   local list = {}
-  for i = 1, variant.n_out do list[i] = lib.check(C.aj_result(i)) end
+  for i = 1, variant.n_out do list[i] = lib.check(C.aj_jit_result(recording, i - 1)) end
   local take, values = counter(list), {}
   for i = 1, variant.form.n do values[i] = fill(variant.form[i], take) end
   return unpack(values, 1, variant.form.n)

@@ -139,14 +139,15 @@ bool aj_set_hook(aj_tensor *t, uint64_t id);        /* id 0: none */
 
 /* -- Recordings ---------------------------------------------------------------------------------------- */
 /* A function's ops, recorded once and run again: begin with the arguments (dense, without gradients), call the function on
- * aj_jit_input(i), end with its results (copies of which are then had by aj_result(i)). aj_jit_run(): 1 and the results by aj_result(i); 0: these arguments do not fit
- * the recording (shapes, dtypes, what leaves' gradients were); -1 after an error. */
+ * aj_jit_input(i), end with its results, copies of which are then had by aj_jit_result(i). aj_jit_run(): 1, and the results by
+ * aj_jit_result(i); 0: these arguments do not fit the recording (shapes, dtypes, what leaves' gradients were); -1 after an error. */
 enum { AJ_MAX_RESULTS = 16 };
 typedef struct aj_jit aj_jit;
 aj_jit *aj_jit_begin(aj_tensors inputs);
 aj_tensor *aj_jit_input(aj_jit *r, int32_t i);
 bool aj_jit_end(aj_jit *r, aj_tensors outputs);          /* outputs NULL: the recording is given up */
 int32_t aj_jit_run(aj_jit *r, aj_tensors inputs);
+aj_tensor *aj_jit_result(aj_jit *r, int32_t i);          /* i from 0; until the next run */
 void aj_jit_free(aj_jit *r);
 bool aj_jit_active(void);                                /* a recording is in progress in this thread */
 aj_jit *aj_jit_pause(void);                              /* what follows is not recorded, until aj_jit_resume(what this gave) */

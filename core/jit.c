@@ -258,16 +258,15 @@ bool aj_jit_end(aj_jit *r, aj_tensors outputs) {
     aj_jit_pause();
     if (r->failed || !outputs) return false;
     /* The recorded run was the first call: its results are copied before their memory is planned anew. */
-    aj_tensor *first[AJ_MAX_RESULTS];
-    int n = 0;
-    bool mode = aj_grad_mode(false), ok = true;
-    for (; n < outputs->n && n < AJ_MAX_RESULTS && ok; n++) ok = (first[n] = aj_clone(outputs->v[n])) != NULL;
+    r->result = calloc((size_t)outputs->n + 1, sizeof *r->result);
+    bool mode = aj_grad_mode(false), ok = r->result || aj_error("out of memory: no room for a recording");
+    for (int i = 0; i < outputs->n && ok; i++) ok = (r->result[i] = aj_clone(outputs->v[i])) != NULL;
     aj_grad_mode(mode);
-    if (!ok || !finish(r, outputs, era)) return false;
-    aj_ctx.n_result = n;
-    for (int i = 0; i < n; i++) aj_ctx.result[i] = first[i];
-    return true;
+    if (ok && finish(r, outputs, era)) return true;
+    for (int i = 0; r->result && i < outputs->n && !aj_ctx.state.scopes; i++) aj_release(r->result[i]);
+    return false;
 }
+aj_tensor *aj_jit_result(aj_jit *r, int32_t i) { return i >= 0 && i < r->n_output ? r->result[i] : NULL; }
 
 void aj_jit_free(aj_jit *r) {
     if (!r) return;
@@ -291,6 +290,6 @@ void aj_jit_free(aj_jit *r) {
     }
     aj_plan_free(r);
     free(r->entry); free(r->memory); free(r->take); free(r->condition);
-    free(r->input); free(r->output); free(r->output_memory);
+    free(r->input); free(r->output); free(r->output_memory); free(r->result);
     free(r);
 }

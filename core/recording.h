@@ -76,6 +76,7 @@ struct aj_jit {
     group *group;
     int n_entry, entry_cap, n_memory, memory_cap, n_take, take_cap, n_condition, condition_cap, n_group, group_cap;
     aj_tensor **input, **output;
+    aj_tensor **result;         /* of the last run: handles */
     int n_input, n_output;
     int32_t *output_memory;     /* where each result lies: its memory, or -1 when it is no tensor of the recording */
     int32_t scope;

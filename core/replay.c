@@ -143,12 +143,10 @@ int32_t aj_jit_run(aj_jit *r, aj_tensors inputs) {
         }
     }
     if (!run_entries(r)) return -1;
-    aj_ctx.n_result = 0;
     for (int i = 0; i < r->n_output; i++) {
         aj_tensor *y = aj_alias(r->output[i]);
         if (!y) return -1;
-        if (i < AJ_MAX_RESULTS) { aj_ctx.result[i] = aj_give(y); aj_ctx.n_result = i + 1; }
-        else aj_drop(y);
+        r->result[i] = aj_give(y);
     }
     return 1;
 }

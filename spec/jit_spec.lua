@@ -60,6 +60,27 @@ describe("ai.jit", function()
     end
     assert.are.equal(3, f:count())
   end)
+  it("takes and gives trees of many tensors: a step of a pure model", function()
+    local fn = require "aijit.fn"
+    local net = function(params, x) return fn.nets.mlp(params, x, {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 3}) end
+    local x, y = ai.randn(5, 4), ai.randn(5, 3)
+    local function step(params, a, b)
+      local grads, loss = fn.value_and_grad(function(p) return ai.mse_loss(net(p, a), b) end)(params)
+      return fn.tree_map(function(p, g) return p - 0.1 * g end, params, grads), loss
+    end
+    local function train(f)
+      local params, loss = fn.trace(net, fn.key(0), x), nil
+      for _ = 1, 4 do params, loss = f(params, x, y) end
+      local list = {loss:item()}
+      for i, p in ipairs((fn.tree_leaves(params))) do list[i + 1] = p:totable() end
+      return list
+    end
+    local f = ai.jit(step)
+    local plain = train(step)
+    assert.are.equal(25, #plain)
+    assert.are.same(plain, train(f))
+    assert.are.equal(1, f:count())
+  end)
   it("uses what it reaches by reference", function()
     local w = ai.ones(2)
     local f = ai.jit(function(x) return x * w end)

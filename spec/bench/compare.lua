@@ -177,12 +177,13 @@ for _, s in ipairs {{"mnist_cnn", 16}, {"mnist_cnn", 128}, {"mlp", 32}, {"rl_mlp
       loss:backward()
       return loss:detach()
     end
-    local g = kind == "jit" and ai.jit(gradients) or gradients
-    local function f()
-      local loss = g(x, y)
+    local function step(a, b)
+      local loss = gradients(a, b)
       optimizer:step()
       return loss
     end
+    local g = kind == "jit" and ai.jit(step) or step
+    local function f() return g(x, y) end
     return {run = f, check = function()
       fill(net)
       local total = f()
