@@ -23,17 +23,17 @@ local NONE = ffi.new "aj_ints"
 ---@return aijit.Tensor  uninitialised
 function construct.empty(...)
   local d, where, o = read("empty", C.AJ_F32, ...)
-  return finish(lib.check(C.aj_empty(d, shape, where)), o)
+  return finish(lib.check(C.aj_empty(d, shape, where), C.aj_empty, d, shape, where), o)
 end
 ---@return aijit.Tensor
 function construct.zeros(...)
   local d, where, o = read("zeros", C.AJ_F32, ...)
-  return finish(lib.check(C.aj_full(d, shape, where, 0)), o)
+  return finish(lib.check(C.aj_full(d, shape, where, 0), C.aj_full, d, shape, where, 0), o)
 end
 ---@return aijit.Tensor
 function construct.ones(...)
   local d, where, o = read("ones", C.AJ_F32, ...)
-  return finish(lib.check(C.aj_full(d, shape, where, 1)), o)
+  return finish(lib.check(C.aj_full(d, shape, where, 1), C.aj_full, d, shape, where, 1), o)
 end
 --- A tensor of these sizes (a table), every element `value`.
 ---@param sizes integer[]
@@ -47,7 +47,7 @@ function construct.full(sizes, value, o)
   if type(value) ~= "number" then op.helper.bad("full", 2, "value", "a number", value) end
   local d, where
   d, where, o = read("full", default, sizes, o)
-  return finish(lib.check(C.aj_full(d, shape, where, value)), o)
+  return finish(lib.check(C.aj_full(d, shape, where, value), C.aj_full, d, shape, where, value), o)
 end
 
 for _, name in ipairs {"empty", "zeros", "ones"} do
@@ -82,7 +82,7 @@ function construct.arange(first, last, step, o)
   local whole = first % 1 == 0 and last % 1 == 0 and step % 1 == 0
   local d = o and o.dtype and lib.dtype(o.dtype) or (whole and C.AJ_I64 or C.AJ_F32)
   local n = math.max(0, math.floor((last - first) / step * (1 + 1e-12) + 1e-12) + 1)
-  return finish(lib.check(C.aj_arange(d, device.number(o and o.device), first, step, n)), o)
+  return finish(lib.check(C.aj_arange(d, device.number(o and o.device), first, step, n), C.aj_arange, d, device.number(o and o.device), first, step, n), o)
 end
 
 --- `steps` numbers from first to last, evenly spaced, both ends included.
@@ -94,7 +94,7 @@ end
 function construct.linspace(first, last, steps, o)
   if type(first) ~= "number" or type(last) ~= "number" or type(steps) ~= "number" then lib.raise "linspace: first, last and steps are numbers" end
   local d, where = read("linspace", C.AJ_F32, {}, o)
-  return finish(lib.check(C.aj_linspace(d, where, first, last, steps)), o)
+  return finish(lib.check(C.aj_linspace(d, where, first, last, steps), C.aj_linspace, d, where, first, last, steps), o)
 end
 
 --- Ones on the diagonal of n rows and m columns, zeros elsewhere.
@@ -106,7 +106,7 @@ function construct.eye(n, m, o)
   if type(m) == "table" then m, o = nil, m end
   if type(n) ~= "number" then op.helper.bad("eye", 1, "n", "a number", n) end
   local d, where = read("eye", C.AJ_F32, {}, o)
-  return finish(lib.check(C.aj_eye(d, where, n, m or n)), o)
+  return finish(lib.check(C.aj_eye(d, where, n, m or n), C.aj_eye, d, where, n, m or n), o)
 end
 
 -- -- From Lua values -----------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ function construct.tensor(v, o)
   -- Half types are written as floats and converted.
   local through = (d == C.AJ_F16 or d == C.AJ_BF16) and C.AJ_F32 or d
   op.helper.ints("tensor", 1, "sizes", shape, sizes)
-  t = lib.check(C.aj_empty(through, shape, -1))
+  t = lib.check(C.aj_empty(through, shape, -1), C.aj_empty, through, shape, -1)
   local p = ffi.cast(pointer[tonumber(through)], C.aj_data(t))
   put(v, sizes, 1, p, 0)
   if through ~= d then t = f.cast(t, lib.dtype_names[tonumber(d)]) end
@@ -223,7 +223,7 @@ function construct.from_string(s, sizes, o)
     sizes = {#s / size}
   end
   op.helper.ints("from_string", 2, "sizes", shape, sizes)
-  local t = lib.check(C.aj_empty(d, shape, -1))
+  local t = lib.check(C.aj_empty(d, shape, -1), C.aj_empty, d, shape, -1)
   local want = Tensor.numel(t) * size
   if want ~= #s then lib.raise(("from_string: %d bytes, where a tensor of these sizes has %d"):format(#s, want)) end
   ffi.copy(C.aj_data(t), s, #s)

@@ -171,13 +171,18 @@ local function attend(p, f, ...)
 end
 lib.attend = attend
 
---- A new tensor as a program may hold it. Raises the pending error, if there is one.
+local function again(make, ...) return lib.check(make(...)) end
+
+--- A new tensor as a program may hold it. Raises the pending error, if there is one. With the function of C that made it,
+-- and its arguments, it is made a second time after a collection, if memory was out.
 ---@param p aijit.Tensor
+---@param make function?
 ---@return aijit.Tensor
-function lib.check(p)
+function lib.check(p, make, ...)
   local a = S.attend
   if a == 0 then return p end
   if a == UNSCOPED then return ffi.gc(p, C.aj_release) end
+  if make then return attend(p, again, make, ...) end
   return attend(p)
 end
 

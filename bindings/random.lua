@@ -44,7 +44,7 @@ end
 ---@return aijit.Tensor
 function random.rand(...)
   local d, where, o = read("rand", C.AJ_F32, ...)
-  return finish(lib.check(C.aj_rand(d, shape, where)), o)
+  return finish(lib.check(C.aj_rand(d, shape, where), C.aj_rand, d, shape, where), o)
 end
 
 --- Normal, of mean 0 and standard deviation 1.
@@ -52,7 +52,7 @@ end
 ---@return aijit.Tensor
 function random.randn(...)
   local d, where, o = read("randn", C.AJ_F32, ...)
-  return finish(lib.check(C.aj_randn(d, shape, where)), o)
+  return finish(lib.check(C.aj_randn(d, shape, where), C.aj_randn, d, shape, where), o)
 end
 
 --- Whole numbers from first to last, both included (as in math.random); i64.
@@ -64,7 +64,7 @@ function random.randint(first, last, ...)
   if type(first) ~= "number" then op.helper.bad("randint", 1, "first", "a number", first) end
   if type(last) ~= "number" then op.helper.bad("randint", 2, "last", "a number", last) end
   local d, where, o = read("randint", C.AJ_I64, ...)
-  return finish(lib.check(C.aj_randint(d, shape, where, first, last + 1)), o)
+  return finish(lib.check(C.aj_randint(d, shape, where, first, last + 1), C.aj_randint, d, shape, where, first, last + 1), o)
 end
 
 --- The numbers 1 to n in random order; i64.
@@ -74,7 +74,7 @@ end
 function random.randperm(n, o)
   if type(n) ~= "number" or n < 0 then op.helper.bad("randperm", 1, "n", "a number from 0 up", n) end
   local d, where = read("randperm", C.AJ_I64, {}, o)
-  return finish(lib.check(C.aj_randperm(d, where, n, 1)), o)
+  return finish(lib.check(C.aj_randperm(d, where, n, 1), C.aj_randperm, d, where, n, 1), o)
 end
 
 for _, name in ipairs {"rand", "randn"} do

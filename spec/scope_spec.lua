@@ -107,6 +107,13 @@ describe("memory that runs out", function()
       assert.are.equal(4 * 2 ^ 20, t:numel())
     end
   end)
+  it("is first met by a collection where a tensor is made, too", function()
+    ai.set_memory_limit(live().live + 100 * 2 ^ 20)
+    for _, make in ipairs {ai.empty, ai.zeros, ai.rand, ai.randn} do
+      for _ = 1, 20 do assert.are.equal(2 ^ 22, make(2 ^ 22):numel()) end
+    end
+    for _ = 1, 20 do ai.arange(1, 2 ^ 21) ai.eye(1024) end
+  end)
   it("at any allocation of a step leaves no leak", function()
     local w = ai.ones(4, 4, {requires_grad = true})
     local function step()

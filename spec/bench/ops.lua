@@ -200,14 +200,15 @@ for _, row in ipairs(op.rows) do
   if next(wanted) == nil or wanted[row.name] then
     local inputs = sample.read(row.sample)
     local c, how
+    local differentiable = row.kind ~= "UPDATE"          -- a leaf is not written in place
     for _, along in ipairs {"all", "first", "last"} do
-      c = inputs[1] and sized(row, inputs, along, USEFUL, true)
+      c = inputs[1] and sized(row, inputs, along, USEFUL, differentiable)
       if c then how = along break end
     end
     if not c and inputs[1] then
       local sizes = {}
       for i, x in ipairs(inputs) do sizes[i] = x and x.sizes or false end
-      c, how = case(row, inputs, sizes, true), "sample"
+      c, how = case(row, inputs, sizes, differentiable), "sample"
     end
     if not c then missing[#missing + 1] = row.name
     else

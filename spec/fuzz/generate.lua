@@ -532,6 +532,15 @@ function makers.index()
   return emit("where", {V(mask), V(id), V(input(narrower(sizes), ""))})
 end
 
+-- To whole numbers or truths and, by promotion, back.
+function makers.cast()
+  local id = some_float(function(v) return count(v.sizes) > 0 end)
+  local y = id and one("cast", {V(id), pick {"i64", "bool"}})
+  if not y then return end
+  p.statements[#p.statements].frozen = true
+  return emit(pick {"add", "mul", "maximum"}, {V(y), V(input(narrower(info[y].sizes), ""))})
+end
+
 function makers.detach()
   local id = some_float()
   return id and emit("detach", {V(id)})
@@ -666,8 +675,8 @@ function makers.update(which)
 end
 
 local CHOICE = {}
-for name, weight in pairs {unary = 6, binary = 6, reduction = 4, view = 6, matmul = 2, conv = 2, pool = 2, norm = 2, join = 2, index = 3, detach = 0.5,
-  row = 8, write = 5, update = 2} do CHOICE[#CHOICE + 1] = {name, weight} end
+for name, weight in pairs {unary = 6, binary = 6, reduction = 4, view = 6, matmul = 2, conv = 2, pool = 2, norm = 2, join = 2, index = 3,
+  detach = 0.5, cast = 1, row = 8, write = 5, update = 2} do CHOICE[#CHOICE + 1] = {name, weight} end
 table.sort(CHOICE, function(a, b) return a[1] < b[1] end)
 local IN_BIG = {unary = true, binary = true, reduction = true, view = true, matmul = true, conv = true, pool = true, norm = true, write = true}
 
