@@ -40,7 +40,9 @@ describe("memory that runs out at any allocation of a training step", function()
           assert.are.same({loss, sum}, {again, total}, "the step after allocation " .. n)
           step.reset()
           local t, b = live()
-          assert.are.same({tensors, bytes}, {t, b}, "what is left after allocation " .. n)
+          -- Less than before: what earlier specs left was collected.
+          assert.is_true(t <= tensors and b <= bytes, ("allocation %d leaves %d tensors of %d bytes, not %d of %d"):format(n, t, b, tensors, bytes))
+          tensors, bytes = t, b
         end
         assert.is_true(failed >= (way == "" and 20 or 1), failed .. " allocations")
       end)
