@@ -126,8 +126,10 @@ end)
 
 describe("the difference of two configs", function()
   it("is its lines, without the places of the run", function()
-    assert.same({"- a.b: 1", "+ a.b: 2", "+ c: x", "- list: [1,2]", "+ list: [1,3]"}, resume.difference(
-      {a = {b = 1, same = true}, list = {1, 2}, exp_dir = "x"}, {a = {b = 2, same = true}, list = {1, 3}, c = "x", exp_dir = "y"}))
+    local Config = ai.Config.extend("DifferenceConfig", {a = {b = 1, same = true}, list = {1, 2}})
+    local config, old = Config {a = {b = 2}, exp_dir = "y"}, Config {exp_dir = "x"}
+    assert.equal("", resume.difference(Config(), old:to_table()))
+    assert.equal("- a.b: 1\n+ a.b: 2", resume.difference(config, old:to_table()))
   end)
 end)
 

@@ -9,35 +9,18 @@ local resume = {}
 
 local places = {exp_dir = true, run_dir = true}
 
--- {"a.b" = text of the value}
-local function flat(values, prefix, into)
-  for key, value in pairs(values) do
-    local name = prefix .. tostring(key)
-    if type(value) == "table" and #value == 0 and next(value) ~= nil then
-      flat(value, name .. ".", into)
-    elseif not places[name] and not (type(value) == "table" and next(value) == nil) then
-      into[name] = type(value) == "table" and ai.json.encode(value, {special = "string"}) or tostring(value)
-    end
+--- The lines in which a config differs from what it was, as `- name: old` and `+ name: new`; "" when it does not. Where the
+--- run lies is no difference.
+---@param config aijit.ConfigSection
+---@param old table its values in a checkpoint
+---@return string
+function resume.difference(config, old)
+  local list = config:diff(old)
+  for i = #list, 1, -1 do
+    local one = list[i]
+    if places[one.path] then table.remove(list, i) else one.from, one.to = one.to, one.from end
   end
-  return into
-end
-
---- The lines in which two configs differ, as `- name: old` and `+ name: new`. Where the run lies is no difference.
----@param old table
----@param new table
----@return string[]
-function resume.difference(old, new)
-  local before, after, names, lines = flat(old, "", {}), flat(new, "", {}), {}, {}
-  for name in pairs(before) do names[#names + 1] = name end
-  for name in pairs(after) do if not before[name] then names[#names + 1] = name end end
-  table.sort(names)
-  for _, name in ipairs(names) do
-    if before[name] ~= after[name] then
-      if before[name] then lines[#lines + 1] = ("- %s: %s"):format(name, before[name]) end
-      if after[name] then lines[#lines + 1] = ("+ %s: %s"):format(name, after[name]) end
-    end
-  end
-  return lines
+  return tostring(list)
 end
 
 -- A run that ends before its first checkpoint begins anew, and so do its logs: where they stood then is kept apart.
@@ -68,8 +51,8 @@ function resume.run(task, run)
   snapshot.restore(task, run, kept)
   for _, problem in ipairs(task.board:rewind(kept.state.logs or {})) do task.board:status(problem) end
   task.board:status(("resumed at step %d from %s"):format(run.state.num_steps, path))
-  local lines = kept.state.config and resume.difference(kept.state.config, task.config:to_table()) or {}
-  if #lines > 0 then task.board:status("the config differs from the checkpoint's:\n  " .. table.concat(lines, "\n  ")) end
+  local lines = kept.state.config and resume.difference(task.config, kept.state.config) or ""
+  if lines ~= "" then task.board:status("the config differs from the checkpoint's:\n  " .. lines:gsub("\n", "\n  ")) end
   if kept.state.aijit and kept.state.aijit ~= ai._VERSION then
     task.board:status(("the checkpoint is of aijit %s, this is %s"):format(kept.state.aijit, ai._VERSION))
   end
