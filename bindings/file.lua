@@ -167,6 +167,25 @@ function file.download(url, path, sha256, max_bytes)
   lib.ok(C.aj_download(url, path_of(path, "download"), sha256, max_bytes or 0))
 end
 
+--- One request over HTTP.
+---@param method string
+---@param url string
+---@param headers string[] such as "Content-Type: text/plain"
+---@param body string?
+---@param timeout number seconds
+---@return integer status
+---@return string body
+function file.http(method, url, headers, body, timeout)
+  path_of(url, "http")
+  local list = ffi.new("const char *[?]", #headers + 1)
+  for i, line in ipairs(headers) do list[i - 1] = line end
+  local status = ffi.new "int32_t[1]"
+  local blob = C.aj_http(method, url, #headers, list, body, body and #body or 0, timeout * 1000, status)
+  local text = file.text(file.own(blob, C.aj_blob_drop))
+  file.close(blob)
+  return status[0], text
+end
+
 --- For tests: the n-th write, sync or rename from now fails; 0: off.
 ---@param n integer
 function file.fail(n) C.aj_file_fail(n) end

@@ -40,6 +40,8 @@ uint32_t aj_crc32(uint32_t crc, const void *data, size_t size);       /* of zip,
 uint32_t aj_crc32c(uint32_t crc, const void *data, size_t size);      /* Castagnoli's, of TensorBoard's files */
 /* sha256 (64 digits) lets an interrupted download go on and is checked at the end; NULL: none. max_bytes 0: any size. */
 bool aj_download(const char *url, const char *path, const char *sha256, int64_t max_bytes);
+/* One request; the answer's bytes, of any status, or NULL. headers: n lines such as "Content-Type: text/plain". body NULL: none. timeout in ms. */
+aj_blob *aj_http(const char *method, const char *url, int64_t n, const char *const *headers, const void *body, size_t size, int32_t timeout, int32_t *status);
 
 /* -- Tensors in files ------------------------------------------------------------------------------------------ */
 typedef struct aj_safetensors aj_safetensors;

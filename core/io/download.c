@@ -4,55 +4,17 @@
  * an interrupted download goes on where it stopped; without one it begins anew, since the server may have changed
  * the file. The environment's proxy settings hold.
  */
+#include "io/curl.h"
 #include "io/hash.h"
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* libcurl's own numbers, which its interface keeps for ever; so no header of it is needed to build. */
-enum {
-    OPT_WRITEDATA = 10001, OPT_URL = 10002, OPT_ERRORBUFFER = 10010, OPT_USERAGENT = 10018, OPT_LOW_SPEED_LIMIT = 19, OPT_LOW_SPEED_TIME = 20,
-    OPT_NOPROGRESS = 43, OPT_FAILONERROR = 45, OPT_FOLLOWLOCATION = 52, OPT_XFERINFODATA = 10057, OPT_MAXREDIRS = 68, OPT_CONNECTTIMEOUT = 78,
-    OPT_NOSIGNAL = 99, OPT_PROTOCOLS = 181, OPT_REDIR_PROTOCOLS = 182, OPT_WRITEFUNCTION = 20011, OPT_XFERINFOFUNCTION = 20219,
-    OPT_RESUME_FROM_LARGE = 30116, INFO_RESPONSE_CODE = 0x200002,
-    PROTO_HTTP = 1, PROTO_HTTPS = 2, PROTO_FILE = 1024,
-    CODE_OK = 0, CODE_PROTOCOL = 1, CODE_URL = 3, CODE_PROXY = 5, CODE_HOST = 6, CODE_CONNECT = 7, CODE_HTTP = 22, CODE_TIMEOUT = 28, CODE_RANGE = 33,
-    CODE_RESUME = 36,
-};
-static struct {
-    void *(*init)(void);
-    int (*set)(void *, int, ...);
-    int (*perform)(void *);
-    int (*info)(void *, int, ...);
-    void (*cleanup)(void *);
-    const char *(*text)(int);
-    bool loaded;
-} curl;
-
-static void load(void) {
-    static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4", "libcurl.4.dylib"};
-    void *lib = NULL;
-    for (size_t i = 0; !lib && i < sizeof names / sizeof *names; i++) lib = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-    int (*start)(long) = NULL;
-    const struct { void *place; const char *name; } wanted[] = {
-        {&curl.init, "curl_easy_init"}, {&curl.set, "curl_easy_setopt"}, {&curl.perform, "curl_easy_perform"}, {&curl.info, "curl_easy_getinfo"},
-        {&curl.cleanup, "curl_easy_cleanup"}, {&curl.text, "curl_easy_strerror"}, {&start, "curl_global_init"},
-    };
-    for (size_t i = 0; lib && i < sizeof wanted / sizeof *wanted; i++) {
-        void *f = dlsym(lib, wanted[i].name);
-        if (!f) return;
-        memcpy(wanted[i].place, &f, sizeof f);
-    }
-    curl.loaded = lib && start(3) == 0;      /* 3: everything */
-}
 
 typedef struct {
     const char *url, *path, *part, *sha256;
@@ -87,7 +49,7 @@ static int watch(void *arg, int64_t a, int64_t b, int64_t c, int64_t d) {
 }
 
 static bool explain(const job *j, int code, long status) {
-    const char *reason = j->reason[0] ? j->reason : curl.text(code);
+    const char *reason = j->reason[0] ? j->reason : aj_curl.text(code);
     if (code == CODE_HTTP) return aj_error("download: %s: the server answered %ld: check the url", j->url, status);
     if (code == CODE_URL || code == CODE_PROTOCOL) return aj_error("download: %s: %s: url must be http://, https:// or file://", j->url, reason);
     if (code == CODE_HOST || code == CODE_PROXY || code == CODE_CONNECT || code == CODE_TIMEOUT)
@@ -97,31 +59,31 @@ static bool explain(const job *j, int code, long status) {
 
 /* One transfer from where the part file ends; *again: the server cannot go on from there. */
 static bool transfer(job *j, bool *again) {
-    void *h = curl.init();
+    void *h = aj_curl.init();
     if (!h) return aj_error("download: %s: libcurl cannot start", j->url);
-    curl.set(h, OPT_URL, j->url);
-    curl.set(h, OPT_USERAGENT, "aijit");
-    curl.set(h, OPT_NOSIGNAL, 1L);
-    curl.set(h, OPT_ERRORBUFFER, j->reason);
-    curl.set(h, OPT_FAILONERROR, 1L);
-    curl.set(h, OPT_FOLLOWLOCATION, 1L);
-    curl.set(h, OPT_MAXREDIRS, 10L);
-    curl.set(h, OPT_PROTOCOLS, (long)(PROTO_HTTP | PROTO_HTTPS | PROTO_FILE));
-    curl.set(h, OPT_REDIR_PROTOCOLS, (long)(PROTO_HTTP | PROTO_HTTPS));
-    curl.set(h, OPT_CONNECTTIMEOUT, 30L);
-    curl.set(h, OPT_LOW_SPEED_LIMIT, 1L);
-    curl.set(h, OPT_LOW_SPEED_TIME, 60L);
-    curl.set(h, OPT_WRITEFUNCTION, take);
-    curl.set(h, OPT_WRITEDATA, (void *)j);
-    curl.set(h, OPT_XFERINFOFUNCTION, watch);
-    curl.set(h, OPT_XFERINFODATA, (void *)j);
-    curl.set(h, OPT_NOPROGRESS, 0L);
+    aj_curl.set(h, OPT_URL, j->url);
+    aj_curl.set(h, OPT_USERAGENT, "aijit");
+    aj_curl.set(h, OPT_NOSIGNAL, 1L);
+    aj_curl.set(h, OPT_ERRORBUFFER, j->reason);
+    aj_curl.set(h, OPT_FAILONERROR, 1L);
+    aj_curl.set(h, OPT_FOLLOWLOCATION, 1L);
+    aj_curl.set(h, OPT_MAXREDIRS, 10L);
+    aj_curl.set(h, OPT_PROTOCOLS, (long)(PROTO_HTTP | PROTO_HTTPS | PROTO_FILE));
+    aj_curl.set(h, OPT_REDIR_PROTOCOLS, (long)(PROTO_HTTP | PROTO_HTTPS));
+    aj_curl.set(h, OPT_CONNECTTIMEOUT, 30L);
+    aj_curl.set(h, OPT_LOW_SPEED_LIMIT, 1L);
+    aj_curl.set(h, OPT_LOW_SPEED_TIME, 60L);
+    aj_curl.set(h, OPT_WRITEFUNCTION, take);
+    aj_curl.set(h, OPT_WRITEDATA, (void *)j);
+    aj_curl.set(h, OPT_XFERINFOFUNCTION, watch);
+    aj_curl.set(h, OPT_XFERINFODATA, (void *)j);
+    aj_curl.set(h, OPT_NOPROGRESS, 0L);
     bool resumes = j->size > 0;
-    if (resumes) curl.set(h, OPT_RESUME_FROM_LARGE, j->size);
-    int code = curl.perform(h);
+    if (resumes) aj_curl.set(h, OPT_RESUME_FROM_LARGE, j->size);
+    int code = aj_curl.perform(h);
     long status = 0;
-    curl.info(h, INFO_RESPONSE_CODE, &status);
-    curl.cleanup(h);
+    aj_curl.info(h, INFO_RESPONSE_CODE, &status);
+    aj_curl.cleanup(h);
     if (code == CODE_OK) return true;
     if (j->failed) return false;
     /* 416: there is nothing past that place; the checksum will tell whether all is here. */
@@ -176,9 +138,7 @@ static bool run(job *j) {
 }
 
 bool aj_download(const char *url, const char *path, const char *sha256, int64_t max_bytes) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, load);
-    if (!curl.loaded)
+    if (!aj_curl_load())
         return aj_error("download: %s: libcurl is not installed (apt install libcurl4): or put the file at %s yourself", url, path);
     if (sha256 && (strlen(sha256) != 64 || strspn(sha256, "0123456789abcdefABCDEF") != 64))
         return aj_error("download: sha256 must be 64 hexadecimal digits, got \"%s\"", aj_shown(sha256, strlen(sha256)).text);

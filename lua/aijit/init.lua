@@ -102,8 +102,8 @@ for name in ([[cat stack where matmul einsum maximum minimum equal allclose cros
 
 -- name = {module, field}: what is loaded when it is first named. Without a field it is the module itself.
 local parts = {
-  nn = {"aijit.nn"}, optim = {"aijit.optim"}, data = {"aijit.data"}, log = {"aijit.log"}, json = {"aijit.json"}, yaml = {"aijit.yaml"}, plot = {"aijit.plot"}, image = {"aijit.image"},
-  linalg = {"aijit.linalg"}, fft = {"aijit.fft"},
+  nn = {"aijit.nn"}, optim = {"aijit.optim"}, data = {"aijit.data"}, log = {"aijit.log"}, json = {"aijit.json"}, yaml = {"aijit.yaml"},
+  plot = {"aijit.plot"}, image = {"aijit.image"}, linalg = {"aijit.linalg"}, fft = {"aijit.fft"},
   jit = {"aijit.bindings.jit", "jit"}, help = {"aijit.help"}, inspect = {"aijit.inspect"}, model = {"aijit.model"},
   fn = {"aijit.fn"}, class = {"aijit.class"}, is = {"aijit.class", "is"},
   Config = {"aijit.config", "Config"}, field = {"aijit.config", "field"}, required = {"aijit.config", "required"}, main = {"aijit.config", "main"},

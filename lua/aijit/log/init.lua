@@ -9,6 +9,7 @@ return {
   Stdout = require "aijit.log.stdout",
   Jsonl = require("aijit.log.jsonl").Jsonl,
   Csv = require "aijit.log.csv",
+  Mlflow = require "aijit.log.mlflow",
   Images = require "aijit.log.images",
   TensorBoard = require "aijit.log.tensorboard",
 
