@@ -188,6 +188,12 @@ for mode in ["L", "RGB"]:
     assert ours.mode == mode and ours.size == x.size
 x.convert("CMYK").save(d + "/cmyk.jpg", quality=95)
 ]==])
+    -- Pillow 9 rounds as aijit does; later ones (13 is one) may differ in the last bit.
+    local newer = tonumber((files.run(python .. " -c 'import PIL; print(PIL.__version__.split(\".\")[0])'"))) > 9
+    local function within_one(a, b)
+      for i = 1, #a do if math.abs(a:byte(i) - b:byte(i)) > 1 then return false end end
+      return #a == #b
+    end
     local x = {L = files.noise(37 * 53), RGB = files.noise(37 * 53 * 3)}
     local shape = {L = {37, 53, 1}, RGB = {37, 53, 3}}
     for mode, data in pairs(x) do
@@ -200,7 +206,8 @@ x.convert("CMYK").save(d + "/cmyk.jpg", quality=95)
       for _, filter in ipairs{"nearest", "bilinear", "bicubic"} do
         for _, size in ipairs{{37, 53}, {10, 10}, {100, 20}, {5, 200}, {1, 1}, {74, 106}} do
           local got = select(2, files.describe(image.resize(picture(shape[mode], data), size[1], size[2], {filter = filter})))
-          assert.is_true(got == files.get(("%s/%s-%s-%d-%d.raw"):format(folder, mode, filter, size[1], size[2])), filter .. size[1])
+          local wanted = files.get(("%s/%s-%s-%d-%d.raw"):format(folder, mode, filter, size[1], size[2]))
+          assert.is_true(got == wanted or (newer and within_one(got, wanted)), filter .. size[1])
         end
       end
       for _, n in ipairs{"", "p"} do
