@@ -188,10 +188,10 @@ for mode in ["L", "RGB"]:
     assert ours.mode == mode and ours.size == x.size
 x.convert("CMYK").save(d + "/cmyk.jpg", quality=95)
 ]==])
-    -- Pillow 9 rounds as aijit does; later ones (13 is one) may differ in the last bit.
+    -- Pillow 9 rounds between its two passes as aijit does; later ones (13 is one) do not, which may show in the last bits.
     local newer = tonumber((files.run(python .. " -c 'import PIL; print(PIL.__version__.split(\".\")[0])'"))) > 9
-    local function within_one(a, b)
-      for i = 1, #a do if math.abs(a:byte(i) - b:byte(i)) > 1 then return false end end
+    local function almost(a, b)
+      for i = 1, #a do if math.abs(a:byte(i) - b:byte(i)) > 4 then return false end end
       return #a == #b
     end
     local x = {L = files.noise(37 * 53), RGB = files.noise(37 * 53 * 3)}
@@ -207,7 +207,7 @@ x.convert("CMYK").save(d + "/cmyk.jpg", quality=95)
         for _, size in ipairs{{37, 53}, {10, 10}, {100, 20}, {5, 200}, {1, 1}, {74, 106}} do
           local got = select(2, files.describe(image.resize(picture(shape[mode], data), size[1], size[2], {filter = filter})))
           local wanted = files.get(("%s/%s-%s-%d-%d.raw"):format(folder, mode, filter, size[1], size[2]))
-          assert.is_true(got == wanted or (newer and within_one(got, wanted)), filter .. size[1])
+          assert.is_true(got == wanted or (newer and almost(got, wanted)), filter .. size[1])
         end
       end
       for _, n in ipairs{"", "p"} do
