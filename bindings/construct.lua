@@ -105,6 +105,7 @@ end
 function construct.eye(n, m, o)
   if type(m) == "table" then m, o = nil, m end
   if type(n) ~= "number" then op.helper.bad("eye", 1, "n", "a number", n) end
+  if m ~= nil and type(m) ~= "number" then op.helper.bad("eye", 2, "m", "a number", m) end
   local d, where = read("eye", C.AJ_F32, {}, o)
   return finish(lib.check(C.aj_eye(d, where, n, m or n), C.aj_eye, d, where, n, m or n), o)
 end
@@ -202,6 +203,7 @@ local owners = setmetatable({}, {__mode = "k"})
 ---@return aijit.Tensor
 function construct.from_pointer(p, sizes, o)
   o = o or {}
+  if type(o) ~= "table" then op.helper.bad("from_pointer", 3, "options", "a table", o) end
   if type(p) ~= "cdata" then op.helper.bad("from_pointer", 1, "p", "an FFI pointer", p) end
   op.helper.ints("from_pointer", 2, "sizes", shape, sizes)
   local t = lib.check(C.aj_from_memory(lib.dtype(o.dtype or "f32"), shape, ffi.cast("void *", p), nil, nil))

@@ -89,6 +89,10 @@ local text = ffi.new "char[1024]"
 --- Raises an error at the line of the program that called into aijit, with the path of the module that was running.
 ---@param message string
 function lib.raise(message)
+  if bit_and(S.attend, 1) ~= 0 then                      -- what went wrong first, in C, is the cause; and must not be left pending
+    C.aj_error_take(text, 1024)
+    message = ffi.string(text)
+  end
   local module_path = package.loaded["aijit.nn.path"]
   local where = module_path and module_path.describe()
   if where then message = message .. "\n  in " .. where end
@@ -219,6 +223,7 @@ local lists = {}
 ---@param slot integer?  1 to 8, for several lists in one call
 ---@param n integer?
 function lib.list(tensors, slot, n)
+  if type(tensors) ~= "table" then raise(lib.describe(tensors) .. " where a table of tensors is wanted") end
   slot, n = slot or 1, n or #tensors
   local l = lists[slot]
   if not l or l.cap < n then

@@ -244,8 +244,12 @@ function Tensor.split(x, size, dim)
     if n == 0 then pieces[1] = f.slice(x, dim) end
     return pieces
   end
+  if type(size) ~= "table" then lib.raise("split: the size of a piece is " .. lib.describe(size) .. ", where a number or a table of numbers is wanted") end
   local total = 0
-  for _, k in ipairs(size) do total = total + k end
+  for i, k in ipairs(size) do
+    if type(k) ~= "number" then lib.raise(("split: size %d is %s, where a number is wanted"):format(i, lib.describe(k))) end
+    total = total + k
+  end
   if total ~= n then lib.raise(("split: the sizes add up to %d, and dimension %d has %d"):format(total, dim, n)) end
   for i, k in ipairs(size) do
     pieces[i] = f.narrow(x, dim, first, k)
@@ -295,6 +299,7 @@ end
 ---@param dim integer?
 ---@return integer|integer[]
 function Tensor.stride(x, dim)
+  if dim ~= nil and type(dim) ~= "number" then lib.raise("stride: dim is " .. lib.describe(dim) .. ", where a number is wanted") end
   if dim ~= nil then return lib.ok(tonumber(C.aj_stride(x, dim > 0 and dim - 1 or dim))) end
   local strides, n = {}, lib.ok(C.aj_ndim(x))
   for d = 1, n do strides[d] = tonumber(C.aj_stride(x, d - 1)) end
@@ -338,7 +343,7 @@ function Tensor.to(x, where, second)
     if where.dtype then x = Tensor.to(x, where.dtype) end
     return x
   end
-  if lib.is_tensor(where) then where = lib.dtype_names[tonumber(C.aj_dtype_of(where))] end
+  if lib.is_tensor(where) then where = lib.dtype_names[tonumber(lib.ok(C.aj_dtype_of(where)))] end
   local device = require "aijit.bindings.device"
   if device.is_name(where) then return device.move(x, where) end
   local d = lib.dtype(where)
@@ -348,7 +353,10 @@ end
 ---@return aijit.Tensor
 function Tensor.cpu(x) return Tensor.to(x, "cpu") end
 ---@return aijit.Tensor
-function Tensor.cuda(x, n) return Tensor.to(x, "cuda:" .. (n or 0)) end
+function Tensor.cuda(x, n)
+  if n ~= nil and type(n) ~= "number" then lib.raise("cuda: the number of a device is wanted, and not " .. lib.describe(n)) end
+  return Tensor.to(x, "cuda:" .. (n or 0))
+end
 for method, dtype in pairs {float = "f32", double = "f64", half = "f16", bfloat16 = "bf16", bf16 = "bf16", long = "i64", int = "i32",
   short = "i16", char = "i8", byte = "u8", bool = "bool"} do
   Tensor[method] = loadstring(("local to = ... return function(x) return to(x, %q) end"):format(dtype), "=aijit." .. method)(Tensor.to)

@@ -156,3 +156,12 @@ it("10,000 steps take no more memory than ten", function()
   assert.are.equal(live1, live2)
   assert.is_true(heap2 < heap1 + 200)
 end)
+
+it("an error that C saw first is the one that is raised, and none is left behind", function()
+  local gone
+  ai.scope(function() gone = ai.ones(3) end)
+  fails(function() ai.ones(2):to(gone) end, "was freed when its scope ended")
+  fails(function() ai.ones(2):type_as(gone) end, "was freed when its scope ended")
+  fails(function() return ai.f.masked_fill(ai.ones(2), ai.ones({2}, {dtype = "bool"}), gone) end, "was freed when its scope ended")
+  assert.are.equal(2, ai.scope(function() return ai.ones(2):sum():item() end))
+end)
