@@ -140,9 +140,10 @@ static bool into_leaf(aj_backward *b, aj_tensor *leaf, aj_tensor *g) {
     }
     int32_t mark = aj_inner_open();                      /* the caller may have no scope open */
     if (mark < 0) return false;
+    int alone = aj_ctx.jit ? 2 : 1;                      /* a recording holds what it has seen once */
     aj_tensor *new;
     if (leaf->grad) new = aj_live(aj_add(leaf->grad, g));
-    else if (g->contiguous && g->storage->refs == 1 && (g->refs == 1 || b->create)) new = g;
+    else if (g->contiguous && g->storage->refs == alone && (g->refs == alone || b->create)) new = g;
     else new = aj_live(aj_clone(g));
     aj_hold(new);
     aj_inner_close(mark);
