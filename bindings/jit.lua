@@ -253,6 +253,8 @@ function Jit:count() return #self.variants end
 -- It is an error, and nothing is kept, when f reads a value (item, totable, print, a mask as an index, nonzero), sets the state
 -- of the random numbers, steps a schedule or an average (do that after the call), returns a tensor that requires gradients or
 -- is given one, or adds to a tensor that it made of numbers of Lua.
+--
+-- In the environment, AIJIT_FUSE=none replays op by op, and AIJIT_FUSE=pieces without machine code, to compare.
 ---@param f function
 ---@param o {limit: integer?}?  the most recordings to keep, 32
 ---@return aijit.Jit|fun(...): ...
