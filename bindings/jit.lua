@@ -5,39 +5,48 @@ local C, S, ffi = lib.C, lib.state, lib.ffi
 
 local jit = {}
 
--- Arguments and results are trees of tensors in plain tables. flatten() puts the tensors into a list, and what else there
--- is into another, with the keys that lead there; two trees of one form give equal lists of the second kind.
+-- Arguments and results are trees of tensors in plain tables.
+
+local function in_order(a, b)
+  if type(a) == type(b) and (type(a) == "number" or type(a) == "string") then return a < b end
+  return type(a) < type(b)
+end
+
+local function keys_of(t)
+  local keys = {}
+  for k in pairs(t) do keys[#keys + 1] = k end
+  table.sort(keys, in_order)
+  return keys
+end
+
+local function is_tensor(v) return type(v) == "cdata" and ffi.istype("aj_tensor", v) end
+local function is_node(v) return type(v) == "table" and getmetatable(v) == nil end
+
+-- No value of a program is one of these.
+local TENSOR, OPENS, CLOSES, NIL, HOLE = {}, {}, {}, {}, {}
+
+-- Puts the tensors into a list, and what else there is into another, with the keys that lead there: trees of one form, with
+-- the same other values, give the same second list.
 local function flatten(v, tensors, rest)
-  if type(v) == "cdata" and ffi.istype("aj_tensor", v) then
+  if is_tensor(v) then
     tensors[#tensors + 1] = v
-    rest[#rest + 1] = "tensor"
-  elseif type(v) == "table" and getmetatable(v) == nil then
-    local keys = {}
-    for k in pairs(v) do keys[#keys + 1] = k end
-    table.sort(keys, function(a, b)
-      if type(a) == type(b) then return a < b end
-      return type(a) < type(b)
-    end)
-    rest[#rest + 1] = "table"
-    for _, k in ipairs(keys) do
+    rest[#rest + 1] = TENSOR
+  elseif is_node(v) then
+    rest[#rest + 1] = OPENS
+    for _, k in ipairs(keys_of(v)) do
       rest[#rest + 1] = k
       flatten(v[k], tensors, rest)
     end
-    rest[#rest + 1] = "end"
-  elseif v == nil then rest[#rest + 1] = "nil"
-  else rest[#rest + 1] = v end
+    rest[#rest + 1] = CLOSES
+  else rest[#rest + 1] = v == nil and NIL or v end
 end
 
-local function rebuild(v, next_tensor)
-  if type(v) == "cdata" and ffi.istype("aj_tensor", v) then return next_tensor() end
-  if type(v) ~= "table" or getmetatable(v) ~= nil then return v end
-  local keys, copy = {}, {}
-  for k in pairs(v) do keys[#keys + 1] = k end
-  table.sort(keys, function(a, b)
-    if type(a) == type(b) then return a < b end
-    return type(a) < type(b)
-  end)
-  for _, k in ipairs(keys) do copy[k] = rebuild(v[k], next_tensor) end
+--- A tree of the same form with other values in the place of tensors, or of holes.
+local function rebuild(v, next_value)
+  if v == HOLE or is_tensor(v) then return next_value() end
+  if not is_node(v) then return v end
+  local copy = {}
+  for _, k in ipairs(keys_of(v)) do copy[k] = rebuild(v[k], next_value) end
   return copy
 end
 
@@ -127,7 +136,7 @@ local function record(self, n, args, tensors, rest)
   lib.ok(C.aj_jit_end(recording, lib.list(outputs, 6)))
   -- The form of the results, without the tensors of the recorded run.
   local form = {n = results.n}
-  for i = 1, results.n do form[i] = rebuild(results[i], function() return jit.HOLE end) end
+  for i = 1, results.n do form[i] = rebuild(results[i], function() return HOLE end) end
   local variant = {
     recording = recording, recorded = S.recording, rest = rest,
     form = form, n_out = #outputs, plain = results.n == 1 and lib.is_tensor(results[1]),
@@ -137,28 +146,13 @@ local function record(self, n, args, tensors, rest)
   return variant
 end
 
-jit.HOLE = setmetatable({}, {__name = "hole"})
-
-local function fill(v, next_tensor)
-  if v == jit.HOLE then return next_tensor() end
-  if type(v) ~= "table" or getmetatable(v) ~= nil then return v end
-  local keys, copy = {}, {}
-  for k in pairs(v) do keys[#keys + 1] = k end
-  table.sort(keys, function(a, b)
-    if type(a) == type(b) then return a < b end
-    return type(a) < type(b)
-  end)
-  for _, k in ipairs(keys) do copy[k] = fill(v[k], next_tensor) end
-  return copy
-end
-
 local function results_of(variant)
   local recording = variant.recording
   if variant.plain then return lib.check(C.aj_jit_result(recording, 0)) end
   local list = {}
   for i = 1, variant.n_out do list[i] = lib.check(C.aj_jit_result(recording, i - 1)) end
   local take, values = counter(list), {}
-  for i = 1, variant.form.n do values[i] = fill(variant.form[i], take) end
+  for i = 1, variant.form.n do values[i] = rebuild(variant.form[i], take) end
   return unpack(values, 1, variant.form.n)
 end
 
@@ -224,7 +218,7 @@ function Jit:__call(...)
     end
   end
   if #variants >= self.limit then
-    lib.raise(("jit: more than %d recordings of one function: shapes, numbers or tables among its arguments change with each call, "
+    lib.raise(("jit: more than %d recordings of one function: shapes, numbers, keys or tables among its arguments change with each call, "
       .. "or gradients of leaves that it adds to (call zero_grad within it); {limit = ...} allows more"):format(self.limit))
   end
   return results_of(record(self, n, {...}, tensors or {...}, rest))

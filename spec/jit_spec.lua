@@ -60,6 +60,23 @@ describe("ai.jit", function()
     end
     assert.are.equal(3, f:count())
   end)
+  it("tells arguments apart by their places, and words from what they name", function()
+    local calls = 0
+    local f = ai.jit(function(a, b, c)
+      calls = calls + 1
+      return type(a) == "string" and b * 2 or a * 3, c == nil
+    end)
+    local t = ai.ones(1)
+    for _ = 1, 2 do
+      assert.are.equal(3, (f(t, "tensor")):item())
+      assert.are.equal(2, (f("tensor", t)):item())
+      assert.are.same({3, true}, {f(t, nil, nil):item(), select(2, f(t, nil, nil))})
+      assert.are.same({3, false}, {f(t, nil, "nil"):item(), select(2, f(t, nil, "nil"))})
+    end
+    assert.are.equal(4, calls)
+    local g = ai.jit(function(p) return p[true] + p.x + p[1] end)
+    for _ = 1, 2 do assert.are.equal(6, g{[true] = t, x = t * 2, t * 3}:item()) end
+  end)
   it("takes and gives trees of many tensors: a step of a pure model", function()
     local fn = require "aijit.fn"
     local net = function(params, x) return fn.nets.mlp(params, x, {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 3}) end
