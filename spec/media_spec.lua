@@ -169,6 +169,15 @@ describe("limits by name", function()
     assert.equal(1, calls)
   end)
 
+  it("hold for functions, which run without gradients", function()
+    local board, on = log.Board(), nil
+    board:add(Keeper{interval = 0})
+    board:begin{step = 1, phase = "train"}
+    board:scalar("x", function() on = ai.is_grad_enabled() return 1 end)
+    board:finish()
+    assert.is_false(on)
+  end)
+
   it("are checked", function()
     raises("keys is a table of names and seconds", log.Jsonl, folder, {keys = {60}})
     raises("interval is a number of seconds, not -1", log.Jsonl, folder, {interval = -1})
@@ -247,6 +256,36 @@ describe("what loggers keep", function()
     board:add(log.Images(folder))
     board:begin{step = 1, phase = "train"}
     raises("in 'cloud'", board.mesh, board, "cloud", ai.zeros(3, 2))
+  end)
+
+  it("is what the run was: code, git state, versions, machine, config", function()
+    local state = log.State(folder, {code = false})
+    state:start{name = "demo", config = Config()}
+    local found = json.decode(read(folder .. "/state.json"))
+    assert.same({"demo", ai._VERSION, jit.version, 3}, {found.name, found.versions.aijit, found.versions.lua, found.config.width})
+    assert.is_true(found.host.cores >= 1 and found.host.memory_bytes > 2 ^ 20)
+    log.State(folder, {code = false}):start{name = "again"}
+    assert.equal("again", json.decode(read(folder .. "/state-2.json")).name)
+  end)
+
+  it("may be a figure of ai.plot, where images are taken", function()
+    local board = log.Board()
+    board:add(log.Images(folder))
+    board:start{name = "demo"}
+    board:begin({step = 1, phase = "valid"}, {force = true})
+    board:image("curve", function() return ai.plot({1, 2, 3}, {width = 300, height = 200}) end)
+    board:finish()
+    board:stop()
+    local image = ai.load(folder .. "/images/valid-curve-00000001.png")
+    assert.same({200, 300}, {image:size(1), image:size(2)})
+  end)
+
+  it("is an error when its file cannot be written, which names the file", function()
+    if not io.open "/dev/full" then return pending "no /dev/full" end
+    local board = log.Board()
+    board:add(log.Jsonl("/dev", {name = "full"}))
+    board:begin({step = 1, samples = 1, epoch = 1, phase = "train"}, {force = true})
+    raises("/dev/full' cannot be written: No space left on device", board.finish, board)
   end)
 
   it("of a branching model links a sum to its parts", function()

@@ -203,6 +203,14 @@ describe("plot", function()
     raises("is wanted, not 3", plot, 3)
   end)
 
+  it("shows what a learning-rate range test found", function()
+    local w = ai.tensor({1.0}, {requires_grad = true})
+    local result = ai.optim.range_test(function() return (w * w):sum() end, {optimizer = ai.optim.SGD({w}, {lr = 0.1}), steps = 20})
+    local panel = result:plot().panels[1]
+    assert.same({"loss", "smoothed"}, {panel.curves[1].label, panel.curves[2].label})
+    assert.equal(#result.lr, #panel.curves[1].x)
+  end)
+
   it("takes tensors", function() assert.same({1, 2, 3}, plot(ai.tensor{1, 2, 3}).panels[1].curves[1].y) end)
 end)
 

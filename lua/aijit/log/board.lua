@@ -86,6 +86,9 @@ local function wanted(self, kind, name)
   return some
 end
 
+-- What a function gives, without gradients: what is logged is not trained on.
+local function called(f) return require("aijit").no_grad(f) end
+
 local function number_of(name, value)
   if type(value) == "cdata" then
     local ok, number = pcall(function() return value:item() end)
@@ -103,7 +106,7 @@ end
 ---@param weight? number in the mean; 1 without it
 function Board:scalar(name, value, weight)
   if not wanted(self, "scalar", name) then return end
-  if type(value) == "function" then value = value() end
+  if type(value) == "function" then value = called(value) end
   value, weight = number_of(name, value), weight or 1
   local scalars, place = self._line.scalars, self._place[name]
   if not place then
@@ -131,7 +134,7 @@ end
 ---@param value string|fun(): string
 function Board:text(name, value)
   if not first_of(self, "text", name) then return end
-  if type(value) == "function" then value = value() end
+  if type(value) == "function" then value = called(value) end
   table.insert(self._line.texts, {name, tostring(value)})
 end
 
@@ -141,8 +144,9 @@ end
 ---@param captions? string[]
 function Board:image(name, value, captions)
   if not first_of(self, "image", name) then return end
-  if type(value) == "function" then value, captions = value() end
+  if type(value) == "function" then value, captions = called(value) end
   -- A validation's line outlives the scopes of its batches.
+  if type(value) == "table" and value.panels then value = {value:image()} end          -- a figure of ai.plot
   if type(value) == "cdata" then
     require("aijit").keep(value)
   else
@@ -156,7 +160,7 @@ local function add(self, kind, name, make, value, ...)
   if not first_of(self, kind, name) then return end
   local ok, made
   if type(value) == "function" then
-    ok, made = pcall(function(...) return make(value(), ...) end, ...)
+    ok, made = pcall(function(...) return make(called(value), ...) end, ...)
   else
     ok, made = pcall(make, value, ...)
   end

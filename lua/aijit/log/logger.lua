@@ -19,6 +19,9 @@ local class = require "aijit.class"
 ---@field videos aijit.Video[]
 ---@field meshes aijit.Mesh[]
 
+-- A logger whose file cannot be written raises, and the run ends with its message: a hole in a log is found too late. One whose
+-- server is gone says so, keeps what it can, and lets the training go on.
+
 ---@class aijit.Logger
 local Logger = class("Logger")
 

@@ -33,6 +33,7 @@ end
 ---@param batch? boolean three dimensions mean (B, H, W)
 ---@return any tensor u8 (B, H, W, C)
 function picture.batch(t, batch)
+  if type(t) == "table" and t.panels then t = t:image() end          -- a figure of ai.plot
   local dims = t:dim()
   if dims == 2 then
     t = t:unsqueeze(1):unsqueeze(4)
@@ -119,6 +120,7 @@ end
 ---@param images any a batch as `picture.batch` takes it (three dimensions: (B, H, W)), or a list of images
 ---@return any tensor u8 (B, H, W, C)
 function picture.gather(images)
+  if type(images) == "table" and images.panels then images = {images} end
   if type(images) ~= "table" then return picture.batch(images, images:dim() == 3) end
   -- A list of images of several sizes: all become as high and wide as the largest, and colour if one is.
   local list, height, width, channels = {}, 1, 1, 1

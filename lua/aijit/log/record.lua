@@ -20,11 +20,7 @@ local function output(command)
   return text ~= "" and text or nil
 end
 
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
+local write = require("aijit.io.file").write
 
 local function read(path)
   local file = io.open(path, "rb")
@@ -36,15 +32,16 @@ end
 
 --- The state of the git repository that a folder is in.
 ---@param folder string
----@return {commit: string, branch: string, dirty: boolean, diff: string?}? git nil where there is none
+---@return {commit: string, branch: string, dirty: boolean, status: string?, diff: string?}? git nil where there is none
 function record.git(folder)
   -- Without optional locks, so that a run which is killed here leaves no index.lock in its user's repository.
   local git = "git --no-optional-locks -C " .. quote(folder) .. " "
   local commit = output(git .. "rev-parse HEAD")
   if not commit then return nil end
+  local status = output(git .. "status --porcelain")
   return {
     commit = commit:match("%S+"), branch = (output(git .. "rev-parse --abbrev-ref HEAD") or "?"):match("%S+"),
-    dirty = output(git .. "status --porcelain") ~= nil, diff = output(git .. "diff HEAD"),
+    dirty = status ~= nil, status = status, diff = output(git .. "diff HEAD"),
   }
 end
 

@@ -104,7 +104,7 @@ end
 
 --- Writes `images/NAME.png` in the run's folder.
 ---@param name string
----@param image any a tensor (H, W), (H, W, C) or (C, H, W), C of 1 or 3: u8, or floats from 0 to 1
+---@param image any a figure of ai.plot, or a tensor (H, W), (H, W, C) or (C, H, W), C of 1 or 3: u8, or floats from 0 to 1
 ---@return string path
 function session.log_image(name, image)
   if not current then error("log.log_image: call log.setup first, which makes the folder", 2) end

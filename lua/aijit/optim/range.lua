@@ -68,6 +68,16 @@ local function steepest(result)
   return at and result.lr[at]
 end
 
+local RangeTest = {__name = "aijit.optim.RangeTest"}
+RangeTest.__index = RangeTest
+
+--- The losses over the rates, as a figure: `result:plot():save "lr.png"`.
+---@return aijit.Figure
+function RangeTest:plot()
+  local curves = {loss = {x = self.lr, y = self.loss}, smoothed = {x = self.lr, y = self.smoothed}}
+  return ai.plot(curves, {log_x = true, x_label = "learning rate", title = "learning-rate range test"})
+end
+
 ---@class aijit.optim.RangeTest
 ---@field lr number[]         the rate of each step, of the group with the highest one
 ---@field loss number[]
@@ -134,7 +144,7 @@ local function range_test(what, options)
   ai.set_random_state(random)
   if not ok then error(message, 0) end
   result.suggestion = steepest(result)
-  return result
+  return setmetatable(result, RangeTest)
 end
 
 return {range_test = range_test}
