@@ -280,8 +280,13 @@ describe("what loggers keep", function()
     assert.same({200, 300}, {image:size(1), image:size(2)})
   end)
 
-  it("is an error when its file cannot be written, which names the file", function()
+  it("is an error when its file cannot be written, which names the file, also in a loop that is compiled", function()
     if not io.open "/dev/full" then return pending "no /dev/full" end
+    local Appender = require "aijit.log.appender"
+    local logs = {}
+    for i = 1, 100 do logs[i] = Appender(i < 100 and folder .. "/good" or "/dev/full") end
+    local ok = pcall(function() for i = 1, 100 do logs[i]:write("x"):flush() end end)
+    assert.is_false(ok)
     local board = log.Board()
     board:add(log.Jsonl("/dev", {name = "full"}))
     board:begin({step = 1, samples = 1, epoch = 1, phase = "train"}, {force = true})
