@@ -66,7 +66,9 @@ static bool elementwise_vjp(aj_node *n, aj_tensor *gy, aj_tensor **gx) {
             if (!d) return false;
             gx[k] = aj_mul(gy, d);
         } else {
-            aj_tensor *g = aj_new((aj_dtype)gy->dtype, n->spec[0].ndim, n->spec[0].shape, gy->device);
+            /* A gradient that nobody else holds, and that this input is the last to need, becomes the new one where it lies. */
+            bool dies = gy->refs == 1 && gy->storage->refs == 1 && gy->contiguous && !(k + 1 < n->n_in && aj_wants(n, k + 1)) && !aj_ctx.jit;
+            aj_tensor *g = dies ? aj_hold(gy) : aj_new((aj_dtype)gy->dtype, n->spec[0].ndim, n->spec[0].shape, gy->device);
             if (!g) return false;
             gx[k] = aj_untag(aj_give(g));
             aj_grad_call c = {.gx = g, .gy = gy, .y = y, .in = {n->in[0].t, n->n_in > 1 ? n->in[1].t : NULL}, .attrs = attrs};
