@@ -216,6 +216,36 @@ describe("a training that is a program", function()
     assert.equal(0, train(dir, "max_steps=6").status)       -- the lock went with the process
   end)
 
+  it("gets a folder of its own when several start at once", function()
+    local command = {}
+    for i = 1, 5 do command[i] = ("%s spec/torture/train.lua run_dir=%s max_steps=1 >/dev/null 2>&1 &"):format(aijit, folder) end
+    assert.equal(0, process.run("(" .. table.concat(command, "\n") .. "\nwait)", {limit = 120}).status)
+    assert.same({"run_1", "run_2", "run_3", "run_4", "run_5"}, files.list(folder .. "/torture_task"))
+    for i = 1, 5 do assert.matches("step%-1$", checkpoint.latest(("%s/torture_task/run_%d"):format(folder, i))) end
+  end)
+
+  it("that is a script ends at a signal when it looks, and at once when it never does", function()
+    for looks, want in pairs {["true"] = "ended well", ["false"] = "Terminated"} do
+      local program = folder .. "/script.lua"
+      files.put(program, ([[
+        local ai = require "aijit"
+        local Script = ai.class("WaitScript", ai.Script)
+        function Script:set_loggers() end
+        function Script:main()
+          local looks = %s
+          if looks then self:should_stop() end
+          require("aijit.bindings.system").signal(15)
+          for _ = 1, 1e9 do if looks and self:should_stop() then break end end
+          print "ended well"
+        end
+        Script:launch {run_dir = "%s"}
+      ]]):format(looks, folder))
+      local result = process.run(("%s %s; echo status $?"):format(aijit, program), {limit = 60})
+      assert.matches("status 143", result.out)
+      assert.equal(want == "ended well", result.out:match("ended well") ~= nil)
+    end
+  end)
+
   it("that crashes leaves a status, a traceback and its last checkpoint", function()
     local dir = folder .. "/crash"
     assert.equal(0, train(dir, "max_steps=9").status)

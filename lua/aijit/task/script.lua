@@ -29,9 +29,16 @@ end
 --- What the script does.
 Script.main = class.abstract "main"
 
---- Whether Ctrl-C, SIGTERM or SIGUSR1 has asked the script to end; it is up to the script to look, at a place that suits it.
+--- Whether Ctrl-C, SIGTERM or SIGUSR1 has asked the script to end. From the first call on these signals wait for the script to
+--- look, at a place that suits it; a script that never asks is ended by them at once.
 ---@return boolean
-function Script:should_stop() return signals.requested() ~= nil end
+function Script:should_stop()
+  if not self._watching then
+    self._watching = true
+    signals.watch()
+  end
+  return signals.requested() ~= nil
+end
 
 --- Logs a line of values: `self:log_line(step, function() self:log_scalar("x", 1) end)`.
 ---@param step integer
@@ -52,7 +59,8 @@ end
 ---@return aijit.Script self
 function Script:run(exp_dir)
   self._started = system.monotonic()
-  session.run(self, exp_dir, function() end, function() self:main() end)
+  session.run(self, exp_dir, function() self:main() end, function() end)
+  self._watching = nil
   return self
 end
 

@@ -35,7 +35,7 @@ end
 -- signal, does as the signal asks.
 ---@param object table
 ---@param exp_dir string? the run's folder; else by the config
----@param prepare fun() while it runs, signals end the program at once
+---@param prepare fun() while it runs, signals do what they always do, unless it watches them itself
 ---@param body fun() while it runs, signals are noted
 function session.run(object, exp_dir, prepare, body)
   object.trace = nil
@@ -45,15 +45,15 @@ function session.run(object, exp_dir, prepare, body)
   if ok then
     object.config:freeze " since its launch"
     if object.config:has "deterministic" and object.config.deterministic then ai.deterministic(true) end
+    local depth = signals.depth()
     ok, problem = protect(object, function()
       prepare()
       signals.watch()
-      local fine, what = protect(object, body)
-      signal = signals.requested()
-      signals.unwatch()
-      if not fine then error(what, 0) end
-      program.keep(object.exp_dir)
+      body()
     end)
+    signal = signals.requested()
+    signals.unwatch(depth)
+    if ok then ok, problem = protect(object, function() program.keep(object.exp_dir) end) end
     ai.deterministic(was)
   end
   object.board:stop(ok)

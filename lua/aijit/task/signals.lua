@@ -10,16 +10,22 @@ local signals = {}
 local watched = {{name = "SIGINT", number = 2, once = true}, {name = "SIGTERM", number = 15, once = true}, {name = "SIGUSR1", number = 10}}
 local depth = 0
 
---- From here on they are noted. Each call needs its `unwatch`; a task within a task shares its parent's.
+--- From here on they are noted, until `unwatch`. A task within a task shares its parent's watch.
 function signals.watch()
   depth = depth + 1
   if depth > 1 then return end
   for _, one in ipairs(watched) do watch.watch(one.number, one.once or false) end
 end
 
---- They do again what they did before.
-function signals.unwatch()
-  depth = depth - 1
+--- How many watches there are.
+---@return integer
+function signals.depth() return depth end
+
+--- Ends watches until there are `left`; after the last one signals do again what they did before.
+---@param left integer from `depth`
+function signals.unwatch(left)
+  if depth <= left then return end
+  depth = left
   if depth > 0 then return end
   for _, one in ipairs(watched) do watch.unwatch(one.number) end
 end
