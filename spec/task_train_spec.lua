@@ -293,6 +293,51 @@ describe("the loss scale", function()
   end)
 end)
 
+describe("a training in f16", function()
+  local had
+  before_each(function()
+    had = rawget(ai, "autocast")
+    -- The scale is what is looked at: products stay as they are.
+    rawset(ai, "autocast", function(dtype, f)
+      assert.equal("f16", dtype)
+      return f()
+    end)
+  end)
+  after_each(function() rawset(ai, "autocast", had) end)
+
+  it("leaves out steps whose scaled gradients are not finite, until the scale is small enough, and keeps it in checkpoints", function()
+    local Task, seen = make(), {}
+    function Task:get_loss(batch, state)
+      local loss = ai.mse_loss(self.model(batch[1]), batch[2])
+      return state.phase == "train" and loss * 1e35 or loss
+    end
+    function Task:on_step_end(state) seen[state.num_steps] = weights(self) end
+    local values = {max_steps = 12, precision = "f16", exp_dir = folder .. "/f", grad_scaler = {growth_interval = 1000}}
+    local task = launch(Task, values)
+    local scales = {}
+    for i, line in ipairs(lines(task, "train")) do scales[i] = scalar(line, "loss_scale") end
+    assert.equal(32768, scales[1])
+    assert.equal(scales[11], scales[12])
+    assert.is_true(scales[12] < 16384)
+    assert.same(seen[1], seen[2])
+    assert.are_not.same(seen[11], seen[12])
+    values.max_steps = 13
+    assert.equal(scales[12], scalar(lines(launch(Task, values), "train")[1], "loss_scale"))
+  end)
+
+  it("is the training in f32 where nothing overflows, to the rounding of a power of two", function()
+    local plain = launch(make(), {max_steps = 6})
+    assert.same(weights(plain), weights(launch(make(), {max_steps = 6, precision = "f16"})))
+  end)
+
+  it("ends when no scale helps", function()
+    local Task = make()
+    function Task:get_loss(batch) return ai.mse_loss(self.model(batch[1]), batch[2]) * (0 / 0) end
+    function Task:get_dataset(phase) return phase == "train" and Line(22) or nil end
+    assert.matches("the loss is .- in train step %d+ .*, however small the loss is scaled", message(launch, Task, {max_steps = 500, precision = "f16"}))
+  end)
+end)
+
 describe("early stopping", function()
   local function worse_after(step)
     local Task = make()

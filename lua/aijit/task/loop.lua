@@ -69,6 +69,7 @@ function loop.begin(task)
     clip = config.clip_grad_norm, clip_value = config.clip_grad_value, guard = Guard(config.nonfinite),
   }
   run.autocast = autocast_of(run.precision)
+  if config.profile and not ai.profile then error("profile = true wants ai.profile, which this build does not have", 0) end
   if run.device ~= "cpu" then task:to(run.device) end
   return run
 end
