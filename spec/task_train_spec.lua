@@ -287,6 +287,27 @@ describe("the loss scale", function()
     assert.same({4, 6}, w.grad:totable())
   end)
 
+  it("goes up and down as PyTorch's does", function()
+    local python = files.python "torch"
+    if not python then return pending "there is no Python with torch" end
+    local found = {}
+    for i = 1, 60 do found[i] = (i * 7919) % 11 < 2 and 1 or 0 end
+    local output = files.run(([[%s -c '
+import torch
+scale, tracker = torch.tensor([1024.0]), torch.tensor([0], dtype=torch.int32)
+for f in [%s]:
+    torch._amp_update_scale_(scale, tracker, torch.tensor([float(f)]), 2.0, 0.5, 4)
+    print(scale.item())
+']]):format(python, table.concat(found, ",")))
+    local scaler, i = GradScaler {init_scale = 1024, growth_interval = 4}, 0
+    for text in output:gmatch "%S+" do
+      i = i + 1
+      scaler:update(found[i] == 1)
+      assert.equal(tonumber(text), scaler:get_scale())
+    end
+    assert.equal(60, i)
+  end)
+
   it("does nothing when it is not enabled, and refuses options it has not", function()
     assert.equal(1, GradScaler {enabled = false}:get_scale())
     assert.matches("there is no option 'scale'", message(GradScaler, {scale = 3}))
@@ -360,11 +381,30 @@ describe("early stopping", function()
     local exp_dir = folder .. "/early"
     launch(worse_after(5), {max_steps = 7, valid_every_n_steps = 1, early_stopping = {patience = 3}, exp_dir = exp_dir})
     assert.equal(8, launch(worse_after(5), {max_steps = 50, valid_every_n_steps = 1, early_stopping = {patience = 3}, exp_dir = exp_dir}).state.num_steps)
+    -- What it has ended stays ended, until it is given more patience.
+    assert.equal(8, launch(worse_after(5), {max_steps = 50, valid_every_n_steps = 1, early_stopping = {patience = 3}, exp_dir = exp_dir}).state.num_steps)
+    assert.equal(9, launch(worse_after(5), {max_steps = 50, valid_every_n_steps = 1, early_stopping = {patience = 4}, exp_dir = exp_dir}).state.num_steps)
   end)
 
   it("names the values there are when its own is not", function()
     values.early_stopping.metric = "accuracy"
     assert.matches("the validation has no value 'accuracy'; it has loss", message(launch, worse_after(5), values))
+  end)
+end)
+
+describe("a task that runs twice", function()
+  it("goes on in its folder, with its logs open once", function()
+    local Task = make()
+    local exp_dir = folder .. "/twice"
+    function Task:set_loggers() self:add_logger(ai.log.Jsonl(self.exp_dir, {interval = 0})) end
+    function Task:on_step_end(state) if state.num_steps == 2 then self:stop("enough for today") end end
+    local task = Task {max_steps = 4, batch_size = 8, exp_dir = exp_dir}
+    task:run()
+    assert.equal(2, task.state.num_steps)
+    task:run()
+    local count = 0
+    for line in io.lines(exp_dir .. "/log.jsonl") do if line:find '"phase":"train"' then count = count + 1 end end
+    assert.equal(4, count)
   end)
 end)
 

@@ -60,6 +60,15 @@ function EarlyStopping:__init(o)
   self.bad, self.best, self.best_step = 0, nil, nil
 end
 
+local function stop_if_due(self, task)
+  if self.bad < self.patience then return end
+  task:stop(("%s has not become better than %g, of step %d, in %d validations"):format(self.metric, self.best or 0 / 0,
+    self.best_step or 0, self.bad))
+end
+
+--- A run that it has ended stays ended when it is resumed, unless its patience has grown.
+function EarlyStopping:on_training_start(task) stop_if_due(self, task) end
+
 function EarlyStopping:on_validation_end(task, state)
   local value = state.valid[self.metric]
   if value == nil then
@@ -74,10 +83,7 @@ function EarlyStopping:on_validation_end(task, state)
     return
   end
   self.bad = self.bad + 1
-  if self.bad >= self.patience then
-    task:stop(("%s has not become better than %g, of step %d, in %d validations"):format(self.metric, self.best or 0 / 0,
-      self.best_step or 0, self.bad))
-  end
+  stop_if_due(self, task)
 end
 
 function EarlyStopping:state_dict() return {bad = self.bad, best = self.best, best_step = self.best_step} end

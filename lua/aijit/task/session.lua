@@ -21,14 +21,14 @@ local function open(object, exp_dir)
   local name = getmetatable(object).__name
   object.exp_dir = exp_dir or object.exp_dir or folder.of(object.config, name)
   system.make_directories(object.exp_dir)
-  local lock = folder.take(object.exp_dir)
+  local lock, kept = folder.take(object.exp_dir), #object.board.loggers
   local ok, problem = protect(object, function()
     record.write(object.exp_dir, {config = object.config, name = name})
     program.keep(object.exp_dir)
     object:set_loggers()
     object.board:start {name = name, dir = object.exp_dir, config = object.config}
   end)
-  return lock, ok, problem
+  return lock, kept, ok, problem
 end
 
 --- Runs an object with a config, a board of loggers and set_loggers. Raises what went wrong when all is closed; after a
@@ -40,7 +40,7 @@ end
 function session.run(object, exp_dir, prepare, body)
   object.trace = nil
   local was = ai.deterministic()
-  local lock, ok, problem = open(object, exp_dir)
+  local lock, kept, ok, problem = open(object, exp_dir)
   local signal
   if ok then
     object.config:freeze " since its launch"
@@ -57,6 +57,8 @@ function session.run(object, exp_dir, prepare, body)
     ai.deterministic(was)
   end
   object.board:stop(ok)
+  -- What set_loggers has added is closed, and added anew when the object runs again.
+  for i = #object.board.loggers, kept + 1, -1 do table.remove(object.board.loggers, i) end
   folder.release(lock)
   if not ok then error(problem, 0) end
   if signal then signals.answer(signal) end

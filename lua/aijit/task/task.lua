@@ -186,6 +186,7 @@ function Task:stop(reason) self.stopped = reason or "the task asked for it" end
 ---@return aijit.Task self
 function Task:run(exp_dir)
   local run
+  self.stopped = nil
   session.run(self, exp_dir, function() run = loop.prepare(self) end, function()
     local signal = loop.train(self, run)
     if not signal then
