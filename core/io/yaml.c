@@ -239,8 +239,8 @@ static bool close_level(reader *r) {
     r->j->items[l->item].size = (uint32_t)l->count;
     if (l->anchor != SIZE_MAX) r->anchors[l->anchor].end = r->j->n;
     if (!l->map) return true;
-    key *keys = r->keys + l->first_key;
     size_t n = r->n_keys - l->first_key;
+    key *keys = n ? r->keys + l->first_key : NULL;
     if (n > 1) qsort_r(keys, n, sizeof *keys, by_text, r);
     for (size_t i = 1; i < n; i++) {
         const aj_json_item *s = &r->j->items[keys[i - 1].item], *t = &r->j->items[keys[i].item];
