@@ -251,6 +251,16 @@ describe("a reference", function()
     has("no section so far above", message(function() return Refers {name = "${...size}"}.name end))
   end)
 
+  it("to a resolver has what its function gives", function()
+    config.Config.add_resolver("spec.double", function(x) return 2 * tonumber(x) end)
+    assert.equal(14, Refers {size = 7, width = "${spec.double:${size}}"}.width)
+    assert.equal(os.date "%Y", Refers {name = "${now:%Y}"}.name)
+    has("there is no resolver 'nwo'; did you mean 'now'?", message(function() return Refers {name = "${nwo:%Y}"}.name end))
+    has("${spec.double:x}: ", message(function() return Refers {name = "${spec.double:x}"}.name end))
+    has("add_resolver takes a name and a function", message(config.Config.add_resolver, "a b", print))
+    has("'env' is there already", message(config.Config.add_resolver, "env", print))
+  end)
+
   it("may be kept from being one", function() assert.equal("a ${size}", Refers {name = "a \\${size}"}.name) end)
 
   it("is looked up by check_completeness, which names all that are wrong", function()
@@ -388,6 +398,22 @@ describe("a value on the command line", function()
   for _, case in ipairs(bad) do
     it("is refused: " .. case[1], function() has(case[2], message(grammar.value, case[1])) end)
   end
+end)
+
+describe("any text", function()
+  it("on the command line or as a reference gives a value or a clear error", function()
+    math.randomseed(11)
+    local letters = {"a", "1", ".", "[", "]", "{", "}", "(", ")", ",", ":", "'", '"', "\\", "$", "=", "+", "~", " ", "-", "e", "null", "${", "env:", "range("}
+    for _ = 1, 20000 do
+      local parts = {}
+      for i = 1, math.random(8) do parts[i] = letters[math.random(#letters)] end
+      local word = table.concat(parts)
+      for _, f in ipairs {grammar.value, grammar.override, grammar.sweep, function(w) return Mine {name = w}.name end} do
+        local ok, problem = pcall(f, word)
+        if not ok then assert(type(problem) == "string" and not problem:find "attempt to" and not problem:find "grammar.lua", problem) end
+      end
+    end
+  end)
 end)
 
 describe("the command line", function()

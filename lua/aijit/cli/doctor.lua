@@ -90,12 +90,14 @@ local optional = {
   {name = "git", use = "experiments note the state of the code", program = "git", fix = "apt install git"},
   {name = "busted", use = "runs the specs", program = "busted", fix = "apt install lua-busted"},
   {name = "luacheck", use = "checks Lua code", program = "luacheck", fix = "apt install lua-check"},
+  {name = "libyaml", use = "configs and specs in YAML", library = "libyaml-0.so.2", fix = "apt install libyaml-dev && rocks/bootstrap build"},
+  {name = "libcurl", use = "downloads and MLflow", library = "libcurl.so.4", fix = "apt install libcurl4"},
   {name = "mpirun", use = "training on several machines", program = "mpirun", fix = "apt install openmpi-bin"},
 }
 
 local function check_optional(list)
   for _, tool in ipairs(optional) do
-    local found = program(tool.program)
+    local found = tool.library and package.loadlib(tool.library, "*") and tool.library or tool.program and program(tool.program)
     add(list, {name = tool.name, value = found or "absent (" .. tool.use .. ")", ok = found ~= nil, fix = tool.fix})
   end
 end

@@ -6,6 +6,7 @@
 
 local class = require "aijit.class"
 local command = require "aijit.config.command"
+local reference = require "aijit.config.reference"
 local schema = require "aijit.config.schema"
 local Section = require "aijit.config.section"
 
@@ -80,6 +81,19 @@ function Root.__init(self, values)
     if not ok then error(problem, 3) end
   end
 end
+
+--- Makes `${name:a,b}` stand for `f("a", "b")` in every config, as `Config.add_resolver("double", function(x) return 2 * x end)`.
+---@param name string letters, digits, '_' and '.'
+---@param f fun(...: string): any
+function Root.add_resolver(name, f)
+  if type(name) ~= "string" or not name:match "^[%a_][%w_%.]*$" or type(f) ~= "function" then
+    error(('add_resolver takes a name and a function: add_resolver("double", function(x) return 2 * x end); got %s and %s')
+      :format(schema.show(name), type(f)), 2)
+  end
+  if name == "env" or name == "oc.env" then error(("add_resolver: '%s' is there already"):format(name), 2) end
+  reference.resolvers[name] = f
+end
+reserved.add_resolver = true
 
 --- A class without any fields, for programs that train nothing.
 config.BareConfig = derive(Root, "BareConfig", {})

@@ -1,5 +1,6 @@
 --- What stands for other values in a config: `${optim.lr}` for the field of that name, `${.lr}` for one of the same section,
--- `${env:NAME}` and `${env:NAME,default}` for a variable of the environment (`oc.env` is the same word).
+-- `${env:NAME}` and `${env:NAME,default}` for a variable of the environment (`oc.env` is the same word), `${now:%Y-%m-%d}` for the
+-- time this process began, as os.date writes it; `Config.add_resolver` adds others.
 --
 -- A text that is nothing but one of these has the other value's type; within a longer text each becomes text. They nest:
 -- `${env:DATA_${name},/data}`. `\${` is `${` as text. They are looked up when the field is read, so that what the command line
@@ -8,6 +9,15 @@
 local grammar = require "aijit.config.grammar"
 
 local reference = {}
+
+--- Functions of the texts after the colon, by name.
+---@type table<string, fun(...: string): any>
+reference.resolvers = {}
+
+local started = os.time()
+
+--- The time this process began, so that all that refer to it agree.
+function reference.resolvers.now(format) return os.date(format or "%Y-%m-%d_%H-%M-%S", started) end
 
 --- Whether a value, or something in it, is to be looked up.
 ---@param value any
@@ -43,6 +53,19 @@ local function look_up(inner, look, getenv)
     if value == nil then value = default end
     if value == nil then error(("${%s}: the environment has no %s; ${env:%s,DEFAULT} gives it a default"):format(inner, name, name), 0) end
     return grammar.value(value)
+  end
+  local name, arguments = inner:match "^%s*([%a_][%w_%.]*)%s*:(.*)$"
+  if name then
+    local resolver, words = reference.resolvers[name], {}
+    if not resolver then
+      local names = {"env"}
+      for known in pairs(reference.resolvers) do names[#names + 1] = known end
+      error(("${%s}: there is no resolver '%s'; %s"):format(inner, name, require("aijit.nearest").hint(name, names)), 0)
+    end
+    for i, word in ipairs(arguments:match "%S" and grammar.choices(arguments) or {}) do words[i] = word:match "^%s*(.-)%s*$" end
+    local ok, value = pcall(resolver, unpack(words))
+    if not ok then error(("${%s}: %s"):format(inner, tostring(value)), 0) end
+    return value
   end
   local path = inner:match "^%s*(%.*[%a_][%w_%-%.]*)%s*$"
   if not path then error(("${%s}: ${a.b} names a field, ${env:NAME} or ${env:NAME,default} a variable"):format(inner), 0) end
