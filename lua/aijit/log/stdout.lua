@@ -57,22 +57,38 @@ local function erase(self)
   self._drawn = false
 end
 
---- The line as text, without an end.
+local function width_of(text)
+  local _, letters = text:gsub("[%z\1-\127\194-\244]", "")
+  return letters
+end
+
+local WIDEST = 16          -- columns of the bar
+
+--- The line as text, without an end. On a terminal the bar shrinks until the values fit, then the last of them are left out, so that
+-- none is cut within a number.
 ---@param line aijit.LogLine
+---@param columns? integer that there are; as many as it takes
 ---@return string
-function Stdout:format(line)
+function Stdout:format(line, columns)
   local eta = line.progress and line.progress > 0 and line.elapsed * (1 - line.progress) / line.progress
   local rate = progress.rate(self._meter.rate)
   local count = line.total and ("%d/%d"):format(line.step, line.total) or ("%d"):format(line.step)
   local time = progress.duration(line.elapsed) .. (eta and "<" .. progress.duration(eta) or "")
-  local values = progress.values(line.scalars)
-  if values ~= "" then values = "  " .. values end
-  if not self.terminal then
-    local part = line.progress and ("%3d%% "):format(math.floor(line.progress * 100)) or ""
-    return ("%s %s%s [%s, %s]%s"):format(line.phase, part, count, time, rate, values)
+  local part = line.progress and ("%3d%%"):format(math.floor(line.progress * 100))
+  local function text(bar, shown)
+    local values = progress.values(shown)
+    local middle = not part and "" or bar > 0 and ("%s|%s| "):format(part, progress.bar(line.progress, bar)) or part .. " "
+    return ("%s %s%s [%s, %s]%s"):format(line.phase, middle, count, time, rate, values ~= "" and "  " .. values or "")
   end
-  local bar = line.progress and ("%3d%%|%s| "):format(math.floor(line.progress * 100), progress.bar(line.progress, 16)) or ""
-  return ("%s %s%s [%s, %s]%s"):format(line.phase, bar, count, time, rate, values)
+  if not self.terminal then return text(0, line.scalars) end
+  local shown = {unpack(line.scalars)}
+  while true do
+    local bare = width_of(text(0, shown))
+    local bar = columns and math.min(WIDEST, columns - bare - 2) or WIDEST
+    if bar >= 4 then return text(bar, shown) end
+    if bare <= (columns or bare) or #shown == 0 then return text(0, shown) end
+    shown[#shown] = nil
+  end
 end
 
 function Stdout:write(line)
@@ -81,12 +97,12 @@ function Stdout:write(line)
     self._write(("%s step %d, epoch %d: %s\n"):format(line.phase, line.step, line.epoch, progress.values(line.scalars)))
   else
     self._meter:update(line.step, line.elapsed)
-    local text = self:format(line)
     if self.terminal then
-      self._write("\r\27[K" .. fit(text, (self.columns or system.columns(1) or 80) - 1))
+      local columns = (self.columns or system.columns(1) or 80) - 1
+      self._write("\r\27[K" .. fit(self:format(line, columns), columns))
       self._drawn = true
     else
-      self._write(text .. "\n")
+      self._write(self:format(line) .. "\n")
     end
   end
   for _, pair in ipairs(line.texts) do
