@@ -408,6 +408,26 @@ describe("a task that runs twice", function()
   end)
 end)
 
+describe("a profile", function()
+  it("says where the time of the steps went, and writes a trace", function()
+    local task = launch(make(), {max_steps = 20, profile = true, exp_dir = folder .. "/p", save_every_n_steps = 10})
+    local text = said(task)
+    assert.matches("where the time of 15 steps went %(.* ms a step%):\n  data ", text)
+    local sum = 0
+    for share in text:gmatch("([%d%.]+) %%\n") do sum = sum + share end
+    assert.near(100, sum, 0.5)
+    local trace = ai.json.decode(files.get(folder .. "/p/profile.json"))
+    local seen, last = {}, 0
+    for _, event in ipairs(trace.traceEvents) do
+      seen[event.name] = true
+      assert.equal("X", event.ph)
+      assert.is_true(event.ts >= last - 1e-3 and event.dur >= 0)
+      last = event.ts + event.dur
+    end
+    for _, name in ipairs {"data", "forward", "backward", "optimizer", "validation", "checkpoint"} do assert.is_true(seen[name], name) end
+  end)
+end)
+
 describe("callbacks", function()
   it("are called at their places, and kept in checkpoints", function()
     local Count = ai.class("Count", task_module.Callback)

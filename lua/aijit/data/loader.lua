@@ -79,6 +79,15 @@ function Loader:seek(epoch, batch)
   return self
 end
 
+--- Where it stands: how many batches of which epoch it has given. Plain data, for a checkpoint.
+---@return {epoch: integer, batch: integer}
+function Loader:state_dict() return {epoch = self.epoch, batch = self._next} end
+
+--- Goes where `state_dict` found it.
+---@param dict {epoch: integer, batch: integer}
+---@return aijit.Loader self
+function Loader:load_state_dict(dict) return self:seek(dict.epoch, dict.batch + 1) end
+
 local function sample(self, index, ...)
   local fields = {n = select("#", ...), ...}
   if fields.n == 0 or fields[1] == nil then

@@ -6,6 +6,7 @@ local evaluate = require "aijit.task.evaluate"
 local GradScaler = require "aijit.task.scaler"
 local Guard = require "aijit.task.guard"
 local Optimizers = require "aijit.task.optimizers"
+local Phases = require "aijit.task.phases"
 local resume = require "aijit.task.resume"
 local signals = require "aijit.task.signals"
 local snapshot = require "aijit.task.snapshot"
@@ -69,7 +70,6 @@ function loop.begin(task)
     clip = config.clip_grad_norm, clip_value = config.clip_grad_value, guard = Guard(config.nonfinite),
   }
   run.autocast = autocast_of(run.precision)
-  if config.profile and not ai.profile then error("profile = true wants ai.profile, which this build does not have", 0) end
   if run.device ~= "cpu" then task:to(run.device) end
   return run
 end
@@ -112,6 +112,7 @@ end
 ---@param run table
 ---@return string path
 function loop.save(task, run)
+  step.enter(run, "checkpoint")
   run.optimizers:show("eval")
   local kept = snapshot.take(task, run)
   kept.state.logs = ai.json.array(task.board:position())
@@ -128,7 +129,11 @@ end
 local function validate(task, run)
   local state = run.state
   state.valid_due = true
+  step.enter(run, "validation")
+  local phases = run.phases
+  run.phases = nil                      -- its own forward passes are part of it
   local results = evaluate.run(task, run, "valid", run.valid_loader, about(run, "valid"))
+  run.phases = phases
   if not results then return end
   state.valid, state.validated_step, state.valid_due = results, state.num_steps, false
   run.validated_at = system.monotonic()
@@ -172,6 +177,7 @@ end
 -- A step with what surrounds it. Returns whether there was one, and whether the epoch is over.
 local function one_step(task, run)
   local state = run.state
+  step.enter(run, "other")
   snapshot.sow(task.config.seed, state.num_steps)
   each_callback(task, "on_step_start", state)
   task:on_step_start(state)
@@ -190,6 +196,17 @@ local function one_step(task, run)
     task:on_step_end(state, loss)
   end
   return stepped, over
+end
+
+-- The profile of the first steps: said, and written to profile.json.
+local function tell_profile(task, run)
+  local path = task.exp_dir .. "/profile.json"
+  run.phases:finish()
+  if #run.phases.spans > 0 then
+    run.phases:write(path)
+    task.board:status(("%s\n  the trace is in %s"):format(run.phases:table(), path))
+  end
+  run.phases = nil
 end
 
 local function start(task, run)
@@ -224,6 +241,7 @@ function loop.train(task, run)
   if run.valid_loader and (state.valid_due or config.valid_on_first_step and state.num_steps == 0 and not run.resumed) then
     validate(task, run)
   end
+  if config.profile then run.phases = Phases() end
   local noted = false
   while not task.stopped and not state:is_done(run.limits) and not signals.requested() do
     check_data(task, run)
@@ -246,7 +264,12 @@ function loop.train(task, run)
     local save = config.save_every_n_steps and state.num_steps % config.save_every_n_steps == 0
     save = save or config.save_every_n_seconds > 0 and system.monotonic() - run.saved_at >= config.save_every_n_seconds
     if save and not done and run.saved_step ~= state.num_steps then loop.save(task, run) end
+    if run.phases then
+      step.enter(run, "other")
+      if run.phases:end_step() then tell_profile(task, run) end
+    end
   end
+  if run.phases then tell_profile(task, run) end
   run.over = true
   run.optimizers:show("eval")
   if task.stopped then task.board:status("stopped: " .. task.stopped) end

@@ -10,6 +10,13 @@ local Optimizers = require "aijit.task.optimizers"
 
 local step = {}
 
+--- Tells a profile, where there is one, what comes next.
+---@param run table
+---@param name string
+function step.enter(run, name)
+  if run.phases then run.phases:enter(name) end
+end
+
 local function by_name(a, b) return tostring(a) < tostring(b) end
 
 local function no_loss(task, loss)
@@ -46,6 +53,7 @@ end
 ---@return any
 function step.get_loss(task, run, part)
   run.state.batch_size = part.samples
+  step.enter(run, "forward")
   if not run.autocast then return task:get_loss(part.fields, run.state) end
   return run.autocast(run.precision, function() return task:get_loss(part.fields, run.state) end)
 end
@@ -110,6 +118,7 @@ local function backward(task, run, one, loss, weight, retain)
     if not run.optimizers.single then name = "loss of " .. tostring(one.name) end
     return value, Guard.about_loss(task, run.state, name, value)
   end
+  step.enter(run, "backward")
   if run.scaler then total = run.scaler:scale(total) end
   if weight ~= 1 then total = total * weight end
   if run.optimizers.single then
@@ -145,6 +154,7 @@ local function turn(task, run, entries, parts, samples, first)
     end
     first = nil
   end
+  step.enter(run, "optimizer")
   for _, one in ipairs(entries) do
     local norm, reason = tame(task, run, one)
     if reason then return sum, norm, nil, reason end
@@ -191,6 +201,7 @@ end
 ---@return string? refused "skip" or "rollback" when the step was left out
 function step.run(task, run, about)
   local state, board = run.state, task.board
+  step.enter(run, "data")
   local parts, count, samples, over = fetch(run)
   if count == 0 then return false, over end
   board:begin(about)
@@ -211,6 +222,7 @@ function step.run(task, run, about)
   end
   if reason then run.optimizers:zero_grad() end
   run.optimizers:advance()
+  step.enter(run, "log")
   state.num_steps = state.num_steps + 1
   state.num_samples = state.num_samples + samples
   state.batch = state.batch + count
