@@ -262,19 +262,19 @@ aj_loop *aj_assemble(const aj_formula *f, int n, const bool *wanted, const bool 
 }
 
 /* Numbers of all sizes, and the edges. */
-enum { SAMPLES = 80 };
+enum { SAMPLES = 1024 };
 static void sample(float *x, int which) {
     static const float edge[] = {0.0f, -0.0f, 1.0f, -1.0f, 0.5f, 20.0f, -100.0f, 88.5f, -103.5f, 1e-40f, 3e38f, -3e38f, INFINITY, -INFINITY, NAN, 2.0f};
+    static const float scale[] = {30.0f, 0.01f, 3.0f, 1.0f};
     uint32_t state = 12345u + 977u * (uint32_t)which;
     for (int i = 0; i < SAMPLES; i++) {
         state = state * 1664525u + 1013904223u;
         float u = (float)(state >> 8) * 0x1p-23f - 1.0f;
-        x[i] = i < 16 ? edge[(i + which * 5) % 16] : u * (i % 4 == 0 ? 30.0f : i % 4 == 1 ? 0.01f : 3.0f);
+        x[i] = i < 16 ? edge[(i + which * 5) % 16] : u * scale[state >> 5 & 3];
     }
 }
 
-bool aj_can_assemble(aj_formula *f) {
-    if (!here()) return false;
+static bool agrees(const aj_formula *f, bool apart) {
     float number[5][SAMPLES], result[SAMPLES];
     const int of[4] = {f->in[0], f->in[1], f->y, f->gy};
     aj_storage nowhere = {.refs = 100, .device = AJ_CPU};
@@ -299,20 +299,34 @@ bool aj_can_assemble(aj_formula *f) {
         c.out[0] = &t[0];
         if (!aj_cpu->forward[f->op](&c)) return false;
     }
-    for (int apart = 0; apart < 2; apart++) {
-        one.apart = f->apart = apart;
-        aj_loop *l = aj_assemble(&one, 1, wanted, NULL);
-        if (!l) return false;
-        char *stream[AJ_STREAMS];
-        for (int s = 0; s < l->n_stream; s++) stream[s] = l->written[s] ? (char *)result : (char *)number[l->stream[s]];
-        aj_loop_run(l, stream, SAMPLES);
-        aj_loop_free(l);
-        bool same = true;
-        for (int i = 0; i < SAMPLES && same; i++)
-            same = !memcmp(&result[i], &number[0][i], sizeof *result) || (result[i] != result[i] && number[0][i] != number[0][i]);
-        if (same) return true;
+    one.apart = apart;
+    aj_loop *l = aj_assemble(&one, 1, wanted, NULL);
+    if (!l) return false;
+    char *stream[AJ_STREAMS];
+    for (int s = 0; s < l->n_stream; s++) stream[s] = l->written[s] ? (char *)result : (char *)number[l->stream[s]];
+    aj_loop_run(l, stream, SAMPLES);
+    aj_loop_free(l);
+    bool same = true;
+    for (int i = 0; i < SAMPLES && same; i++)
+        same = !memcmp(&result[i], &number[0][i], sizeof *result) || (result[i] != result[i] && number[0][i] != number[0][i]);
+    return same;
+}
+
+/* Whether the kernels of this build round products before they are added to something: a sum of a product tells. */
+static bool products_are_apart(void) {
+    static int apart = -1;
+    if (apart < 0) {
+        aj_attrs attrs = {.s = 0.1, .dtype = AJ_F32};
+        aj_formula f = {.op = OP_add_scaled, .column = -1, .out = 0, .in = {1, 2}, .y = -1, .gy = -1, .attrs = &attrs};
+        apart = !agrees(&f, false);
     }
-    return false;
+    return apart;
+}
+
+bool aj_can_assemble(aj_formula *f) {
+    if (!here()) return false;
+    f->apart = products_are_apart();
+    return agrees(f, f->apart);
 }
 
 #else

@@ -23,7 +23,7 @@ typedef struct aj_loop {
 /* A loop over arrays of f32 that computes what the ops' kernels do, to the bit, and writes the arrays that are wanted. Of
  * the single ones only the first number is read. NULL without an error: not on this processor, or not these ops. */
 aj_loop *aj_assemble(const aj_formula *f, int n, const bool *wanted, const bool *single);
-/* Whether the op's loop gives its kernel's bits on some numbers, with `apart` as the compiler of the kernels had it. */
+/* Sets `apart` as the compiler of the kernels had it; whether the op's loop then gives its kernel's bits on many numbers. */
 bool aj_can_assemble(aj_formula *f);
 void aj_loop_run(const aj_loop *l, char *const *stream, int64_t n);     /* n elements; stream in the loop's order */
 void aj_loop_free(aj_loop *l);
