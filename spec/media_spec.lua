@@ -63,6 +63,20 @@ describe("a sound", function()
   end)
 end)
 
+describe("a spectrogram", function()
+  it("is brightest at the sound's frequency, low ones below", function()
+    local t = ai.arange(0, 4095):float()
+    local image = media.spectrogram((t * (2 * math.pi * 1000 / 8000)):sin(), {n_fft = 256})
+    assert.same({129, 61}, {image:size(1), image:size(2)})
+    local row = image:mean(2):argmax(1):item()
+    assert.equal(129 - 32, row)          -- 1000 Hz of 8000 is bin 32 of 256
+    assert.near(1, image:amax():item(), 1e-6)
+    assert.is_true(image:amin():item() >= 0)
+    assert.same({129, 1}, {media.spectrogram(ai.zeros(10), {n_fft = 256}):size(1), media.spectrogram(ai.zeros(2, 10), {n_fft = 256}):size(2)})
+    raises("(2, 2, 2) is no sound", media.spectrogram, ai.zeros(2, 2, 2))
+  end)
+end)
+
 describe("a video", function()
   it("is a GIF whose frames Pillow reads back: grey and few colours exactly, many colours nearly", function()
     if not has_python "PIL.Image" then return pending "Python has no Pillow" end

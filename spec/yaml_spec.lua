@@ -198,6 +198,22 @@ model:
     raises(function() yaml.encode(circle) end, "nested deeper than 512")
   end)
 
+  it("is what ai.save writes to .yaml and .yml and ai.load reads, whose errors name the file", function()
+    local aio = require "aijit.io"
+    local path = os.tmpname()
+    for _, ending in ipairs{".yaml", ".yml"} do
+      aio.save({lr = 1e-3, words = {"no"}}, path .. ending)
+      assert.are.same({lr = 1e-3, words = {"no"}}, aio.load(path .. ending))
+      os.remove(path .. ending)
+    end
+    local file = assert(io.open(path .. ".yaml", "w"))
+    file:write "a: 1\na: 2\n"
+    file:close()
+    raises(function() aio.load(path .. ".yaml") end, path .. '.yaml: yaml: line 2, column 1: the key "a"')
+    os.remove(path .. ".yaml")
+    os.remove(path)
+  end)
+
   it("is read by Python's yaml as it was meant", function()
     local python = os.getenv "AIJIT_PYTHON" or "/usr/bin/python3"
     if os.execute(python .. " -c 'import yaml, json' 2>/dev/null") ~= 0 then return pending "Python has no yaml" end

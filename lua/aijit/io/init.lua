@@ -30,7 +30,15 @@ local function write_picture(kind)
   return function(value, path, opts) return require("aijit.image").put(value, path, kind, opts) end
 end
 
-local function read_json(blob, opts) return require("aijit.json").decode(file.text(blob), opts) end
+-- The text of a file decoded; the message of an error names the file, and the caller's line as all do.
+local function decoded(module, blob, opts, path)
+  local ok, value = pcall(require(module).decode, file.text(blob), opts)
+  if ok then return value end
+  local message = tostring(value):gsub("^[^\n]-:%d+: ", "", 1)
+  raise(path and ("%s: %s"):format(path, message) or message)
+end
+
+local function read_json(blob, opts, path) return decoded("aijit.json", blob, opts, path) end
 
 local function write_json(value, path, opts)
   local how = {pretty = opts.pretty ~= false, special = opts.special, utf8 = opts.utf8}
@@ -39,7 +47,7 @@ local function write_json(value, path, opts)
   file.write(path, text)
 end
 
-local function read_yaml(blob, opts) return require("aijit.yaml").decode(file.text(blob), opts) end
+local function read_yaml(blob, opts, path) return decoded("aijit.yaml", blob, opts, path) end
 
 local function write_yaml(value, path)
   local text = require("aijit.yaml").encode(value)
@@ -190,7 +198,7 @@ function M.load(path, opts)
   if index then return tensors.read_shards(index, opts) end
   local blob = file.open(path, opts.mmap)
   row = row or by_ending[ending_of(path) or ""] or by_content(blob, path)
-  local first, second = row.read(blob, with_tabs(row, path, opts))
+  local first, second = row.read(blob, with_tabs(row, path, opts), path)
   file.close(blob)
   return first, second
 end

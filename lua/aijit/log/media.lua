@@ -109,6 +109,32 @@ function media.sound(value, rate)
   end)
 end
 
+--- The strength of a sound's frequencies over time as a picture: low ones below, in decibels from 80 under the strongest to it.
+-- Windows of `n_fft` samples, Hann's, `hop` apart. Of several channels, their mean.
+---@param value any tensor as `media.sound` takes it
+---@param o? {n_fft?: integer, hop?: integer, max_frames?: integer} 512, a quarter of n_fft, 1000
+---@return any tensor f32 (n_fft / 2 + 1, frames), from 0 to 1
+function media.spectrogram(value, o)
+  o = o or {}
+  if not is_tensor(value) then fail("log_spectrogram: a tensor is wanted, not %s", tostring(value)) end
+  return ai.no_grad(function()
+    local x = value:detach():to("cpu"):to("f32"):nan_to_num()
+    if x:dim() == 2 then x = x:mean(x:size(1) <= 2 and x:size(2) > 2 and 1 or 2) end
+    if x:dim() ~= 1 or x:numel() == 0 then fail("log_spectrogram: %s is no sound: (T), (C, T) or (T, C) is wanted", shape_text(value)) end
+    local n = o.n_fft or 512
+    local hop, missing = o.hop or math.max(1, math.floor(n / 4)), n - x:numel()
+    if missing > 0 then x = ai.cat({x, ai.zeros(missing)}, 1) end
+    local frames = x:unfold(1, n, hop)
+    local most = o.max_frames or 1000
+    if frames:size(1) > most then frames = frames[{{1, most}, {}}] end
+    local pairs_of = ai.fft.rfft(frames * ai.hann_window(n))
+    local power = (pairs_of * pairs_of):sum(3)
+    local level = (power + 1e-20):log() * (10 / math.log(10))
+    level = level - number(level:amax())
+    return (level:clamp(-80, 0) / 80 + 1):t():flip(1):contiguous()
+  end)
+end
+
 ---@class aijit.Video
 ---@field gif string
 ---@field height integer

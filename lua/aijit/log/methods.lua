@@ -18,6 +18,18 @@ function methods:log_audio(name, value, o)
   self.board:audio(name, value, o.sample_rate)
 end
 
+--- Logs a sound's frequencies over time, as an image.
+---@param name string
+---@param value any as for log_audio
+---@param o? {n_fft?: integer, hop?: integer, max_frames?: integer}
+function methods:log_spectrogram(name, value, o)
+  self.board:image(name, function()
+    local sound = value
+    if type(sound) == "function" then sound = sound() end
+    return {require("aijit.log.media").spectrogram(sound, o)}
+  end)
+end
+
 --- Logs a video: (T, H, W), (T, C, H, W) or (T, H, W, C), or a list of images.
 ---@param name string
 ---@param value any tensor, list, or a function that gives it
