@@ -474,6 +474,50 @@ describe("evaluation", function()
   end)
 end)
 
+describe("the best checkpoint", function()
+  it("is kept when it is not among the newest, and found again", function()
+    local Task = make()
+    function Task:get_loss(batch, state)
+      local loss = ai.mse_loss(self.model(batch[1]), batch[2])
+      if state.phase ~= "train" then return loss * 0 + math.abs(state.num_steps - 3) end
+      return loss
+    end
+    local exp_dir = folder .. "/best"
+    launch(Task, {max_steps = 9, valid_every_n_steps = 1, keep_last = 1, keep_best = 2, exp_dir = exp_dir})
+    local kept = {}
+    for i, one in ipairs(task_module.checkpoint.list(exp_dir)) do kept[i] = one.step end
+    assert.same({9, 3, 2}, kept)
+    local fresh = Task {exp_dir = exp_dir}
+    fresh:evaluate("valid", "best")
+    assert.equal(3, fresh.state.num_steps)
+  end)
+end)
+
+describe("a loader of one's own", function()
+  it("need not know how many batches it has", function()
+    local Task = make()
+    function Task:get_loader(phase)
+      if phase ~= "train" then return nil end
+      local at = 0
+      return {
+        seek = function(_, _, batch) at = batch - 1 end,
+        next_batch = function()
+          at = at + 1
+          if at == 4 then
+            at = 0
+            return nil
+          end
+          return {ai.full({5, 2}, at), ai.full({5, 1}, 1)}
+        end,
+      }
+    end
+    local whole = launch(Task, {max_epochs = 3})
+    assert.same({9, 45, 3}, {whole.state.num_steps, whole.state.num_samples, whole.state.num_epochs})
+    launch(Task, {max_steps = 5, exp_dir = folder .. "/own"})
+    assert.same(weights(whole), weights(launch(Task, {max_epochs = 3, exp_dir = folder .. "/own"})))
+  end)
+end)
+
 describe("a script", function()
   it("has a config, a folder and loggers, and no training", function()
     local Script = ai.class("SumScript", ai.Script)

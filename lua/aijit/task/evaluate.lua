@@ -1,70 +1,71 @@
---- A phase's data, once through: validation during a training, evaluation without one.
+--- A task measured without being trained: on a phase, with the weights of a checkpoint.
 
 local ai = require "aijit"
-local batches = require "aijit.task.batch"
-local Guard = require "aijit.task.guard"
-local signals = require "aijit.task.signals"
-local snapshot = require "aijit.task.snapshot"
-local step = require "aijit.task.step"
+local Board = require "aijit.log.board"
+local checkpoint = require "aijit.task.checkpoint"
+local jsonl = require "aijit.log.jsonl"
+local log = require "aijit.log"
+local loop = require "aijit.task.loop"
+local pass = require "aijit.task.pass"
 
 local evaluate = {}
 
-local function measure(task, run, loader)
-  local batch = loader:next_batch()
-  if not batch then return false end
-  if run.device ~= "cpu" then batch = batches.to_device(batch, run.device) end
-  local part = {fields = batch, samples = batches.count(batch)}
-  local loss = step.total(task, step.get_loss(task, run, part))
-  local value = loss:item()
-  if value - value ~= 0 and run.guard.policy == "raise" then
-    run.guard:refuse(task, Guard.about_loss(task, run.state, "loss", value))
-  end
-  task:log_scalar("loss", value)
-  return true
-end
-
--- All batches; false when a signal came between two of them.
-local function all(task, run, loader)
-  local function one() return ai.scope(function() return measure(task, run, loader) end) end
-  return ai.no_grad(function()
-    while one() do
-      if signals.requested() then return false end
-    end
-    return true
-  end)
-end
-
---- Goes through the data of a phase. The values that the task logs are averaged over the samples. What a training draws from
--- the random numbers is not changed by it.
+--- Gives a task the weights of a checkpoint as they are to be used: the average where there is one.
 ---@param task aijit.Task
----@param run table
+---@param kept table from checkpoint.load
+function evaluate.show(task, kept)
+  task:load_state_dict(kept.ema or kept.model)
+  task.state:load(kept.state)
+end
+
+local function note(task, phase, which, results)
+  local fields = {{"t", os.time()}, {"phase", phase}, {"checkpoint", which or "as it is"}, {"step", task.state.num_steps}}
+  local names = {}
+  for name in pairs(results) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do fields[#fields + 1] = {phase .. "/" .. name, results[name]} end
+  local file = jsonl.open(task.exp_dir .. "/evaluations.jsonl")
+  file:write(jsonl.line(fields), "\n")
+  file:close()
+end
+
+--- Goes through the data of a phase. Prints the results, and adds a line to evaluations.jsonl where the run has a folder.
+---@param task aijit.Task
 ---@param phase "valid"|"test"|"train"
----@param loader aijit.Loader
----@param about table what the line says of itself
----@return table<string, number>? results nil when a signal ended it before its end
-function evaluate.run(task, run, phase, loader, about)
-  local state, board = run.state, task.board
-  local random = ai.get_random_state()
-  local was_training, was_phase = task.training, state.phase
-  task:eval()
-  if run.optimizers then run.optimizers:show("eval") end
-  state.phase = phase
-  snapshot.sow(task.config.seed, state.num_steps + 0.5)
-  board:begin(about, {force = true, collect = true})
-  loader:seek(1)
-  local whole
-  if run.ema and not run.ema.applied then
-    whole = run.ema:average(all, task, run, loader)
-  else
-    whole = all(task, run, loader)
+---@param which string? path of a checkpoint, "latest", "best"; nil: the weights as they are
+---@return table<string, number> results
+function evaluate.run(task, phase, which)
+  if phase ~= "valid" and phase ~= "test" and phase ~= "train" then
+    error(("evaluate: the phase is 'valid', 'test' or 'train', not '%s'"):format(tostring(phase)), 3)
   end
-  ai.set_random_state(random)
-  state.phase = was_phase
-  if was_training then task:train() end
-  if run.optimizers and was_training then run.optimizers:show("train") end
-  if not whole then return nil end
-  local line, results = board:finish(), {}
-  for _, pair in ipairs(line.scalars) do results[pair[1]] = pair[2] end
+  local config = task.config
+  local exp_dir = task.exp_dir or config.exp_dir
+  local run = loop.begin(task)
+  local loader = task:get_loader(phase)
+  if not loader then error(("%s:get_dataset(\"%s\") gave nothing to evaluate"):format(task.__name, phase), 3) end
+  run.loader = loader
+  loop.infer_sizes(task, run)
+  if which then
+    which = checkpoint.find(exp_dir, which, {metric = config.best_metric, mode = config.best_mode})
+    evaluate.show(task, checkpoint.load(which))
+  end
+  task.exp_dir = exp_dir
+  local board = task.board
+  task.board = Board()
+  task.board:add(log.Stdout())
+  if exp_dir then task.board:add(log.Images(exp_dir)) end
+  local was = ai.deterministic()
+  if config.deterministic then ai.deterministic(true) end
+  local state = task.state
+  local ok, results = pcall(pass.run, task, run, phase, loader, {
+    step = state.num_steps, samples = state.num_samples, epoch = state.num_epochs, phase = phase, elapsed = state.elapsed,
+  })
+  ai.deterministic(was)
+  task.board:stop()
+  task.board = board
+  if not ok then error(results, 0) end
+  if not results then error("interrupted", 0) end
+  if exp_dir then note(task, phase, which, results) end
   return results
 end
 

@@ -2,11 +2,11 @@
 
 local ai = require "aijit"
 local checkpoint = require "aijit.task.checkpoint"
-local evaluate = require "aijit.task.evaluate"
 local GradScaler = require "aijit.task.scaler"
 local Guard = require "aijit.task.guard"
 local Optimizers = require "aijit.task.optimizers"
-local Phases = require "aijit.task.phases"
+local pass = require "aijit.task.pass"
+local Profile = require "aijit.task.profile"
 local resume = require "aijit.task.resume"
 local signals = require "aijit.task.signals"
 local snapshot = require "aijit.task.snapshot"
@@ -130,10 +130,10 @@ local function validate(task, run)
   local state = run.state
   state.valid_due = true
   step.enter(run, "validation")
-  local phases = run.phases
-  run.phases = nil                      -- its own forward passes are part of it
-  local results = evaluate.run(task, run, "valid", run.valid_loader, about(run, "valid"))
-  run.phases = phases
+  local profile = run.profile
+  run.profile = nil                      -- its own forward passes are part of it
+  local results = pass.run(task, run, "valid", run.valid_loader, about(run, "valid"))
+  run.profile = profile
   if not results then return end
   state.valid, state.validated_step, state.valid_due = results, state.num_steps, false
   run.validated_at = system.monotonic()
@@ -201,12 +201,12 @@ end
 -- The profile of the first steps: said, and written to profile.json.
 local function tell_profile(task, run)
   local path = task.exp_dir .. "/profile.json"
-  run.phases:finish()
-  if #run.phases.spans > 0 then
-    run.phases:write(path)
-    task.board:status(("%s\n  the trace is in %s"):format(run.phases:table(), path))
+  run.profile:finish()
+  if #run.profile.spans > 0 then
+    run.profile:write(path)
+    task.board:status(("%s\n  the trace is in %s"):format(run.profile:table(), path))
   end
-  run.phases = nil
+  run.profile = nil
 end
 
 local function start(task, run)
@@ -241,7 +241,7 @@ function loop.train(task, run)
   if run.valid_loader and (state.valid_due or config.valid_on_first_step and state.num_steps == 0 and not run.resumed) then
     validate(task, run)
   end
-  if config.profile then run.phases = Phases() end
+  if config.profile then run.profile = Profile() end
   local noted = false
   while not task.stopped and not state:is_done(run.limits) and not signals.requested() do
     check_data(task, run)
@@ -264,12 +264,12 @@ function loop.train(task, run)
     local save = config.save_every_n_steps and state.num_steps % config.save_every_n_steps == 0
     save = save or config.save_every_n_seconds > 0 and system.monotonic() - run.saved_at >= config.save_every_n_seconds
     if save and not done and run.saved_step ~= state.num_steps then loop.save(task, run) end
-    if run.phases then
+    if run.profile then
       step.enter(run, "other")
-      if run.phases:end_step() then tell_profile(task, run) end
+      if run.profile:end_step() then tell_profile(task, run) end
     end
   end
-  if run.phases then tell_profile(task, run) end
+  if run.profile then tell_profile(task, run) end
   run.over = true
   run.optimizers:show("eval")
   if task.stopped then task.board:status("stopped: " .. task.stopped) end

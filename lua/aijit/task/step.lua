@@ -14,7 +14,7 @@ local step = {}
 ---@param run table
 ---@param name string
 function step.enter(run, name)
-  if run.phases then run.phases:enter(name) end
+  if run.profile then run.profile:enter(name) end
 end
 
 local function by_name(a, b) return tostring(a) < tostring(b) end

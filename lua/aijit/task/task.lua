@@ -204,7 +204,7 @@ end
 ---@param which? string a checkpoint: its path, or "latest" or "best" of config.exp_dir; nil: the weights as they are
 ---@return table<string, number> results loss, accuracy, and what the task logged, averaged over the samples
 function Task:evaluate(phase, which)
-  return require("aijit.task.evaluation").run(self, phase, which)
+  return require("aijit.task.evaluate").run(self, phase, which)
 end
 
 --- A task made from a checkpoint: its config and its weights.
@@ -214,7 +214,7 @@ end
 function Task.from_checkpoint(cls, path, values)
   local kept = require("aijit.task.checkpoint").load(path)
   local made = cls(cls.Config(kept.state.config):merge(values or {}))
-  require("aijit.task.evaluation").show(made, kept)
+  require("aijit.task.evaluate").show(made, kept)
   return made
 end
 

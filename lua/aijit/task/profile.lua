@@ -7,21 +7,21 @@ local class = require "aijit.class"
 local file = require "aijit.io.file"
 local system = require "aijit.bindings.system"
 
----@class aijit.task.Phases
+---@class aijit.task.Profile
 ---@field spans {name: string, from: number, to: number}[] seconds
-local Phases = class("Phases")
+local Profile = class("Profile")
 
 local order = {"data", "forward", "backward", "optimizer", "log", "validation", "checkpoint", "other"}
 
 ---@param o? {first?: integer, steps?: integer} first 5: steps that are not measured, while caches fill; steps 50: that are
-function Phases:__init(o)
+function Profile:__init(o)
   self.first, self.steps = o and o.first or 5, o and o.steps or 50
   self.spans, self.count, self.begun = {}, 0, nil
 end
 
 --- Ends the phase that was, and begins another.
 ---@param name string
-function Phases:enter(name)
+function Profile:enter(name)
   if self.count < self.first then return end
   local now = system.monotonic()
   self.begun = self.begun or now
@@ -32,20 +32,20 @@ end
 
 --- Ends a step. True when enough were measured.
 ---@return boolean over
-function Phases:end_step()
+function Profile:end_step()
   self.count = self.count + 1
   return self.count >= self.first + self.steps
 end
 
 --- Ends the last phase.
-function Phases:finish()
+function Profile:finish()
   local last = self.spans[#self.spans]
   if last and not last.to then last.to = system.monotonic() end
 end
 
 --- Seconds by phase.
 ---@return table<string, number>
-function Phases:totals()
+function Profile:totals()
   local totals = {}
   for _, span in ipairs(self.spans) do totals[span.name] = (totals[span.name] or 0) + (span.to - span.from) end
   return totals
@@ -53,7 +53,7 @@ end
 
 --- The table: a line for each phase, its time a step and its share.
 ---@return string
-function Phases:table()
+function Profile:table()
   local totals, sum, steps = self:totals(), 0, math.max(1, self.count - self.first)
   for _, seconds in pairs(totals) do sum = sum + seconds end
   local lines = {("where the time of %d steps went (%.2f ms a step):"):format(steps, sum / steps * 1e3)}
@@ -66,7 +66,7 @@ end
 
 --- Writes the trace, in Chrome's JSON form: complete events, times in microseconds.
 ---@param path string
-function Phases:write(path)
+function Profile:write(path)
   local json, events, pid = require("aijit").json, {}, system.pid()
   for i, span in ipairs(self.spans) do
     events[i] = {
@@ -77,4 +77,4 @@ function Phases:write(path)
   file.write(path, json.encode {traceEvents = json.array(events), displayTimeUnit = "ms"} .. "\n")
 end
 
-return Phases
+return Profile
