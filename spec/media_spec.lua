@@ -240,6 +240,18 @@ describe("what loggers keep", function()
     assert.same({"output", "Output", {"2"}}, found.graph[5])
   end)
 
+  it("has hyper-parameters of programs without a config, too", function()
+    if not has_python "tensorboard" then return pending "Python has no tensorboard" end
+    local board = log.Board()
+    board:add(log.TensorBoard(folder), log.Jsonl(folder))
+    board:hparams({lr = 0.1, net = {kind = "fc"}}, {"score"}, "mine")
+    board:stop(false)
+    local found = json.decode(output(("%s spec/support/board.py %s/tensorboard/train"):format(python, folder))).hparams
+    assert.same({lr = 0.1, ["net.kind"] = "fc"}, found["_hparams_/session_start_info"].values)
+    assert.same({"score"}, found["_hparams_/experiment"].metrics)
+    assert.equal(2, found["_hparams_/session_end_info"].status)
+  end)
+
   it("is a table for spreadsheets, which grows a column when a name is new", function()
     run_all()
     local text = read(folder .. "/log.csv"):gsub("\n[%d%.]+,", "\nT,")

@@ -206,6 +206,16 @@ function Board:graph(model, ...)
   end
 end
 
+--- Hands hyper-parameters to the loggers that keep them. Those of a task's config are kept without this.
+---@param values table of numbers, booleans, texts, and tables of these
+---@param metrics? string[] the numbers by which runs are compared
+---@param name? string of this run
+function Board:hparams(values, metrics, name)
+  for _, logger in ipairs(self.loggers) do
+    if logger.hparams then logger:hparams(values, metrics, name) end
+  end
+end
+
 -- What a logger with limits by name gets of a line.
 local function part_of(self, line, logger)
   local part = {}

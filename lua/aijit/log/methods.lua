@@ -45,6 +45,11 @@ function methods:log_mesh(name, vertices, o) self.board:mesh(name, vertices, o) 
 --- Logs points in space; at most `max_points` of them.
 methods.log_point_cloud = methods.log_mesh
 
+--- Logs hyper-parameters that are not the config's, which are logged without this.
+---@param values table of numbers, booleans, texts, and tables of these
+---@param metrics? string[] the numbers by which runs are compared
+function methods:log_hparams(values, metrics) self.board:hparams(values, metrics, getmetatable(self).__name) end
+
 --- Logs the graph of a model, which is called once.
 ---@param model aijit.nn.Module
 ---@param ... any an example of its inputs

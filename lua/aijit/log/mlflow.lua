@@ -193,6 +193,17 @@ local function flatten(values, prefix, visit)
   end
 end
 
+local function add_params(self, values)
+  flatten(values, "", function(path, text)
+    text = text:match '^"(.*)"$' or text
+    table.insert(self._params, {key = clean(path), value = text:sub(1, MAX_VALUE)})
+  end)
+end
+
+--- Hyper-parameters, sent as the run's params.
+---@param values table
+function Mlflow:hparams(values) add_params(self, values) end
+
 function Mlflow:start(run)
   self._started = system.time()
   self.experiment = self.experiment or run.name or "aijit"
@@ -201,10 +212,7 @@ function Mlflow:start(run)
   local config = run.config
   if type(config) ~= "table" then return end
   if type(config.to_table) == "function" then config = config:to_table() end
-  flatten(config, "", function(path, text)
-    text = text:match '^"(.*)"$' or text
-    table.insert(self._params, {key = clean(path), value = text:sub(1, MAX_VALUE)})
-  end)
+  add_params(self, config)
 end
 
 function Mlflow:write(line)
