@@ -2,6 +2,13 @@
 --
 -- A task is an nn.Module, so what is put in its fields (`self.model = ...`) is trained and saved. A class derived from it
 -- writes `get_dataset`, `get_loss` (or `forward` that gives the loss), and what else it wants to be otherwise.
+--
+-- What a run promises. A checkpoint is whole or is not there: files synced before they get their name, each with its SHA-256 in
+-- a manifest; the newest that verifies is taken up, and newer ones that do not are named. A run that is resumed, whatever ended
+-- it, comes to the bits of one that was not: weights, optimizers, schedules, averages, loss scale, random numbers, place in the
+-- data, callbacks, and logs in which each step stands once. This holds on one machine, build and number of threads; with
+-- config.deterministic = false, ways to convolve that are chosen by timing may differ. For math.random, whose state cannot be
+-- read, each step sows it anew from the seed and the step. One task has a folder; a second one that asks for it is refused.
 
 local class = require "aijit.class"
 local config = require "aijit.config"
