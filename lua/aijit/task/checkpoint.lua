@@ -119,12 +119,10 @@ local function write_parts(folder, what)
   file.sync(folder)
 end
 
---- Reads a checkpoint. Raises when it does not verify.
+--- Reads a checkpoint that has been verified, as `newest` and `load` do.
 ---@param path string its folder
 ---@return {model: table, optimizer: table?, ema: table?, state: table}
-function checkpoint.load(path)
-  local ok, why = checkpoint.verify(path)
-  if not ok then error(("'%s' is no whole checkpoint: %s"):format(path, why), 2) end
+function checkpoint.read(path)
   local state = ai.json.decode(file.read(path .. "/state.json"), special)
   local function read(name)
     return file.exists(path .. "/" .. name) and ai.load(path .. "/" .. name) or nil
@@ -133,6 +131,15 @@ function checkpoint.load(path)
   local optimizer = (state.optimizer or next(tensors) ~= nil) and pack.join(state.optimizer, tensors) or nil
   state.optimizer = nil
   return {model = read "model.safetensors", ema = read "ema.safetensors", optimizer = optimizer, state = state}
+end
+
+--- Reads a checkpoint. Raises when it does not verify.
+---@param path string its folder
+---@return {model: table, optimizer: table?, ema: table?, state: table}
+function checkpoint.load(path)
+  local ok, why = checkpoint.verify(path)
+  if not ok then error(("'%s' is no whole checkpoint: %s"):format(path, why), 2) end
+  return checkpoint.read(path)
 end
 
 -- ---- the checkpoints that a run keeps

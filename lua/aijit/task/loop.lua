@@ -148,7 +148,7 @@ local function roll_back(task, run)
   if not kept then
     local path = checkpoint.latest(task.exp_dir)
     if not path then error(("%s: there is no checkpoint to go back to"):format(task.__name), 0) end
-    kept = checkpoint.load(path)
+    kept = checkpoint.read(path)
   end
   snapshot.restore_weights(task, run, kept)
   task.board:status(("the weights are those of step %d again"):format(kept.state.num_steps))
@@ -215,9 +215,9 @@ local function start(task, run)
     keep_last = config.keep_last, keep_best = config.keep_best, metric = config.best_metric, mode = config.best_mode,
   })
   run.store:clean()
-  run.resumed = resume.run(task, run)
-  if run.resumed then run.saved_step, run.saved_path = state.num_steps, checkpoint.latest(task.exp_dir)
-  else run.loader:seek(1, 1) end
+  run.saved_path = resume.run(task, run)
+  run.resumed = run.saved_path ~= nil
+  if run.resumed then run.saved_step = state.num_steps else run.loader:seek(1, 1) end
   run.started = system.monotonic() - state.elapsed
   run.saved_at, run.validated_at = system.monotonic(), system.monotonic()
   task:train()

@@ -39,15 +39,15 @@ end
 --- Takes up the newest checkpoint that verifies, if there is one. Says which, what was passed over, and how the config differs.
 ---@param task aijit.Task
 ---@param run table
----@return boolean resumed
+---@return string? path of the checkpoint; nil: the run begins
 function resume.run(task, run)
   local path, passed = checkpoint.newest(task.exp_dir)
   for _, sentence in ipairs(passed) do task.board:status(sentence) end
   if not path then
     begin(task)
-    return false
+    return nil
   end
-  local kept = checkpoint.load(path)
+  local kept = checkpoint.read(path)
   snapshot.restore(task, run, kept)
   for _, problem in ipairs(task.board:rewind(kept.state.logs or {})) do task.board:status(problem) end
   task.board:status(("resumed at step %d from %s"):format(run.state.num_steps, path))
@@ -56,7 +56,7 @@ function resume.run(task, run)
   if kept.state.aijit and kept.state.aijit ~= ai._VERSION then
     task.board:status(("the checkpoint is of aijit %s, this is %s"):format(kept.state.aijit, ai._VERSION))
   end
-  return true
+  return path
 end
 
 return resume
