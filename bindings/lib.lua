@@ -180,14 +180,16 @@ local function again(make, ...) return lib.check(make(...)) end
 --- A new tensor as a program may hold it. Raises the pending error, if there is one. With the function of C that made it,
 -- and its arguments, it is made a second time after a collection, if memory was out.
 ---@param p aijit.Tensor
----@param make function?
+---@param make function?  of three to five arguments
 ---@return aijit.Tensor
-function lib.check(p, make, ...)
-  local a = S.attend
-  if a == 0 then return p end
-  if a == UNSCOPED then return ffi.gc(p, C.aj_release) end
-  if make then return attend(p, again, make, ...) end
-  return attend(p)
+function lib.check(p, make, a, b, c, d, e)               -- of `...` no loop that calls this could be compiled
+  local why = S.attend
+  if why == 0 then return p end
+  if why == UNSCOPED then return ffi.gc(p, C.aj_release) end
+  if not make then return attend(p) end
+  if e ~= nil then return attend(p, again, make, a, b, c, d, e) end
+  if d ~= nil then return attend(p, again, make, a, b, c, d) end
+  return attend(p, again, make, a, b, c)
 end
 
 --- The same for a function whose result may be absent: nil then.

@@ -255,15 +255,45 @@ static bool lamb_apply(aj_update *u, const aj_optim_options *o) {
     return aj_update_run(u);
 }
 
-static bool step_again(aj_jit_step *s) {
-    aj_tensors const *l = s->list;
-    return aj_optim_step(s->method, s->options, l[0], l[1], l[2], l[3], l[4], l[5], l[6], s->count);
+static bool update_all(const step *s, aj_optim_count *count) {
+    aj_update u = {.sum = {0}};
+    aj_optim_count last = {.step = -1}, after = last;    /* parameters are mostly of one age, and so have one set of numbers */
+    for (int i = 0; i < s->params->n; i++) {
+        if (!operands(s, i, &u)) return false;
+        if (!u.operand[1]) continue;
+        aj_optim_count before = count[i];
+        bool done;
+        count[i].step++;
+        if (s->m->numbers == muon) done = aj_muon_apply(u.operand[0], u.operand[1], u.operand[2], u.master, s->o);
+        else {
+            if (before.step == last.step && !memcmp(before.number, last.number, sizeof last.number)) count[i] = after;
+            else {
+                s->m->numbers(s->o, &count[i], u.number);
+                last = before;
+                after = count[i];
+            }
+            u.row = row_of(s->m);
+            u.summed = s->m->numbers == lamb;
+            done = aj_update_run(&u) && (!u.summed || lamb_apply(&u, s->o));
+        }
+        if (!done) { count[i] = before; return false; }
+        for (int k = 0; k < AJ_UPDATE_OPERANDS; k++) if (k != 1) aj_written(u.operand[k]);
+        aj_written(u.master);
+    }
+    return true;
+}
+
+/* What was recorded has been checked as a whole. */
+static bool step_again(aj_jit_step *a) {
+    aj_tensors const *l = a->list;
+    step s = {.m = method_named(a->method), .o = a->options, .params = l[0], .grads = l[1], .state = {l[2], l[3], l[4], l[5]}, .masters = l[6]};
+    return update_all(&s, a->count);
 }
 
 bool aj_optim_step(const char *name, const aj_optim_options *o, aj_tensors params, aj_tensors grads,
                    aj_tensors s1, aj_tensors s2, aj_tensors s3, aj_tensors s4, aj_tensors masters, aj_optim_count *count) {
     step s = {.m = method_named(name), .o = o, .params = params, .grads = grads, .state = {s1, s2, s3, s4}, .masters = masters};
-    aj_update u = {.sum = {0}};
+    aj_update u;
     if (!s.m || !aj_update_length(params, grads, name, "gradient")) return false;
     for (int k = 0; k < N_STATE && s.m->state[k].name; k++)
         if (s.m->state[k].wanted(o) && !aj_update_length(params, s.state[k], name, s.m->state[k].name)) return false;
@@ -272,29 +302,7 @@ bool aj_optim_step(const char *name, const aj_optim_options *o, aj_tensors param
         if (s.m->numbers == muon && u.operand[0]->ndim < 2)
             return aj_error("muon: parameter %d has %d dimensions; matrices are orthogonalised, the rest is for AdamW", i + 1, u.operand[0]->ndim);
     }
-    aj_optim_count last = {.step = -1}, after = last;    /* parameters are mostly of one age, and so have one set of numbers */
-    for (int i = 0; i < params->n; i++) {
-        if (!operands(&s, i, &u)) return false;
-        if (!u.operand[1]) continue;
-        aj_optim_count before = count[i];
-        bool done;
-        count[i].step++;
-        if (s.m->numbers == muon) done = aj_muon_apply(u.operand[0], u.operand[1], u.operand[2], u.master, o);
-        else {
-            if (before.step == last.step && !memcmp(before.number, last.number, sizeof last.number)) count[i] = after;
-            else {
-                s.m->numbers(o, &count[i], u.number);
-                last = before;
-                after = count[i];
-            }
-            u.row = row_of(s.m);
-            u.summed = s.m->numbers == lamb;
-            done = aj_update_run(&u) && (!u.summed || lamb_apply(&u, o));
-        }
-        if (!done) { count[i] = before; return false; }
-        for (int k = 0; k < AJ_UPDATE_OPERANDS; k++) if (k != 1) aj_written(u.operand[k]);
-        aj_written(u.master);
-    }
+    if (!update_all(&s, count)) return false;
     if (AJ_UNLIKELY(aj_ctx.jit != NULL))
         aj_jit_stepped(&(aj_jit_step){.run = step_again, .method = s.m->name, .options = o, .count = count, .list = {params, grads, s1, s2, s3, s4, masters}});
     return true;
