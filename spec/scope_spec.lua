@@ -132,7 +132,7 @@ describe("memory that runs out", function()
       w.grad = nil
       assert.are.equal(before, live().tensors, "after allocation " .. n)
     end
-    assert.is_true(failed > 5, "only " .. failed .. " failed")
+    assert.is_true(failed > 3, "only " .. failed .. " failed")       -- those of backward, which has no second try
     step()
   end)
 end)
