@@ -143,6 +143,31 @@ end
 function autograd.no_grad(f, ...) return with_mode(false, f, ...) end
 --- Runs f(...) with recording, also within no_grad.
 function autograd.enable_grad(f, ...) return with_mode(true, f, ...) end
+
+--- Runs f(...) in mixed precision: products and convolutions take their inputs in dtype, and what needs range (softmax,
+--- norms, losses, sums, exponentials) takes them in f32; other ops follow promotion. Parameters stay as they are, and get
+--- gradients of their own dtype. It holds for this thread, may be nested, and ends with f, also by an error; a backward
+--- pass runs in the dtypes of its forward pass.
+---@param dtype "bf16"|"f16"
+---@param o {enabled: boolean?}|function   may be left out; enabled = false: f runs in its tensors' dtypes, also within another autocast
+---@param ... any                  f, where o is not left out, and its arguments
+---@return any ...                 the results of f
+function autograd.autocast(dtype, o, ...)
+  if dtype ~= "bf16" and dtype ~= "f16" then lib.raise("autocast: the dtype is 'bf16' or 'f16', not " .. lib.describe(dtype)) end
+  local plain = type(o) == "function"
+  if not plain and (type(o) ~= "table" or type((...)) ~= "function") then
+    lib.raise("autocast: a function is wanted, as in ai.autocast('bf16', f, ...)")
+  end
+  local before = C.aj_autocast(not plain and o.enabled == false and 0 or lib.dtype(dtype))
+  local function finish(ok, ...)
+    C.aj_autocast(before)
+    if not ok then error((...), 0) end
+    return ...
+  end
+  if plain then return finish(pcall(o, ...)) end
+  return finish(pcall(...))
+end
+
 ---@return boolean
 function autograd.is_grad_enabled() return S.recording ~= 0 end
 --- Turns recording on or off until it is set again; returns what it was.

@@ -111,6 +111,7 @@ bool aj_requires_grad(aj_tensor *t);
 bool aj_set_requires_grad(aj_tensor *t, bool on);   /* an error for a tensor that an op made, or of integers */
 bool aj_is_leaf(aj_tensor *t);
 bool aj_grad_mode(bool on);                         /* the mode before */
+int32_t aj_autocast(int32_t dtype);                 /* mixed precision in AJ_F16 or AJ_BF16, 0: none; the one before */
 aj_tensor *aj_grad_of(aj_tensor *t);                /* NULL without an error: none */
 bool aj_set_grad(aj_tensor *t, aj_tensor *g);       /* g NULL: none */
 aj_tensor *aj_detach(aj_tensor *x);                 /* the same data, outside the graph */

@@ -160,6 +160,19 @@ static aj_tensor *compose(const aj_op *o, aj_call *c) {
     return c->out[0];
 }
 
+/* The op with its inputs cast, which belong to a scope of its own. */
+static aj_tensor *apply_cast(aj_call *c, const aj_attrs *attrs) {
+    int32_t mark = aj_inner_open();
+    if (mark < 0) return NULL;
+    aj_tensor *y = aj_autocast_inputs(c->op, c->in, c->n_in) ? aj_apply(c->op, c->in, c->n_in, attrs) : NULL;
+    c->n_out = y ? aj_ctx.n_result : 0;
+    for (int i = 0; i < c->n_out; i++) c->out[i] = aj_hold(aj_live(aj_ctx.result[i]));
+    aj_inner_close(mark);
+    if (!y) return NULL;
+    hand_out(c);
+    return c->out[0];
+}
+
 aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *attrs) {
     const aj_op *o = &aj_ops[op];
     aj_tensor *few[MANY], **in = few;
@@ -174,6 +187,7 @@ aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *att
     c.attrs = &own;
     aj_tensor *result = NULL;
     if (!read_inputs(op, handle, n, in, &record, &device)) goto done;
+    if (AJ_UNLIKELY(aj_ctx.autocast) && aj_autocasts(op, in, n)) { result = apply_cast(&c, attrs); goto done; }
 
     if (o->kind <= AJ_TEST) {
         if (!elementwise_shape(o, &c)) goto done;

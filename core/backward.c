@@ -20,6 +20,7 @@ struct aj_backward {
     int32_t *input_out;
     int n_input;
     bool retain, create, was_recording, into_leaves;
+    int32_t was_autocast;       /* gradients are in the dtypes of the forward pass */
     bool stop;                  /* does not look beyond the inputs asked for */
     int32_t scopes;             /* open when the pass began */
     aj_node *paused;
@@ -272,6 +273,7 @@ static aj_backward *begin(aj_tensors outputs, aj_tensors gradients, aj_tensors i
     b->stop = stop;
     b->into_leaves = inputs == NULL;
     b->was_recording = aj_grad_mode(create_graph);
+    b->was_autocast = aj_autocast(0);
     int32_t mark = aj_inner_open();
     bool ok = mark >= 0 && set_up(b, outputs, gradients, inputs);
     if (mark >= 0) aj_inner_close(mark);
@@ -448,6 +450,7 @@ void aj_backward_end(aj_backward *b) {
     }
     free(b->gx); free(b->node); free(b->ready); free(b->input); free(b->input_node); free(b->input_out);
     aj_grad_mode(b->was_recording);
+    aj_autocast(b->was_autocast);
     free(b);
 }
 

@@ -206,6 +206,8 @@ static inline bool aj_wants(const aj_node *n, int k) { return n->edge[k].node !=
 aj_tensor *aj_saved_in(aj_node *n, int k);               /* input k as it was; checked against later writes; NULL after an error or if it was absent */
 aj_tensor *aj_saved_out(aj_node *n, int i);              /* result i, tied to the graph when this backward is recorded */
 bool aj_check_saved(aj_node *n);                         /* all that was saved is unchanged */
+bool aj_autocasts(int op, aj_tensor *const *in, int n);   /* some input is to be cast */
+bool aj_autocast_inputs(int op, aj_tensor **in, int n);   /* recorded casts, owned by the scope; false after an error */
 bool aj_recording(void);                                 /* gradients of gradients are wanted, or a forward pass records */
 /* gy through a function of the inputs written in differentiable ops: for a rule that has a quick kernel for its first
  * gradient but leaves higher ones to the definition. */
@@ -235,6 +237,7 @@ typedef struct {
     aj_tensor *result[AJ_MAX_RESULTS];
     int n_result;
     bool grad_mode;
+    int32_t autocast;           /* the low precision of mixed precision; 0 (no float): off */
     uint64_t seed, offset;      /* of the Philox generator */
 } aj_context;
 extern _Thread_local aj_context aj_ctx __attribute__((tls_model("initial-exec")));

@@ -47,6 +47,7 @@ ai.scope, ai.keep, ai.memory = scope.scope, scope.keep, scope.memory
 ai.empty_cache, ai.set_memory_limit = scope.empty_cache, scope.set_memory_limit
 ai.grad, ai.no_grad, ai.enable_grad = autograd.grad, autograd.no_grad, autograd.enable_grad
 ai.is_grad_enabled, ai.set_grad_enabled, ai.define_op = autograd.is_grad_enabled, autograd.set_grad_enabled, autograd.define_op
+ai.autocast = autograd.autocast
 ai.device_scope = device.scope
 ai.set_print_options = print_options.set
 --- The threads that one op may use.
