@@ -144,6 +144,12 @@ function autograd.no_grad(f, ...) return with_mode(false, f, ...) end
 --- Runs f(...) with recording, also within no_grad.
 function autograd.enable_grad(f, ...) return with_mode(true, f, ...) end
 
+local function is_callable(f)
+  if type(f) == "function" then return true end
+  local meta = type(f) == "table" and getmetatable(f)
+  return meta and meta.__call ~= nil or false
+end
+
 --- Runs f(...) in mixed precision: products and convolutions take their inputs in dtype, and what needs range (softmax,
 --- norms, losses, sums, exponentials) takes them in f32; other ops follow promotion. Parameters stay as they are, and get
 --- gradients of their own dtype. It holds for this thread, may be nested, and ends with f, also by an error; a backward
@@ -154,8 +160,8 @@ function autograd.enable_grad(f, ...) return with_mode(true, f, ...) end
 ---@return any ...                 the results of f
 function autograd.autocast(dtype, o, ...)
   if dtype ~= "bf16" and dtype ~= "f16" then lib.raise("autocast: the dtype is 'bf16' or 'f16', not " .. lib.describe(dtype)) end
-  local plain = type(o) == "function"
-  if not plain and (type(o) ~= "table" or type((...)) ~= "function") then
+  local plain = is_callable(o)
+  if not plain and (type(o) ~= "table" or not is_callable((...))) then
     lib.raise("autocast: a function is wanted, as in ai.autocast('bf16', f, ...)")
   end
   local before = C.aj_autocast(not plain and o.enabled == false and 0 or lib.dtype(dtype))

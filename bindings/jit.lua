@@ -138,7 +138,7 @@ local function record(self, n, args, tensors, rest)
   local form = {n = results.n}
   for i = 1, results.n do form[i] = rebuild(results[i], function() return HOLE end) end
   local variant = {
-    recording = recording, recorded = S.recording, rest = rest,
+    recording = recording, recorded = S.recording, autocast = S.autocast, rest = rest,
     form = form, n_out = #outputs, plain = results.n == 1 and lib.is_tensor(results[1]),
     before = hooks, modules = modules, modes = modes, mode_changes = mode_changes,
   }
@@ -194,8 +194,8 @@ function Jit:__call(...)
   if C.aj_jit_active() then return self.f(...) end       -- within another's recording, part of it
   local n = select("#", ...)
   local plain, last = is_plain(n, ...), self.last
-  if plain and last and last.rest == n and last.recorded == S.recording and last.mode_changes == mode_changes and is_ready(last)
-    and run(last, plain_list) then return results_of(last) end
+  if plain and last and last.rest == n and last.recorded == S.recording and last.autocast == S.autocast
+    and last.mode_changes == mode_changes and is_ready(last) and run(last, plain_list) then return results_of(last) end
   local variants, tensors, rest, list = self.variants, nil, n, plain_list
   if not plain then
     local args = {...}
@@ -205,7 +205,8 @@ function Jit:__call(...)
   end
   for i = 1, #variants do
     local variant = variants[i]
-    if variant.recorded == S.recording and (variant.rest == rest or not plain and type(variant.rest) == "table" and same(variant.rest, rest))
+    if variant.recorded == S.recording and variant.autocast == S.autocast
+      and (variant.rest == rest or not plain and type(variant.rest) == "table" and same(variant.rest, rest))
       and (variant.mode_changes == mode_changes or has_modes(variant)) then
       if not is_ready(variant) then
         table.remove(variants, i)
@@ -237,7 +238,7 @@ function Jit:count() return #self.variants end
 -- An optimizer's step has the rates, and counts the steps, of the call.
 --
 -- What is constant: all else. Numbers, strings, booleans and tables among the arguments are part of the signature: others
--- make another recording, and so do modules in another mode (:train(), :eval()) and another ai.no_grad. Lua's variables, and
+-- make another recording, and so do modules in another mode (:train(), :eval()) and another ai.no_grad or ai.autocast. Lua's variables, and
 -- tensors made of numbers of Lua, are as they were when f was recorded; f's prints and other effects happen only then.
 --
 -- f may be a whole training step: optimizer:zero_grad(), :backward(), clip_grad_norm (which tells its norm to no one there)

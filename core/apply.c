@@ -187,7 +187,7 @@ aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *att
     c.attrs = &own;
     aj_tensor *result = NULL;
     if (!read_inputs(op, handle, n, in, &record, &device)) goto done;
-    if (AJ_UNLIKELY(aj_ctx.autocast) && aj_autocasts(op, in, n)) { result = apply_cast(&c, attrs); goto done; }
+    if (AJ_UNLIKELY(aj_ctx.state.autocast) && aj_autocasts(op, in, n)) { result = apply_cast(&c, attrs); goto done; }
 
     if (o->kind <= AJ_TEST) {
         if (!elementwise_shape(o, &c)) goto done;

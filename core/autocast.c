@@ -7,6 +7,7 @@ enum { FOLLOW, LOW, FULL };
 static const uint8_t policy[OP_COUNT] = {
     [OP_matmul] = LOW, [OP_linear] = LOW, [OP_conv1d] = LOW, [OP_conv2d] = LOW, [OP_conv3d] = LOW,
     [OP_conv_transpose1d] = LOW, [OP_conv_transpose2d] = LOW, [OP_conv_transpose3d] = LOW, [OP_attention] = LOW,
+    [OP_scaled_dot_product_attention] = LOW,
 
     [OP_exp] = FULL, [OP_exp2] = FULL, [OP_expm1] = FULL, [OP_log] = FULL, [OP_log2] = FULL, [OP_log10] = FULL, [OP_log1p] = FULL,
     [OP_pow] = FULL, [OP_rsqrt] = FULL, [OP_reciprocal] = FULL, [OP_logaddexp] = FULL, [OP_logaddexp2] = FULL, [OP_softplus] = FULL,
@@ -26,8 +27,8 @@ static const uint8_t policy[OP_COUNT] = {
 };
 
 int32_t aj_autocast(int32_t dtype) {
-    int32_t was = aj_ctx.autocast;
-    aj_ctx.autocast = dtype;
+    int32_t was = aj_ctx.state.autocast;
+    aj_ctx.state.autocast = dtype;
     return was;
 }
 
@@ -35,7 +36,7 @@ int32_t aj_autocast(int32_t dtype) {
 static int wanted(int op, const aj_tensor *t) {
     if (!t) return -1;
     if (policy[op] == LOW && (t->dtype == AJ_F32 || t->dtype == AJ_F16 || t->dtype == AJ_BF16))
-        return t->dtype == aj_ctx.autocast ? -1 : aj_ctx.autocast;
+        return t->dtype == aj_ctx.state.autocast ? -1 : aj_ctx.state.autocast;
     return policy[op] == FULL && (t->dtype == AJ_F16 || t->dtype == AJ_BF16) ? AJ_F32 : -1;
 }
 

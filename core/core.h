@@ -237,7 +237,6 @@ typedef struct {
     aj_tensor *result[AJ_MAX_RESULTS];
     int n_result;
     bool grad_mode;
-    int32_t autocast;           /* the low precision of mixed precision; 0 (no float): off */
     uint64_t seed, offset;      /* of the Philox generator */
 } aj_context;
 extern _Thread_local aj_context aj_ctx __attribute__((tls_model("initial-exec")));

@@ -89,6 +89,21 @@ describe("autocast", function()
     assert.same({1, nil, 3}, {ai.autocast("bf16", {}, function(...) return ... end, 1, nil, 3)})
   end)
 
+  it("takes attention of mixed dtypes", function()
+    local q = ai.randn(1, 2, 4, 8)
+    assert.equal("bf16", dtype(F.scaled_dot_product_attention, q, q:to("bf16"), q))
+  end)
+
+  it("makes a recording of its own of a recorded function", function()
+    local f = ai.jit(function(t) return F.matmul(t, t) end)
+    local t = ai.randn(4, 4)
+    for _ = 1, 2 do
+      assert.equal("f32", f(t).dtype)
+      assert.equal("bf16", dtype(f, t))
+      assert.equal("f16", ai.autocast("f16", {}, f, t).dtype)
+    end
+  end)
+
   it("refuses other dtypes, and what is no function", function()
     assert.has_error(function() ai.autocast("f32", function() end) end, "autocast: the dtype is 'bf16' or 'f16', not the string \"f32\"")
     assert.is_false(pcall(ai.autocast, "bf16", {}))
