@@ -296,9 +296,14 @@ describe("the loss scale", function()
 import torch
 scale, tracker = torch.tensor([1024.0]), torch.tensor([0], dtype=torch.int32)
 for f in [%s]:
-    torch._amp_update_scale_(scale, tracker, torch.tensor([float(f)]), 2.0, 0.5, 4)
+    try:
+        torch._amp_update_scale_(scale, tracker, torch.tensor([float(f)]), 2.0, 0.5, 4)
+    except NotImplementedError:      # some versions have it for GPUs only
+        print("absent")
+        break
     print(scale.item())
 ']]):format(python, table.concat(found, ",")))
+    if output:match "^absent" then return pending "this PyTorch scales losses on a GPU only" end
     local scaler, i = GradScaler {init_scale = 1024, growth_interval = 4}, 0
     for text in output:gmatch "%S+" do
       i = i + 1
@@ -314,23 +319,12 @@ for f in [%s]:
   end)
 end)
 
-describe("a training in f16", function()
-  local had
-  before_each(function()
-    had = rawget(ai, "autocast")
-    -- The scale is what is looked at: products stay as they are.
-    rawset(ai, "autocast", function(dtype, f)
-      assert.equal("f16", dtype)
-      return f()
-    end)
-  end)
-  after_each(function() rawset(ai, "autocast", had) end)
-
+describe("a training in a low precision", function()
   it("leaves out steps whose scaled gradients are not finite, until the scale is small enough, and keeps it in checkpoints", function()
     local Task, seen = make(), {}
     function Task:get_loss(batch, state)
       local loss = ai.mse_loss(self.model(batch[1]), batch[2])
-      return state.phase == "train" and loss * 1e35 or loss
+      return state.phase == "train" and loss * 100 or loss       -- overflows in f16
     end
     function Task:on_step_end(state) seen[state.num_steps] = weights(self) end
     local values = {max_steps = 12, precision = "f16", exp_dir = folder .. "/f", grad_scaler = {growth_interval = 1000}}
@@ -346,9 +340,21 @@ describe("a training in f16", function()
     assert.equal(scales[12], scalar(lines(launch(Task, values), "train")[1], "loss_scale"))
   end)
 
-  it("is the training in f32 where nothing overflows, to the rounding of a power of two", function()
+  it("computes products in the low precision and comes near the training in f32, for either", function()
     local plain = launch(make(), {max_steps = 6})
-    assert.same(weights(plain), weights(launch(make(), {max_steps = 6, precision = "f16"})))
+    for precision, tolerance in pairs {f16 = 5e-3, bf16 = 4e-2} do
+      local Task, dtype = make(), nil
+      function Task:get_loss(batch)
+        local y = self.model(batch[1])
+        dtype = y.dtype
+        return ai.mse_loss(y, batch[2])
+      end
+      local task = launch(Task, {max_steps = 6, precision = precision, grad_scaler = {init_scale = 128}})
+      assert.equal(precision, dtype)
+      assert.equal("f32", task.model.weight.dtype)
+      assert.are_not.same(weights(plain), weights(task))
+      near(weights(plain), weights(task), tolerance)
+    end
   end)
 
   it("ends when no scale helps", function()

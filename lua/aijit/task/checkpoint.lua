@@ -1,5 +1,5 @@
 --- Checkpoints: DIR/checkpoints/step-500/ with model.safetensors, optimizer.safetensors, ema.safetensors, state.json, and
---- manifest.json with the size and SHA-256 of each.
+--- manifest.json with the SHA-256 of each.
 --
 -- The files are written and synced in a folder with a temporary name, the manifest last; then the folder is renamed, and its
 -- parent synced. Only then may older ones go. So at any moment, whatever fails, a checkpoint that verifies is there if there

@@ -53,12 +53,6 @@ function loop.infer_sizes(task, run)
   task:train()
 end
 
-local function autocast_of(precision)
-  if precision == "f32" then return nil end
-  if not ai.autocast then error(("precision '%s' wants ai.autocast, which this build does not have"):format(precision), 0) end
-  return ai.autocast
-end
-
 --- What every phase needs: device, precision, guard.
 ---@param task aijit.Task
 ---@return table run
@@ -69,7 +63,6 @@ function loop.begin(task)
     batches_per_step = config.batches_per_step, chunks_per_batch = config.chunks_per_batch,
     clip = config.clip_grad_norm, clip_value = config.clip_grad_value, guard = Guard(config.nonfinite),
   }
-  run.autocast = autocast_of(run.precision)
   if run.device ~= "cpu" then task:to(run.device) end
   return run
 end

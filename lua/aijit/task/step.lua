@@ -54,8 +54,8 @@ end
 function step.get_loss(task, run, part)
   run.state.batch_size = part.samples
   step.enter(run, "forward")
-  if not run.autocast then return task:get_loss(part.fields, run.state) end
-  return run.autocast(run.precision, function() return task:get_loss(part.fields, run.state) end)
+  if run.precision == "f32" then return task:get_loss(part.fields, run.state) end
+  return ai.autocast(run.precision, function() return task:get_loss(part.fields, run.state) end)
 end
 
 --- The next batch, on the task's device; nil when the epoch is over.
