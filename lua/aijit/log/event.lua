@@ -12,6 +12,9 @@ local event = {}
 local bor, rshift, lshift = bit.bor, bit.rshift, bit.lshift
 
 --- A number in `bytes` bytes, the lowest first.
+---@param value number whole, from 0
+---@param bytes integer
+---@return string
 local function little(value, bytes)
   local parts = {}
   for i = 1, bytes do
@@ -20,6 +23,8 @@ local function little(value, bytes)
   end
   return table.concat(parts)
 end
+
+event.little = little
 
 local function masked_crc(text)
   local c = crc32c(text)

@@ -3,6 +3,7 @@
 
 local ai = require "aijit"
 local format = require "aijit.bindings.format"
+local little = require("aijit.log.event").little
 
 local media = {}
 
@@ -62,15 +63,6 @@ function media.histogram(value, bins)
       return result
     end)
   end)
-end
-
-local function little(value, bytes)
-  local parts = {}
-  for i = 1, bytes do
-    parts[i] = string.char(value % 256)
-    value = math.floor(value / 256)
-  end
-  return table.concat(parts)
 end
 
 ---@class aijit.Sound

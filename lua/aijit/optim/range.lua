@@ -2,21 +2,13 @@
 
 local ai = require "aijit"
 local calls = require "aijit.bindings.optim"
+local frozen = require("aijit.task.snapshot").frozen
 local raise = require("aijit.bindings.lib").raise
 
 local function clones(tensors)
   local list = {}
   for i, tensor in ipairs(tensors) do list[i] = ai.keep(tensor:detach():clone()) end
   return list
-end
-
---- A copy of a state in which tensors are copies too.
-local function frozen(value)
-  if ai.is_tensor(value) then return ai.keep(value:detach():clone()) end
-  if type(value) ~= "table" then return value end
-  local result = {}
-  for key, inner in pairs(value) do result[key] = frozen(inner) end
-  return result
 end
 
 --- What a task's steps need: its optimizer, and a function that gives the next batch's loss.

@@ -4,7 +4,9 @@ local ai = require "aijit"
 
 local snapshot = {}
 
---- A copy of a state in which tensors are copies too.
+--- A copy of a state in which tensors are copies too, kept beyond the scope.
+---@param value any
+---@return any
 local function frozen(value)
   if ai.is_tensor(value) then return ai.keep(value:detach():clone()) end
   if type(value) ~= "table" then return value end
@@ -12,6 +14,7 @@ local function frozen(value)
   for key, inner in pairs(value) do result[key] = frozen(inner) end
   return result
 end
+snapshot.frozen = frozen
 
 --- math.random's own state cannot be read, so it is sown at each step from the seed and the step: then there is none to keep.
 ---@param seed integer
