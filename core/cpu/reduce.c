@@ -8,7 +8,7 @@
 #include "vmath.h"
 #include <string.h>
 
-enum { PART = 1 << 15 };
+enum { PART = 1 << 15, LONG = 4096, ROWS = 8 };
 static const float lowest_f32 = -INFINITY, highest_f32 = INFINITY;
 static const double lowest_f64 = -INFINITY, highest_f64 = INFINITY;
 static const int64_t lowest_i64 = INT64_MIN, highest_i64 = INT64_MAX;
@@ -20,6 +20,7 @@ static const int64_t lowest_i64 = INT64_MIN, highest_i64 = INT64_MAX;
 typedef struct {
     void (*run)(void *acc, const void *x, int64_t n);
     void (*add)(void *acc, const void *x, int64_t n);
+    void (*rows)(void *acc, const void *x, int64_t step, int64_t n);
     void (*start)(void *acc, int64_t n);
 } loops;
 
@@ -54,8 +55,9 @@ static int64_t offset_of(const dims *d, int64_t pos, int first) {
 static void fold_run(const reducing *r, void *acc, const char *x, int64_t stride, int64_t n) {
     bool direct = stride == 1 && r->in == dtype_of_class[r->class];
     double chunk[CHUNK];
-    for (int64_t i = 0; i < n; i += CHUNK) {
-        int64_t k = n - i < CHUNK ? n - i : CHUNK;
+    for (int64_t i = 0, k; i < n; i += k) {
+        int64_t most = direct ? LONG : CHUNK;
+        k = n - i < most ? n - i : most;
         const char *p = x + i * stride * dtype_bytes[r->in];
         if (!direct) aj_load(r->class, r->in)(chunk, p, stride, k);
         r->f->run(acc, direct ? p : (const char *)chunk, k);
@@ -119,7 +121,10 @@ static void results_side_by_side(void *arg, int64_t lo, int64_t hi) {
         r->f->start(acc, n);
         for (int64_t i = 0; i < r->over.count; i += FEW) {
             r->f->start(part, n);
-            for (int64_t j = i; j < i + FEW && j < r->over.count; j++) {
+            int64_t j = i, few = r->over.count - i < FEW ? r->over.count - i : FEW;
+            if (direct && r->over.ndim == 1)
+                for (; j + ROWS <= i + few; j += ROWS) r->f->rows(part, x + j * r->over.stride[0] * dtype_bytes[r->in], r->over.stride[0], n);
+            for (; j < i + few; j++) {
                 const char *p = x + offset_of(&r->over, j, 0) * dtype_bytes[r->in];
                 if (!direct) aj_load(r->class, r->in)(chunk, p, 1, n);
                 r->f->add(part, direct ? p : (const char *)chunk, n);
@@ -173,7 +178,7 @@ static bool reduce(const aj_call *c, const loops f[3], bool mean) {
     return true;
 }
 
-#define LOOPS(name, t) {name##_run_##t, name##_add_##t, name##_start_##t}
+#define LOOPS(name, t) {name##_run_##t, name##_add_##t, name##_rows_##t, name##_start_##t}
 #define REDUCE(name, ...) \
     bool KERNEL(name)(const aj_call *c) { static const loops f[3] = {LOOPS(name, f32), LOOPS(name, f64), LOOPS(name, i64)}; return reduce(c, f, false); }
 #include "../ops.def"
