@@ -130,6 +130,8 @@ local function convert(name, i, p)
     local test = p.default and ("%s ~= nil and type(%s) ~= 'cdata'"):format(v, v) or ("type(%s) ~= 'cdata'"):format(v)
     return ("if %s then if H.symbol(%s) then return RECORD end H.bad(%q, %d, %q, 'a tensor', %s) end"):format(
       test, v, name, i, v, v), v
+  elseif NUMBER[t] and p.default == "nil" then
+    return ("if %s == nil then %s = NONE elseif type(%s) ~= 'number' then H.bad(%q, %d, %q, 'a number', %s) end"):format(v, v, v, name, i, v, v), v
   elseif NUMBER[t] then
     return ("if type(%s) ~= 'number' then H.bad(%q, %d, %q, 'a number', %s) end"):format(v, name, i, v, v), v
   elseif t == "bool" then
@@ -334,6 +336,7 @@ op.faces = {}
 op.later = {einsum = "aijit.bindings.einsum"}
 for name in ([[broadcast_tensors atleast_1d atleast_2d atleast_3d unflatten hstack vstack dstack column_stack meshgrid cartesian_prod combinations
   tril_indices triu_indices vander pdist]]):gmatch "%S+" do op.later[name] = "aijit.bindings.list" end
+for n = 1, 3 do op.later[("max_pool%dd"):format(n)], op.later[("adaptive_max_pool%dd"):format(n)] = "aijit.bindings.pool", "aijit.bindings.pool" end
 
 -- name = {row, in place}; what is never called is never compiled, which keeps the start short.
 local source_of = {}

@@ -17,6 +17,7 @@ typedef struct {
     const char *from;
     char *to;
     int32_t *index;
+    int64_t *found, base;       /* places as a result, or NULL */
     bool failed;
 } pool;
 
@@ -32,7 +33,7 @@ static void planes_range(void *arg, int64_t lo, int64_t hi) {
     int class = class_of_dtype(p->dtype), bytes = dtype_bytes[p->dtype], wide = dtype_bytes[dtype_of_class[class]];
     bool back = p->what == PLACE || p->what == MEAN_BACK, direct = p->dtype == dtype_of_class[class];
     int64_t n_from = back ? p->n_out : p->n_in, n_to = back ? p->n_in : p->n_out;
-    char *own = aj_scratch(8 * (p->Y[2] + (direct ? 0 : n_from + n_to)) + 4 * p->Y[2]);
+    char *own = aj_scratch(8 * (p->Y[2] + (direct ? 0 : n_from + n_to)) + 4 * (p->keep ? p->n_out : p->Y[2]));
     if (!own) { __atomic_store_n(&p->failed, true, __ATOMIC_RELAXED); return; }
     char *x_own = own + 8 * p->Y[2], *y_own = x_own + wide * n_from;
     int32_t *places = (int32_t *)(void *)(own + 8 * (p->Y[2] + (direct ? 0 : n_from + n_to)));
@@ -46,6 +47,7 @@ static void planes_range(void *arg, int64_t lo, int64_t hi) {
         else if (class == CLASS_F64) channel_f64(p, a, b, index, (double *)(void *)own);
         else channel_i64(p, a, b, index, (int64_t *)(void *)own);
         if (!direct) aj_store(class, p->dtype)(y, 1, y_own, n_to);
+        for (int64_t i = 0; p->found && i < p->n_out; i++) p->found[c * p->n_out + i] = index[i] + p->base;
     }
     aj_scratch_free(own);
 }
@@ -116,8 +118,9 @@ static bool pooling(const aj_call *c, int what, int nd, bool adaptive) {
     sizes(&p, back ? to : from, back ? from : to, nd);
     p.from = from->data; p.to = to->data;
     p.keep = what == LARGEST && c->n_out > 1;
-    p.index = p.keep ? (int32_t *)(void *)c->out[1]->data : NULL;
-    p.divisor = what == LARGEST || adaptive ? 0 : c->attrs->i;
+    if (p.keep && c->out[1]->dtype == AJ_I64) { p.found = (int64_t *)(void *)c->out[1]->data; p.base = c->attrs->base; }
+    else if (p.keep) p.index = (int32_t *)(void *)c->out[1]->data;
+    p.divisor = what == LARGEST || adaptive || c->attrs->i == AJ_NO_DIM ? 0 : c->attrs->i;
     if (p.n_in > INT32_MAX) return aj_error("%s: a channel has %lld elements; the most is 2^31 - 1", aj_op_name(c->op), (long long)p.n_in);
     if (!make_windows(&p, c->attrs, nd, adaptive, what == LARGEST)) return false;
     double per = (double)p.n_out;
@@ -133,6 +136,12 @@ bool KERNEL(max_pool3d)(const aj_call *c) { return pooling(c, LARGEST, 3, false)
 bool KERNEL(adaptive_max_pool1d)(const aj_call *c) { return pooling(c, LARGEST, 1, true); }
 bool KERNEL(adaptive_max_pool2d)(const aj_call *c) { return pooling(c, LARGEST, 2, true); }
 bool KERNEL(adaptive_max_pool3d)(const aj_call *c) { return pooling(c, LARGEST, 3, true); }
+bool KERNEL(max_pool1d_with_indices)(const aj_call *c) { return pooling(c, LARGEST, 1, false); }
+bool KERNEL(max_pool2d_with_indices)(const aj_call *c) { return pooling(c, LARGEST, 2, false); }
+bool KERNEL(max_pool3d_with_indices)(const aj_call *c) { return pooling(c, LARGEST, 3, false); }
+bool KERNEL(adaptive_max_pool1d_with_indices)(const aj_call *c) { return pooling(c, LARGEST, 1, true); }
+bool KERNEL(adaptive_max_pool2d_with_indices)(const aj_call *c) { return pooling(c, LARGEST, 2, true); }
+bool KERNEL(adaptive_max_pool3d_with_indices)(const aj_call *c) { return pooling(c, LARGEST, 3, true); }
 bool KERNEL(avg_pool1d)(const aj_call *c) { return pooling(c, MEAN, 1, false); }
 bool KERNEL(avg_pool2d)(const aj_call *c) { return pooling(c, MEAN, 2, false); }
 bool KERNEL(avg_pool3d)(const aj_call *c) { return pooling(c, MEAN, 3, false); }

@@ -1,8 +1,8 @@
-/* pool.c - pooling. The largest of a window: the result and, hidden, where it was (counted from 0 over the spatial
- * dimensions of one channel); its gradient puts numbers at those places, whose own gradient picks them from there. The
+/* pool.c - pooling. The largest of a window: the result and where it was, over the spatial dimensions of one channel,
+ * hidden or asked for; its gradient puts numbers at those places, whose own gradient picks them from there. The
  * mean of a window is linear, and its gradient's gradient the mean again.
  */
-#include "rule.h"
+#include "compose.h"
 
 static bool image(aj_call *c, int nd, bool of_floats) {
     if (!c->in[0]) return aj_error("%s: the input is nil, where a tensor is wanted", aj_op_name(c->op));
@@ -20,10 +20,11 @@ static bool windows(aj_call *c, int nd, int dilated) {
     const aj_tensor *x = c->in[0];
     aj_spec *y = &c->spec[0];
     aj_spec_like(y, x);
+    if (x->shape[x->ndim - nd - 1] == 0) return aj_refuse(c, "dimension %d has no channels", x->ndim - nd);
     for (int i = 0; i < nd; i++) {
         int d = x->ndim - nd + i;
         int64_t K = a->kernel.v[i], P = a->padding.v[i], L = dilated ? a->dilation.v[i] : 1;
-        if (a->stride.v[i] == 0) a->stride.v[i] = (int32_t)K;
+        if (a->stride.v[i] == AJ_NO_DIM) a->stride.v[i] = (int32_t)K;
         int64_t S = a->stride.v[i];
         if (K < 1 || S < 1 || L < 1) return aj_refuse(c, "kernel_size %lld, stride %lld and dilation %lld must be positive", (long long)K, (long long)S, (long long)L);
         if (P < 0 || P > K / 2) return aj_refuse(c, "padding %lld must be at least 0 and at most half the kernel_size, %lld", (long long)P, (long long)K);
@@ -88,6 +89,70 @@ bool adaptive_max_pool1d_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
 bool adaptive_max_pool2d_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return max_vjp(n, gy, gx, 2); }
 bool adaptive_max_pool3d_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return max_vjp(n, gy, gx, 3); }
 
+/* The same with the places as a result, which count from base. */
+static bool with_places(aj_call *c) {
+    c->n_out = 2;
+    c->spec[1] = c->spec[0];
+    c->spec[1].dtype = AJ_I64;
+    return true;
+}
+static bool places_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx, int nd) {
+    aj_ints size = shape_of(n, 0);
+    if (!gy[0]) return true;
+    aj_tensor *from_zero = aj_sub_number(aj_saved_out(n, 1), n->attrs->base, false);
+    return from_zero && (gx[0] = aj_max_pool_grad(gy[0], from_zero, &size, nd));
+}
+static bool max_places(aj_call *c, int nd) { return image(c, nd, false) && windows(c, nd, true) && with_places(c); }
+bool max_pool1d_with_indices_shape(aj_call *c) { return max_places(c, 1); }
+bool max_pool2d_with_indices_shape(aj_call *c) { return max_places(c, 2); }
+bool max_pool3d_with_indices_shape(aj_call *c) { return max_places(c, 3); }
+bool max_pool1d_with_indices_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return places_vjp(n, gy, gx, 1); }
+bool max_pool2d_with_indices_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return places_vjp(n, gy, gx, 2); }
+bool max_pool3d_with_indices_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return places_vjp(n, gy, gx, 3); }
+bool adaptive_max_pool1d_with_indices_shape(aj_call *c) { return adaptive(c, 1, false) && with_places(c); }
+bool adaptive_max_pool2d_with_indices_shape(aj_call *c) { return adaptive(c, 2, false) && with_places(c); }
+bool adaptive_max_pool3d_with_indices_shape(aj_call *c) { return adaptive(c, 3, false) && with_places(c); }
+bool adaptive_max_pool1d_with_indices_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return places_vjp(n, gy, gx, 1); }
+bool adaptive_max_pool2d_with_indices_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return places_vjp(n, gy, gx, 2); }
+bool adaptive_max_pool3d_with_indices_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return places_vjp(n, gy, gx, 3); }
+
+/* Zeros of the size that pooling came from, with x written at the places. output_size may differ from what the windows
+ * say by less than a stride, and may begin with batch and channels. */
+static aj_tensor *unpool(aj_call *c, int nd) {
+    if (!aj_given(c, 0, 2) || !image(c, nd, false) || !aj_index_dtype(c, 1)) return NULL;
+    aj_attrs *a = c->attrs;
+    aj_tensor *x = c->in[0], *at = c->in[1];
+    const aj_ints *size = &a->list;
+    int lead = x->ndim - nd;
+    if (!aj_same_shape(x, at)) { aj_refuse(c, "the tensor and the indices have different shapes"); return NULL; }
+    if (size->n && size->n != nd && size->n != x->ndim) { aj_refuse(c, "output_size has %d entries, and must have %d or %d", size->n, nd, x->ndim); return NULL; }
+    aj_ints shape = aj_sizes(x), rows = {2, {1, 1}}, flat = {2, {1, 1}};
+    for (int i = 0; i < nd; i++) {
+        int64_t K = a->kernel.v[i], P = a->padding.v[i], S = a->stride.v[i] == AJ_NO_DIM ? K : a->stride.v[i], n;
+        if (K < 1 || S < 1 || P < 0) { aj_refuse(c, "kernel_size %lld and stride %lld must be positive, and padding %lld not negative", (long long)K, (long long)S, (long long)P); return NULL; }
+        n = (x->shape[lead + i] - 1) * S - 2 * P + K;
+        if (size->n) {
+            int64_t want = size->v[size->n - nd + i];
+            if (want <= n - S || want >= n + S) {
+                aj_refuse(c, "output size %lld along dimension %d, where the windows allow %lld to %lld", (long long)want, lead + i + 1, (long long)(n - S + 1), (long long)(n + S - 1));
+                return NULL;
+            }
+            n = want;
+        }
+        if (n < 1) { aj_refuse(c, "the result would have size %lld along dimension %d", (long long)n, lead + i + 1); return NULL; }
+        shape.v[lead + i] = n;
+    }
+    for (int d = 0; d < x->ndim; d++) {
+        rows.v[d >= lead] *= x->shape[d];
+        flat.v[d >= lead] *= shape.v[d];
+    }
+    aj_tensor *y = do_full(x, &flat, 0), *src = do_reshape(x, &rows), *index = do_reshape(at, &rows);
+    return y && src && index ? do_reshape(aj_live(aj_scatter_(y, 1, index, src, a->base)), &shape) : NULL;
+}
+aj_tensor *max_unpool1d_compose(aj_call *c) { return unpool(c, 1); }
+aj_tensor *max_unpool2d_compose(aj_call *c) { return unpool(c, 2); }
+aj_tensor *max_unpool3d_compose(aj_call *c) { return unpool(c, 3); }
+
 /* One operand over the windows' shape, or over the input's, and the places. */
 static bool placed(aj_call *c, bool same) {
     for (int k = 0; k < 2; k++)
@@ -131,7 +196,11 @@ bool max_pool_pick_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
 
 /* -- The mean ------------------------------------------------------------------------------------------------------------ */
 
-static bool avg_shape(aj_call *c, int nd) { return image(c, nd, true) && windows(c, nd, false); }
+/* Of integers the quotient without its fraction. A divisor_override that was left out is AJ_NO_DIM. */
+static bool avg_shape(aj_call *c, int nd) {
+    if (c->attrs->i == 0) return aj_refuse(c, "divisor_override is 0, and must be another number, or nil");
+    return image(c, nd, false) && windows(c, nd, false);
+}
 static aj_tensor *avg(const aj_attrs *a, aj_tensor *x, int nd) {
     aj_ints k = list_of(a->kernel), s = list_of(a->stride), p = list_of(a->padding);
     return nd == 1 ? aj_avg_pool1d(x, &k, &s, &p, a->flag, a->flag2) : nd == 2 ? aj_avg_pool2d(x, &k, &s, &p, a->flag, a->flag2, a->i)

@@ -82,11 +82,25 @@ end
 local function adaptive_avg_pool(op) return function(args) return op(args[1], whole_size(args[1], args[2])) end end
 local function adaptive_max_pool(op)
   return function(args, kw)
-    if args[3] or kw.return_indices then error("return_indices is not here", 0) end
-    return op(args[1], whole_size(args[1], args[2]))
+    local y, at = op(args[1], whole_size(args[1], args[2]), args[3] or kw.return_indices)
+    return y, at and at - 1
   end
 end
-local function max_pool(name) return {name, drop = {return_indices = false}} end
+local function window(v) return type(v) == "table" and plain(v) or v end
+local function max_pool(op)
+  return function(args, kw)
+    local o = {}
+    for _, key in ipairs {"stride", "padding", "dilation", "ceil_mode", "return_indices"} do o[key] = window(kw[key]) end
+    local y, at = op(args[1], window(args[2] or kw.kernel_size), o)
+    return y, at and at - 1
+  end
+end
+local function max_unpool(op)
+  return function(args, kw)
+    local size = kw.output_size
+    return op(args[1], args[2] + 1, window(kw.kernel_size), window(kw.stride), window(kw.padding), size and plain(size))
+  end
+end
 local function interpolate(args, kw)
   local x, size, scale, mode, corners = args[1], args[2] or kw.size, args[3] or kw.scale_factor, args[4] or kw.mode, args[5]
   if corners == nil then corners = kw.align_corners end
@@ -234,8 +248,10 @@ map.ops = {
   ["nn.functional.pad.constant"] = pad, ["nn.functional.pad.reflect"] = pad, ["nn.functional.pad.replicate"] = pad,
   ["nn.functional.pad.circular"] = pad,
   -- Convolution, pooling, resampling
-  ["nn.functional.max_pool1d"] = max_pool "max_pool1d", ["nn.functional.max_pool2d"] = max_pool "max_pool2d",
-  ["nn.functional.max_pool3d"] = max_pool "max_pool3d",
+  ["nn.functional.max_pool1d"] = max_pool(f.max_pool1d), ["nn.functional.max_pool2d"] = max_pool(f.max_pool2d),
+  ["nn.functional.max_pool3d"] = max_pool(f.max_pool3d),
+  ["nn.functional.max_unpool1d"] = max_unpool(f.max_unpool1d), ["nn.functional.max_unpool2d"] = max_unpool(f.max_unpool2d),
+  ["nn.functional.max_unpool3d"] = max_unpool(f.max_unpool3d),
   ["nn.functional.adaptive_max_pool1d"] = adaptive_max_pool(f.adaptive_max_pool1d),
   ["nn.functional.adaptive_max_pool2d"] = adaptive_max_pool(f.adaptive_max_pool2d),
   ["nn.functional.adaptive_max_pool3d"] = adaptive_max_pool(f.adaptive_max_pool3d),

@@ -231,13 +231,21 @@ for n = 1, 3 do
       return unmerged(Tensor[name](flat, weight, bias, ...), lead)
     end
   end
-  for _, name in ipairs {"max_pool%dd", "avg_pool%dd", "adaptive_max_pool%dd", "adaptive_avg_pool%dd"} do
+  for _, name in ipairs {"max_pool%dd", "avg_pool%dd", "adaptive_max_pool%dd", "adaptive_avg_pool%dd", "max_pool%dd_with_indices",
+                         "adaptive_max_pool%dd_with_indices"} do
     name = name:format(n)
     rules[name] = function(_, _, x, ...)
       local flat, lead = merged(x, n + 1)
       local y, index = Tensor[name](flat, ...)
       return unmerged(y, lead), index and unmerged(index, lead)
     end
+  end
+  local unpool = ("max_unpool%dd"):format(n)
+  rules[unpool] = function(level, _, x, indices, kernel_size, stride, padding, output_size)
+    x, indices = new(spread(x, level), level), new(spread(indices, level), level)
+    local flat, lead = merged(x, n + 1)
+    if output_size then output_size = {unpack(output_size, #output_size - n + 1)} end
+    return unmerged(Tensor[unpool](flat, (merged(indices, n + 1)), kernel_size, stride, padding, output_size), lead)
   end
 end
 

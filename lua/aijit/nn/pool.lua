@@ -7,16 +7,25 @@ local f = ai.f
 local nn = {}
 
 for n = 1, 3 do
-  local max, avg = ("max_pool%dd"):format(n), ("avg_pool%dd"):format(n)
+  local max, avg, unpool = ("max_pool%dd"):format(n), ("avg_pool%dd"):format(n), ("max_unpool%dd"):format(n)
   local adaptive_avg, adaptive_max = ("adaptive_avg_pool%dd"):format(n), ("adaptive_max_pool%dd"):format(n)
 
-  --- The largest element of each window; the stride is the kernel's size unless given.
-  local MaxPool = layer(("MaxPool%dd"):format(n), "kernel_size stride=none padding=0 dilation=1 ceil_mode=false")
+  --- The largest element of each window; the stride is the kernel's size unless given. With return_indices also where in
+  -- its channel each was, which MaxUnpool takes.
+  local MaxPool = layer(("MaxPool%dd"):format(n), "kernel_size stride=none padding=0 dilation=1 return_indices=false ceil_mode=false")
   nn[MaxPool.__name] = MaxPool
   function MaxPool:build()
     self._options = {stride = self.stride, padding = self.padding, dilation = self.dilation, ceil_mode = self.ceil_mode}
+    self._pool = f[self.return_indices and max .. "_with_indices" or max]
   end
-  function MaxPool:forward(x) return (f[max](x, self.kernel_size, self._options)) end
+  function MaxPool:forward(x) return self._pool(x, self.kernel_size, self._options) end
+
+  --- What MaxPool took apart: zeros, with the elements of x where the indices say. unpool(x, indices, output_size).
+  local MaxUnpool = layer(("MaxUnpool%dd"):format(n), "kernel_size stride=none padding=0")
+  nn[MaxUnpool.__name] = MaxUnpool
+  function MaxUnpool:forward(x, indices, output_size)
+    return f[unpool](x, indices, self.kernel_size, self.stride, self.padding, output_size)
+  end
 
   --- The mean of each window; padding counts as zeros unless count_include_pad is false.
   local AvgPool = layer(("AvgPool%dd"):format(n), "kernel_size stride=none padding=0 ceil_mode=false count_include_pad=true")
@@ -33,9 +42,9 @@ for n = 1, 3 do
   function AdaptiveAvgPool:forward(x) return f[adaptive_avg](x, self.output_size) end
 
   --- The largest element of such windows.
-  local AdaptiveMaxPool = layer(("AdaptiveMaxPool%dd"):format(n), "output_size")
+  local AdaptiveMaxPool = layer(("AdaptiveMaxPool%dd"):format(n), "output_size return_indices=false")
   nn[AdaptiveMaxPool.__name] = AdaptiveMaxPool
-  function AdaptiveMaxPool:forward(x) return (f[adaptive_max](x, self.output_size)) end
+  function AdaptiveMaxPool:forward(x) return f[adaptive_max](x, self.output_size, self.return_indices) end
 end
 
 --- A larger or smaller image: (N, C, *size) -> (N, C, *size').
