@@ -193,6 +193,79 @@ for _, s in ipairs {{"mnist_cnn", 16}, {"mnist_cnn", 128}, {"mlp", 32}, {"rl_mlp
   end) end
 end
 
+-- Transformers: char-GPT (4 layers, 4 heads, width 128, 64 characters, batch 12) and ViT-tiny/4 (12 layers, 3 heads, width
+-- 192, 32 x 32 pixels, batch 32), whole steps with AdamW.
+local Block = ai.class("BenchBlock", nn.Module)
+function Block:__init(d, heads, causal)
+  self.heads, self.options = heads, {is_causal = causal}
+  self.ln1, self.qkv, self.proj = nn.LayerNorm(d), nn.Linear(d, 3 * d), nn.Linear(d, d)
+  self.ln2, self.up, self.down = nn.LayerNorm(d), nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
+end
+function Block:forward(x)
+  local n, t, d = x:size(1), x:size(2), x:size(3)
+  local function split(z) return z:reshape(n, t, self.heads, -1):transpose(2, 3) end
+  local q, k, v = unpack(self.qkv(self.ln1(x)):split(d, 3))
+  local y = ai.f.scaled_dot_product_attention(split(q), split(k), split(v), self.options)
+  x = x + self.proj(y:transpose(2, 3):reshape(n, t, d))
+  return x + self.down(self.up(self.ln2(x)):gelu())
+end
+
+local function blocks(count, d, heads, causal)
+  local list = {}
+  for i = 1, count do list[i] = Block(d, heads, causal) end
+  return list
+end
+
+local transformers = {}
+
+function transformers.chargpt()
+  local net = ai.class("BenchGPT", nn.Module)()
+  net.wte, net.wpe = nn.Embedding(65, 128), nn.Embedding(64, 128)
+  net.h, net.ln = nn.Sequential(blocks(4, 128, 4, true)), nn.LayerNorm(128)
+  local tokens, labels = {}, {}
+  for i = 1, 12 * 64 do tokens[i], labels[i] = (i * 7) % 65 + 1, (i * 7 + 7) % 65 + 1 end
+  local x, y, places = ai.tensor(tokens, {dtype = "i64"}):reshape(12, 64), ai.tensor(labels, {dtype = "i64"}), ai.arange(64)
+  return net, function()
+    local h = net.ln(net.h(net.wte(x) + net.wpe(places)))
+    return ai.cross_entropy(h:matmul(net.wte.weight:t()):reshape(-1, 65), y)
+  end
+end
+
+function transformers.vit_tiny()
+  local net = ai.class("BenchViT", nn.Module)()
+  net.patch, net.places = nn.Conv2d(3, 192, 4, {stride = 4}), nn.Parameter(ai.zeros(64, 192))
+  net.h, net.ln, net.head = nn.Sequential(blocks(12, 192, 3, false)), nn.LayerNorm(192), nn.Linear(192, 10)
+  local labels = {}
+  for i = 1, 32 do labels[i] = (i - 1) % 10 + 1 end
+  local x, y = make {32, 3, 32, 32}, ai.tensor(labels, {dtype = "i64"})
+  return net, function()
+    local h = net.patch(x):flatten(3):transpose(2, 3) + net.places
+    return ai.cross_entropy(net.head(net.ln(net.h(h)):mean(2)), y)
+  end
+end
+
+for name, build in pairs(transformers) do
+  for _, kind in ipairs {"step", "jit", "bf16"} do row(kind .. "." .. name, function()
+    local net, loss_of = build()
+    fill(net)
+    local optimizer = ai.optim.AdamW(net:parameters(), {lr = 1e-4})
+    local function step()
+      optimizer:zero_grad()
+      local loss = kind == "bf16" and ai.autocast("bf16", loss_of) or loss_of()
+      loss:backward()
+      optimizer:step()
+      return loss:detach()
+    end
+    local f = kind == "jit" and ai.jit(step) or step
+    return {run = function() f() end, check = function()
+      fill(net)
+      local total = f()
+      for _, p in ipairs(net:parameters()) do total = total + p.grad:abs():sum() end
+      return total
+    end}
+  end) end
+end
+
 row("policy.b1", function()
   local net = net_of "rl_mlp"
   fill(net)
