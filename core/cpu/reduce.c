@@ -19,6 +19,7 @@ static const int64_t lowest_i64 = INT64_MIN, highest_i64 = INT64_MAX;
 
 typedef struct {
     void (*run)(void *acc, const void *x, int64_t n);
+    void (*runs)(void *y, const void *x, int64_t step, int64_t n, int64_t runs);
     void (*add)(void *acc, const void *x, int64_t n);
     void (*rows)(void *acc, const void *x, int64_t step, int64_t n);
     void (*start)(void *acc, int64_t n);
@@ -81,6 +82,18 @@ static void put(const reducing *r, int64_t first, void *acc, int64_t n) {
         else for (int64_t i = 0; i < n; i++) ((double *)acc)[i] /= r->divisor;
     }
     aj_store(r->class, r->out)(r->y + first * dtype_bytes[r->out], 1, acc, n);
+}
+
+/* Short dense runs, evenly apart: many a call, as the way to one run costs more than its elements. */
+static void results_by_short_runs(void *arg, int64_t lo, int64_t hi) {
+    const reducing *r = arg;
+    double chunk[CHUNK];
+    int64_t step = r->kept.ndim ? r->kept.stride[0] : 0;
+    for (int64_t o = lo, n; o < hi; o += n) {
+        n = hi - o < CHUNK ? hi - o : CHUNK;
+        r->f->runs(chunk, r->x + o * step * dtype_bytes[r->in], step, r->over.count, n);
+        put(r, o, chunk, n);
+    }
 }
 
 static void results_by_runs(void *arg, int64_t lo, int64_t hi) {
@@ -174,11 +187,12 @@ static bool reduce(const aj_call *c, const loops f[3], bool mean) {
         aj_scratch_free(r.part);
         return true;
     }
-    aj_parallel(y->numel, 1 + (1 << 17) / work, results_by_runs, &r);
+    bool direct = r.in == dtype_of_class[r.class] && r.over.ndim <= 1 && r.kept.ndim <= 1 && (!r.over.ndim || r.over.stride[0] == 1);
+    aj_parallel(y->numel, 1 + (1 << 17) / work, direct && r.over.count <= LONG ? results_by_short_runs : results_by_runs, &r);
     return true;
 }
 
-#define LOOPS(name, t) {name##_run_##t, name##_add_##t, name##_rows_##t, name##_start_##t}
+#define LOOPS(name, t) {name##_run_##t, name##_runs_##t, name##_add_##t, name##_rows_##t, name##_start_##t}
 #define REDUCE(name, ...) \
     bool KERNEL(name)(const aj_call *c) { static const loops f[3] = {LOOPS(name, f32), LOOPS(name, f64), LOOPS(name, i64)}; return reduce(c, f, false); }
 #include "../ops.def"
