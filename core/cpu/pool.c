@@ -9,7 +9,7 @@ enum { LARGEST, PLACE, PICK, MEAN, MEAN_BACK, LANES = 16, TAPS = 64 };
 typedef struct { int64_t first, n, step, count; } window;        /* count: what a mean is divided by */
 typedef struct {
     int what, dtype;
-    bool keep, regular;         /* places are wanted; windows along a line have one step, and few taps */
+    bool keep, regular, pairs;  /* places are wanted; windows along a line have one step, and few taps; two side by side */
     int64_t I[3], Y[3], n_in, n_out, planes, divisor;
     int64_t K, S, P, L;         /* along a line, when regular */
     int64_t lo[TAPS], hi[TAPS]; /* the windows that have tap t inside the line */
@@ -105,6 +105,7 @@ static bool make_windows(pool *p, const aj_attrs *a, int nd, bool adaptive, bool
             p->hi[t] = I - off <= 0 ? 0 : (I - off + S - 1) / S;
             if (p->hi[t] > p->Y[2]) p->hi[t] = p->Y[2];
         }
+        p->pairs = p->regular && K == 2 && S == 2 && P == 0 && L == 1 && 2 * p->Y[2] <= I;
     }
     return true;
 }
