@@ -167,6 +167,7 @@ bool aj_same_dtype(const aj_call *c);                    /* all inputs that are 
 int8_t aj_interpolation_of(const char *name);            /* of a quantile; -1: unknown */
 int8_t aj_side_of(const char *side, bool right);         /* 1: right; side NULL: as right says; -1: unknown */
 int8_t aj_fold_of(const char *reduce);                   /* of scatter_reduce; -1: unknown */
+int8_t aj_bag_mode(const char *mode);                    /* of embedding_bag; -1: unknown */
 int8_t aj_pad_mode(const char *mode);                    /* -1: there is no such mode */
 bool aj_index_dtype(const aj_call *c, int k);            /* input k holds integers (not bool) */
 

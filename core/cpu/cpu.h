@@ -33,6 +33,9 @@ extern store_fn *const KERNEL(store)[3][AJ_DTYPES];
 static const int8_t dtype_of_class[3] = {AJ_F32, AJ_F64, AJ_I64};
 static const int8_t dtype_bytes[AJ_DTYPES] = {1, 1, 1, 2, 4, 8, 2, 2, 4, 8};
 
+/* Every value of an index names one of size places, counted from the call's base; with wrap, also backwards from the end. */
+bool KERNEL(check_index)(const aj_call *c, const aj_tensor *index, int64_t size, int dim, bool wrap);
+
 /* The elements of y become those of x, converted and broadcast. */
 bool KERNEL(copy_into)(aj_tensor *y, const aj_tensor *x);
 

@@ -47,8 +47,7 @@ static void check_range(void *arg, int64_t lo, int64_t hi) {
         lo += n;
     }
 }
-/* Every value names one of size places, counted from base; with wrap, also backwards from the end. */
-static bool check_index(const aj_call *c, const aj_tensor *index, int64_t size, int dim, bool wrap) {
+bool KERNEL(check_index)(const aj_call *c, const aj_tensor *index, int64_t size, int dim, bool wrap) {
     int64_t base = c->attrs->base;
     checking m = {.index = (const int64_t *)(const void *)index->data, .low = base, .high = base + size, .size = size, .wrap = wrap, .bad = INT64_MAX};
     aj_iter_init(&m.it, &index, 1);
@@ -212,19 +211,19 @@ static int64_t size_along(const aj_tensor *t, int dim) { return t->ndim ? t->sha
 
 bool KERNEL(gather)(const aj_call *c) {
     const aj_tensor *x = c->in[0], *i = c->in[1];
-    if (!check_index(c, i, size_along(x, c->attrs->dim), c->attrs->dim, false)) return false;
+    if (!KERNEL(check_index)(c, i, size_along(x, c->attrs->dim), c->attrs->dim, false)) return false;
     exchange_run(c, x, i, c->out[0], false, get_of(dtype_bytes[x->dtype]), false, 1);
     return true;
 }
 bool KERNEL(scatter_)(const aj_call *c) {
     aj_tensor *x = c->in[0], *i = c->in[1], *s = c->in[2];
-    if (!check_index(c, i, size_along(x, c->attrs->dim), c->attrs->dim, false)) return false;
+    if (!KERNEL(check_index)(c, i, size_along(x, c->attrs->dim), c->attrs->dim, false)) return false;
     exchange_run(c, x, i, s, false, put_of(dtype_bytes[x->dtype]), true, 1);
     return true;
 }
 bool KERNEL(scatter_add_)(const aj_call *c) {
     aj_tensor *x = c->in[0], *i = c->in[1], *s = c->in[2];
-    return check_index(c, i, size_along(x, c->attrs->dim), c->attrs->dim, false) && add_run(c, x, i, s, false, 1);
+    return KERNEL(check_index)(c, i, size_along(x, c->attrs->dim), c->attrs->dim, false) && add_run(c, x, i, s, false, 1);
 }
 
 bool KERNEL(scatter_fold)(const aj_call *c) {
@@ -233,7 +232,7 @@ bool KERNEL(scatter_fold)(const aj_call *c) {
     static const double from[3] = {1, -2, 2};            /* 1, less than all, more than all */
     aj_tensor *x = c->in[0], *i = c->in[1], *s = c->in[2], *y = c->out[0];
     int how = c->attrs->mode;
-    return check_index(c, i, size_along(x, c->attrs->dim), c->attrs->dim, false) && KERNEL(copy_into)(y, x)
+    return KERNEL(check_index)(c, i, size_along(x, c->attrs->dim), c->attrs->dim, false) && KERNEL(copy_into)(y, x)
         && class_run(c, y, i, s, false, from[how], c->attrs->flag ? NULL : start, fold[how]);
 }
 
@@ -241,7 +240,7 @@ bool KERNEL(scatter_fold)(const aj_call *c) {
 static bool select_slices(const aj_call *c, bool wrap) {
     const aj_tensor *x = c->in[0], *i = c->in[1];
     int dim = c->attrs->dim;
-    if (!check_index(c, i, size_along(x, dim), dim, wrap)) return false;
+    if (!KERNEL(check_index)(c, i, size_along(x, dim), dim, wrap)) return false;
     aj_tensor y = *c->out[0];
     y.ndim = x->ndim;
     int64_t step = 1;
@@ -254,22 +253,22 @@ bool KERNEL(embedding)(const aj_call *c) { return select_slices(c, false); }
 
 bool KERNEL(index_copy_)(const aj_call *c) {
     aj_tensor *x = c->in[0], *i = c->in[1], *s = c->in[2];
-    if (!check_index(c, i, size_along(x, c->attrs->dim), c->attrs->dim, true)) return false;
+    if (!KERNEL(check_index)(c, i, size_along(x, c->attrs->dim), c->attrs->dim, true)) return false;
     exchange_run(c, x, i, s, true, put_of(dtype_bytes[x->dtype]), true, 1);
     return true;
 }
 bool KERNEL(index_add_)(const aj_call *c) {
     aj_tensor *x = c->in[0], *i = c->in[1], *s = c->in[2];
-    return check_index(c, i, size_along(x, c->attrs->dim), c->attrs->dim, true) && add_run(c, x, i, s, true, c->attrs->s);
+    return KERNEL(check_index)(c, i, size_along(x, c->attrs->dim), c->attrs->dim, true) && add_run(c, x, i, s, true, c->attrs->s);
 }
 bool KERNEL(index_put_)(const aj_call *c) {
     aj_tensor *x = c->in[0], *i = c->in[1], *s = c->in[2];
-    return c->attrs->flag ? check_index(c, i, x->shape[0], 0, true) && add_run(c, x, i, s, true, 1) : KERNEL(index_copy_)(c);
+    return c->attrs->flag ? KERNEL(check_index)(c, i, x->shape[0], 0, true) && add_run(c, x, i, s, true, 1) : KERNEL(index_copy_)(c);
 }
 bool KERNEL(index_fill_)(const aj_call *c) {
     aj_tensor *x = c->in[0], *i = c->in[1];
     int dim = c->attrs->dim;
-    if (!check_index(c, i, size_along(x, dim), dim, true)) return false;
+    if (!KERNEL(check_index)(c, i, size_along(x, dim), dim, true)) return false;
     double v = c->attrs->s, value[1];
     int64_t whole = (int64_t)v;
     if (aj_is_float(x->dtype)) aj_store(CLASS_F64, x->dtype)(value, 1, &v, 1);
@@ -284,7 +283,7 @@ bool KERNEL(index_fill_)(const aj_call *c) {
 /* The elements as one row; those of a strided tensor in a copy that goes back. */
 bool KERNEL(put_)(const aj_call *c) {
     aj_tensor *x = c->in[0], *row = x, *i = c->in[1], *s = c->in[2];
-    if (!check_index(c, i, x->numel, 0, true)) return false;
+    if (!KERNEL(check_index)(c, i, x->numel, 0, true)) return false;
     if (!x->contiguous && !(row = aj_new((aj_dtype)x->dtype, x->ndim, x->shape, AJ_CPU))) return false;
     bool ok = row == x || KERNEL(copy_into)(row, x);
     aj_tensor flat = *row;
@@ -304,7 +303,7 @@ bool KERNEL(ravel_index)(const aj_call *c) {
     int64_t *p = (int64_t *)(void *)y->data, base = c->attrs->base;
     for (int k = 0; k < c->n_in; k++) {
         int64_t size = c->attrs->list.v[k];
-        if (y->numel && !check_index(c, c->in[k], size, k, true)) return false;
+        if (y->numel && !KERNEL(check_index)(c, c->in[k], size, k, true)) return false;
         const aj_tensor *operands[] = {y, c->in[k]};
         aj_iter it;
         aj_iter_init(&it, operands, 2);

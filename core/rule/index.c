@@ -102,7 +102,7 @@ aj_tensor *scatter_add_compose(aj_call *c) {
     return y ? aj_scatter_add_(y, c->attrs->dim, c->in[1], c->in[2], c->attrs->base) : NULL;
 }
 
-/* -- index_select and embedding: an index for each slice ----------------------------------------------------------- */
+/* -- index_select: an index for each slice ----------------------------------------------------------- */
 
 /* A flat index; a slice takes all of the other dimensions. */
 static bool flat_index(aj_call *c) {
@@ -146,37 +146,6 @@ static aj_tensor *select_grad(aj_node *n, aj_tensor *g) {
     return g ? aj_index_add_(z, n->attrs->dim, aj_saved_in(n, 1), g, 1, n->attrs->base) : NULL;
 }
 bool index_select_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return (gx[0] = select_grad(n, gy[0])) != NULL; }
-
-static bool has_padding(const aj_attrs *a) { return a->i != INT32_MIN; }
-bool embedding_shape(aj_call *c) {
-    if (!aj_given(c, 0, 2)) return false;
-    const aj_tensor *w = c->in[0], *index = c->in[1];
-    if (!aj_index_dtype(c, 1)) return false;
-    if (w->ndim < 1) return aj_refuse(c, "the weight has no dimensions, and must have one row for each index");
-    if (w->ndim - 1 + index->ndim > AJ_MAX_DIM) return aj_refuse(c, "the result would have %d dimensions, more than the %d there can be", w->ndim - 1 + index->ndim, AJ_MAX_DIM);
-    if (has_padding(c->attrs)) {
-        int64_t i = c->attrs->i < 0 ? c->attrs->i + w->shape[0] : c->attrs->i;
-        if (i < 0 || i >= w->shape[0])
-            return aj_refuse(c, "padding_idx %lld is not among the %lld rows of the weight", (long long)(c->attrs->i < 0 ? c->attrs->i : i + c->attrs->base), (long long)w->shape[0]);
-        c->attrs->i = i;
-    }
-    c->attrs->dim = 0;
-    aj_spec *y = &c->spec[0];
-    y->dtype = w->dtype;
-    y->ndim = 0;
-    for (int d = 0; d < index->ndim; d++) y->shape[y->ndim++] = index->shape[d];
-    for (int d = 1; d < w->ndim; d++) y->shape[y->ndim++] = w->shape[d];
-    return aj_cast_inputs(c, 1, 1, AJ_I64) && in_order(c);
-}
-/* The row at padding_idx is written over with zeros, after all rows have been summed. */
-bool embedding_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
-    aj_tensor *g = select_grad(n, gy[0]);
-    if (g && has_padding(n->attrs)) {
-        aj_tensor *row = aj_live(aj_select(g, 0, n->attrs->i));
-        if (!row || !aj_fill_(row, 0)) return false;
-    }
-    return (gx[0] = g) != NULL;
-}
 
 /* -- index_copy, index_add, index_fill, index_put --------------------------------------------------------------------- */
 

@@ -206,7 +206,8 @@ map.ops = {
     if #list == 3 then return f.index_put(args[1], list[3], args[3], args[4] or kw.accumulate or false) end
     return f.index_put_by(list, 1, args[4] or kw.accumulate or false)
   end,
-  ["nn.functional.embedding"] = {"embedding", index = {"index"}, drop = {sparse = false, scale_grad_by_freq = false}},
+  ["nn.functional.embedding"] = {"embedding", index = {"index"}, drop = {sparse = false}},
+  ["nn.functional.embedding_bag"] = {"embedding_bag", index = {"index", "offsets"}, drop = {sparse = false}},
   nonzero = function(args, kw)
     local where = f.nonzero(args[1]:dim() == 0 and kw.as_tuple and args[1]:view(1) or args[1]) - 1
     return kw.as_tuple and where:unbind(2) or where

@@ -251,9 +251,10 @@ end
 
 function rules.pad(_, _, x, ...) return x.value:pad(...) end
 
-function rules.embedding(level, _, weight, index, padding_idx)
+function rules.embedding(level, _, weight, index, padding_idx, max_norm, norm_type, scale_grad_by_freq)
   if is_batched(weight, level) then refuse("embedding", "takes one table for all examples") end
-  return ai.f.embedding(weight, index.value, padding_idx)
+  if scale_grad_by_freq then refuse("embedding", "counts how often a row occurs in one example, not in a batch of them") end
+  return ai.f.embedding(weight, index.value, padding_idx, max_norm, norm_type)
 end
 
 function rules.dropout_at(level, _, x, p, seed, position)

@@ -1,4 +1,4 @@
---- Linear, Bilinear, Embedding: layers that are one matrix.
+--- Linear, Embedding, EmbeddingBag: layers that are one matrix.
 
 local ai = require "aijit"
 local init = require "aijit.nn.initial"
@@ -27,16 +27,17 @@ end
 function Linear:reset() init.default_(self.weight, self.bias) end
 function Linear:forward(x) return f.linear(x, self.weight, self.bias) end
 
---- A row of the weight for each index: (...) integers from 1 -> (..., embedding_dim).
+--- A row of the weight for each index: (...) integers from 1 -> (..., embedding_dim). With max_norm the rows that are looked
+-- up are first renormalised in place; scale_grad_by_freq divides a row's gradient by how often it was looked up.
 ---@class aijit.nn.Embedding: aijit.nn.Layer
 ---@field weight aijit.Tensor  (num_embeddings, embedding_dim), N(0, 1) at first
----@overload fun(num_embeddings: integer, embedding_dim: integer, options?: {padding_idx: integer}): aijit.nn.Embedding
-local Embedding = layer("Embedding", "num_embeddings embedding_dim padding_idx=none")
+---@overload fun(num_embeddings: integer, embedding_dim: integer, options?: {padding_idx: integer, max_norm: number}): aijit.nn.Embedding
+local Embedding = layer("Embedding", "num_embeddings embedding_dim padding_idx=none max_norm=none norm_type=2 scale_grad_by_freq=false")
 nn.Embedding = Embedding
 
 function Embedding:build()
   self:parameter("weight", self.num_embeddings, self.embedding_dim)
-  self._options = {padding_idx = self.padding_idx}
+  self._options = {padding_idx = self.padding_idx, max_norm = self.max_norm, norm_type = self.norm_type, scale_grad_by_freq = self.scale_grad_by_freq}
 end
 
 function Embedding:reset()
@@ -45,5 +46,28 @@ function Embedding:reset()
 end
 
 function Embedding:forward(x) return f.embedding(self.weight, x, self._options) end
+
+--- The sum, mean or largest of the rows of each bag of indices: (bags, indices) -> (bags, embedding_dim); or a flat index and
+-- offsets, where in it each bag begins. bag(x, offsets, per_sample_weights).
+---@class aijit.nn.EmbeddingBag: aijit.nn.Layer
+---@field weight aijit.Tensor  (num_embeddings, embedding_dim), N(0, 1) at first
+local EmbeddingBag = layer("EmbeddingBag",
+  "num_embeddings embedding_dim max_norm=none norm_type=2 scale_grad_by_freq=false mode=mean include_last_offset=false padding_idx=none")
+nn.EmbeddingBag = EmbeddingBag
+
+function EmbeddingBag:build()
+  self:parameter("weight", self.num_embeddings, self.embedding_dim)
+  self._options = {mode = self.mode, max_norm = self.max_norm, norm_type = self.norm_type, scale_grad_by_freq = self.scale_grad_by_freq,
+                   include_last_offset = self.include_last_offset, padding_idx = self.padding_idx}
+end
+EmbeddingBag.reset = Embedding.reset
+
+function EmbeddingBag:forward(x, offsets, per_sample_weights)
+  local o = self._options
+  o.per_sample_weights = per_sample_weights
+  local y = f.embedding_bag(self.weight, x, offsets, o)
+  o.per_sample_weights = nil
+  return y
+end
 
 return nn
