@@ -228,10 +228,16 @@ end
 ---@param index aijit.Tensor
 ---@param src aijit.Tensor|number
 ---@return aijit.Tensor
-function Tensor.scatter(x, dim, index, src) return scatter(x, dim, index, source(x, src)) end
+function Tensor.scatter(x, dim, index, src)
+  if op.is_symbol(x) or op.is_symbol(index) then return op.record("scatter", x, dim, index, src) end
+  return scatter(x, dim, index, source(x, src))
+end
 --- scatter, in place.
 ---@return aijit.Tensor x
-function Tensor.scatter_(x, dim, index, src) return scatter_(x, dim, index, source(x, src)) end
+function Tensor.scatter_(x, dim, index, src)
+  if op.is_symbol(x) or op.is_symbol(index) then return op.record("scatter_", x, dim, index, src) end
+  return scatter_(x, dim, index, source(x, src))
+end
 --- scatter_reduce, in place.
 ---@return aijit.Tensor x
 function Tensor.scatter_reduce_(x, ...) return f.copy_(x, f.scatter_reduce(x, ...)) end

@@ -49,6 +49,10 @@ function helper.symbol_in(list)
   return false
 end
 
+op.is_symbol = is_symbol
+
+op.symbol_in = helper.symbol_in
+
 --- Hands an op over to the first symbol among its arguments.
 function helper.record(name, ...)
   local n = select("#", ...)
@@ -63,6 +67,7 @@ function helper.record(name, ...)
   end
   lib.raise(name .. ": no argument stands for a tensor")
 end
+op.record = helper.record
 
 function helper.unknown(name, key, known)
   local near = require("aijit.nearest").find(tostring(key), known)
@@ -200,6 +205,7 @@ return function(a, b)
   if type(a) ~= "cdata" then if H.symbol(a) then return H.record("NAME_", a, b) end H.bad("NAME_", 1, "a", "a tensor", a) end
   if type(b) == "cdata" then C.aj_NAME_(a, b)
   elseif type(b) == "number" then C.aj_NAME_number_(a, b)
+  elseif H.symbol(b) then return H.record("NAME_", a, b)
   else H.bad("NAME_", 2, "b", "a tensor or a number", b) end
   if S.attend ~= 0 then lib.ok() end
   return a

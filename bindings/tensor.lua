@@ -175,13 +175,13 @@ local function convolution(name, n)
   local conv = f[name]
   return function(x, weight, bias, stride, padding, dilation, groups)
     local o = nil
-    if type(bias) == "table" then o = bias
+    if type(bias) == "table" and getmetatable(bias) == nil then o = bias
     elseif type(stride) == "table" and stride[1] == nil then o = stride
     elseif type(padding) == "string" then o = {stride = stride, padding = padding, dilation = dilation, groups = groups} end
     if not o or type(o.padding) ~= "string" then return conv(x, weight, bias, stride, padding, dilation, groups) end
     local p = {}
     for k, v in pairs(o) do p[k] = v end
-    if type(bias) == "cdata" then p.bias = bias end
+    if bias ~= o then p.bias = bias end
     if o.padding == "valid" then p.padding = 0
     elseif o.padding == "same" then
       local pad, odd = {}, false
@@ -191,7 +191,7 @@ local function convolution(name, n)
         if (type(o.stride) == "table" and (o.stride[d] or o.stride[1]) or o.stride or 1) ~= 1 then
           lib.raise(name .. ': padding = "same" is for a stride of 1')
         end
-        local total = step * (Tensor.size(weight, d + 2) - 1)
+        local total = step * (weight:size(d + 2) - 1)
         p.padding[d] = math.floor(total / 2)
         pad[2 * (n - d) + 1], pad[2 * (n - d) + 2] = 0, total % 2
         odd = odd or total % 2 == 1

@@ -173,9 +173,8 @@ end)
 it("never loops: what has no rule is an error, and so is what cannot be mapped", function()
   local x = ai.randn(3, 4)
   assert.matches("vmap: nonzero has no rule for a batch", message_of(fn.vmap(function(t) return t:nonzero() end), x))
-  assert.matches("add_ writes in place", message_of(fn.vmap(function(t) return t:add_(1) end), x))
   assert.matches("item of a batched tensor", message_of(fn.vmap(function(t) return t:sum():item() end), x))
-  assert.matches("conv1d takes one weight for all examples", message_of(fn.vmap(function(t) return ai.f.conv1d(ai.ones(1, 1, 4), t:reshape(1, 1, 4)) end), x))
+
   assert.matches("argument 2 has 2 examples, in a tensor of sizes %(2, 4%), where those before have 3",
     message_of(fn.vmap(function(a, b) return a + b end), x, ai.ones(2, 4)))
   assert.matches("no argument has a tensor to map along", message_of(fn.vmap(function(a) return a end), 3))
@@ -184,4 +183,67 @@ it("never loops: what has no rule is an error, and so is what cannot be mapped",
   assert.matches("did you mean 'reshape'", message_of(fn.vmap(function(t) return t:reshap(2) end), x))
   -- An error leaves nothing behind.
   near(fn.vmap(function(t) return t * 2 end)(x), x * 2)
+end)
+
+it("indexes by positions, writes in place into what is mapped, and refuses to write what differs into what is shared", function()
+  local x, at, table = ai.randn(3, 4, 2), ai.randint(1, 4, 3, 2), ai.randn(5, 2)
+  check(function(v, i) return v[i] + v[{i, {}}] + table[i] + table[{i, {1, 2}}] end, x, at)
+  check(function(v) return v[ai.tensor({2, 1}, {dtype = "i64"})] end, x)
+  local y = x:clone()
+  fn.vmap(function(v)
+    v:mul_(2)
+    v[1] = 0
+    v[{3, 2}] = v[{4, 1}]
+    v[v:gt(1)] = 1
+  end)(y)
+  local wanted = x * 2
+  wanted[{{}, 1}] = 0
+  wanted[{{}, 3, 2}] = wanted[{{}, 4, 1}]
+  wanted[wanted:gt(1)] = 1
+  near(y, wanted)
+  local shared = ai.zeros(4, 2)
+  assert.matches("add_ writes what differs between the examples into a tensor that they share", message_of(fn.vmap(function(v) shared:add_(v) end), x))
+  assert.matches("into a tensor that they share", message_of(fn.vmap(function(v, i) shared[i] = 1 end), x, at))
+  assert.matches("masked_select has no rule for a batch, since how large", message_of(fn.vmap(function(v) return v[v:gt(0)] end), x))
+  near(shared, ai.zeros(4, 2))
+end)
+
+it("maps modules: layers with weights of their own or shared, norms that update each its own means, recurrent ones", function()
+  local nn = ai.nn
+  local x = ai.randn(4, 3, 5, 6)
+  local conv = nn.Sequential{nn.Conv2d(3, 4, 3, {padding = "same"}), nn.ReLU(), nn.Flatten(), nn.Linear(120, 2)}
+  local one = ai.randn(4, 2, 3, 5, 6)
+  near(fn.vmap(function(v) return conv(v) end)(one), each(function(v) return conv(v) end, one), 1e-4)
+  local function norm(v, mean, var) return ai.f.batch_norm(v, mean, var, nil, nil, {training = true}) end
+  local means, vars = ai.zeros(4, 5), ai.ones(4, 5)
+  local apart_means, apart_vars = means:clone(), vars:clone()
+  local y = fn.vmap(norm)(x, means, vars)
+  for i = 1, 4 do near(norm(x[i], apart_means[i], apart_vars[i]), y[i]) end
+  near(apart_means, means)
+  near(apart_vars, vars)
+  assert.matches("batch_norm would update running means that all examples share",
+    message_of(fn.vmap(function(v) return norm(v, ai.zeros(5), ai.ones(5)) end), x))
+  for _, net in ipairs {nn.LSTM(6, 3, {num_layers = 2, bidirectional = true}), nn.GRU(6, 3), nn.RNN(6, 3), nn.TransformerEncoderLayer(6, 2, {dropout = 0})} do
+    near(fn.vmap(function(v) return (net(v)) end)(x), each(function(v) return (net(v)) end, x), 1e-4)
+  end
+end)
+
+it("trains models apart at once: gradients of stacked parameters through convolutions", function()
+  local x, w, b = ai.randn(3, 2, 4, 6), ai.randn(3, 5, 4, 3), ai.randn(3, 5)
+  local function loss(p, v) return ai.f.conv1d(v, p.w, p.b, {padding = 1}):square():mean() end
+  local grads = fn.grad(function(p) return fn.vmap(loss)(p, x):sum() end){w = w, b = b}
+  for i = 1, 3 do
+    local own = fn.grad(loss)({w = w[i], b = b[i]}, x[i])
+    near(own.w, grads.w[i])
+    near(own.b, grads.b[i])
+  end
+end)
+
+it("has one error for each wrong option", function()
+  local function f(x) return x end
+  assert.matches("in_axes is x", message_of(fn.vmap, f, {in_axes = "x"}))
+  assert.matches("in_axes%[2%] is 1.5", message_of(fn.vmap, f, {in_axes = {1, 1.5}}))
+  assert.matches("out_axis is 0", message_of(fn.vmap, f, {out_axis = 0}))
+  assert.matches("randomness is .* not yes", message_of(fn.vmap, f, {randomness = "yes"}))
+  assert.matches("options are a number", message_of(fn.vmap, f, 3))
 end)

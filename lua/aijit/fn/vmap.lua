@@ -1,17 +1,18 @@
 --- vmap: a function of one example made a function of many, along an axis, without a loop.
 --
 -- The function sees batched tensors: they have the shape of one example, and every op on them runs once, on all examples,
--- by a rule that puts the batch first. An op without a rule is an error: nothing is ever done by a loop behind one's back.
--- Rules there are for elementwise ops, reductions and others along dimensions, views, products of matrices and vectors, cat and
--- stack, normalisation, convolutions and pools with one weight for all, attention, embedding, gather and its kin, one_hot,
--- linear algebra, Fourier transforms of a dimension, dropout from a key (the same for every example), indexing by numbers and
--- ranges, and losses. Without: ops whose results depend on values in their shape (nonzero, unique), recurrent layers, batch
--- norm, random numbers, resampling by a grid, windows and transforms over several dimensions.
+-- by a rule that puts the batch first. An op without a rule is an error that says why there is none: nothing is ever done by
+-- a loop behind one's back. The rules are here and in fn/rules; fn/rules/none.lua lists the ops without one. A write in place
+-- into a batched tensor writes into the tensor that was mapped, as PyTorch's does.
+--
+-- Random numbers are drawn as the option `randomness` says: "error" (the default), "different" for each example, or "same".
+-- Numbers drawn from a key are the same for every example, as the key is.
 
 local ai = require "aijit"
 local op = require "aijit.bindings.op"
 local Tensor = require "aijit.bindings.tensor"
 local nearest = require "aijit.nearest"
+local none = require "aijit.fn.rules.none"
 local raise = require("aijit.bindings.lib").raise
 
 local vmap = {}
@@ -24,8 +25,8 @@ local vmap = {}
 ---@field device string
 local Batched = {__name = "aijit.fn.Batched"}
 
--- {size}: the vmaps that are running, outermost first.
-local levels = {}
+-- The sizes of the vmaps that are running, outermost first, and how each draws random numbers.
+local levels, randomness = {}, {}
 
 local function new(value, level)
   local shape = value:size()
@@ -81,7 +82,9 @@ local function dims_in(d)
 end
 
 local function refuse(name, why)
-  raise(("vmap: %s %s: write the function for a batch, or call it for each example yourself"):format(name, why or "has no rule for a batch"))
+  local reason = none[name]
+  why = why or "has no rule for a batch" .. (reason and ", since " .. reason or "")
+  raise(("vmap: %s %s: write the function for a batch, or call it for each example yourself"):format(name, why))
 end
 
 --- x along dimensions, of which the places among the arguments are given.
@@ -223,68 +226,34 @@ local function unmerged(y, lead)
   return y:reshape(shape)
 end
 
-for n = 1, 3 do
-  for _, name in ipairs {("conv%dd"):format(n), ("conv_transpose%dd"):format(n)} do
-    rules[name] = function(level, _, x, weight, bias, ...)
-      if is_batched(weight, level) or is_batched(bias, level) then refuse(name, "takes one weight for all examples") end
-      local flat, lead = merged(x, n + 1)
-      return unmerged(Tensor[name](flat, weight, bias, ...), lead)
-    end
-  end
-  for _, name in ipairs {"max_pool%dd", "avg_pool%dd", "adaptive_max_pool%dd", "adaptive_avg_pool%dd", "max_pool%dd_with_indices",
-                         "adaptive_max_pool%dd_with_indices"} do
-    name = name:format(n)
-    rules[name] = function(_, _, x, ...)
-      local flat, lead = merged(x, n + 1)
-      local y, index = Tensor[name](flat, ...)
-      return unmerged(y, lead), index and unmerged(index, lead)
-    end
-  end
-  local unpool = ("max_unpool%dd"):format(n)
-  rules[unpool] = function(level, _, x, indices, kernel_size, stride, padding, output_size)
-    x, indices = new(spread(x, level), level), new(spread(indices, level), level)
-    local flat, lead = merged(x, n + 1)
-    if output_size then output_size = {unpack(output_size, #output_size - n + 1)} end
-    return unmerged(Tensor[unpool](flat, (merged(indices, n + 1)), kernel_size, stride, padding, output_size), lead)
-  end
-end
-
+rules.isclose = elementwise
 function rules.pad(_, _, x, ...) return x.value:pad(...) end
 
-function rules.embedding(level, _, weight, index, padding_idx, max_norm, norm_type, scale_grad_by_freq)
-  if is_batched(weight, level) then refuse("embedding", "takes one table for all examples") end
-  if scale_grad_by_freq then refuse("embedding", "counts how often a row occurs in one example, not in a batch of them") end
-  return ai.f.embedding(weight, index.value, padding_idx, max_norm, norm_type)
+for _, part in ipairs {"init", "loss", "layer", "place", "random"} do
+  require("aijit.fn.rules." .. part)(rules, {
+    new = new, value_of = value_of, spread = spread, lifted = lifted, elementwise = elementwise, dims_in = dims_in, refuse = refuse, along = along,
+    reduce = reduce, merged = merged, unmerged = unmerged, is_batched = is_batched,
+    size = function(level) return levels[level] end, randomness = function(level) return randomness[level] end,
+  })
 end
-
-function rules.dropout_at(level, _, x, p, seed, position)
-  local mask = ai.f.dropout_at(ai.ones(x.shape, {dtype = x.dtype, device = x.device}), p, seed, position)
-  return value_of(x * mask, level)
-end
-
-local function reduced(e, reduction)
-  if reduction == "none" then return e.value end
-  return (reduction == "sum" and e:sum() or e:mean()).value
-end
-function rules.mse_loss(_, _, x, target, reduction) return reduced(ai.f.squared_error(x, target), reduction) end
-function rules.l1_loss(_, _, x, target, reduction) return reduced(ai.f.absolute_error(x, target), reduction) end
-
-function rules.cross_entropy(level, _, x, target, weight, ignore_index, reduction, smoothing)
-  if weight or ignore_index then refuse("cross_entropy", "with weight or ignore_index has no rule for a batch") end
-  local xs, ts = spread(x, level), spread(target, level)
-  local o = {reduction = "none", label_smoothing = smoothing}
-  if x:dim() == 1 then return ai.f.cross_entropy(xs, ts, o) end
-  local flat, flat_target = xs:flatten(1, 2), target:dim() > 0 and ts:flatten(1, 2)
-  local e = ai.f.cross_entropy(flat, flat_target, o):reshape(levels[level], -1)
-  if reduction == "none" then refuse("cross_entropy", "of several rows without reduction has no rule for a batch") end
-  return reduction == "sum" and e:sum(2) or e:mean(2)
-end
-
-rules.isclose = elementwise
-require "aijit.fn.rules"(rules, {value_of = value_of, spread = spread, dims_in = dims_in, refuse = refuse, along = along, reduce = reduce,
-  merged = merged, unmerged = unmerged, reduced = reduced, is_batched = is_batched})
 
 local by_kind = {UNARY = elementwise, BINARY = elementwise, BINARY_S = elementwise, COMPARE = elementwise, TEST = elementwise}
+
+--- A write in place: what the op without the `_` gives is copied into the batched tensor.
+local function written_in_place(level, name, x, ...)
+  if not is_batched(x, level) then
+    refuse(name, "writes what differs between the examples into a tensor that they share")
+  end
+  if rules[name] then
+    rules[name](level, name, x, ...)
+    return x
+  end
+  local base = name:sub(1, -2)
+  local rule = rules[base] or op.named[base] and by_kind[op.named[base].kind]
+  if not rule then refuse(name) end
+  x.value:copy_((rule(level, base, x, ...)))
+  return x
+end
 
 --- What an op with batched tensors does.
 function Batched.__record(name, ...)
@@ -294,11 +263,10 @@ function Batched.__record(name, ...)
     elseif type(v) == "table" and getmetatable(v) == nil then for i = 1, #v do look(v[i]) end end
   end
   for i = 1, select("#", ...) do look((select(i, ...))) end
+  if name:sub(-1) == "_" then return written_in_place(level, name, ...) end
   local info = op.named[name]
   local rule = rules[name] or info and by_kind[info.kind]
-  if not rule or name:sub(-1) == "_" then
-    refuse(name, name:sub(-1) == "_" and "writes in place, which a batched tensor does not allow" or nil)
-  end
+  if not rule then refuse(name) end
   local results = {rule(level, name, ...)}
   local count = info and #info.returns or 1
   for i = 1, count do results[i] = results[i] and new(results[i], level) end
@@ -371,22 +339,37 @@ for name, dtype in pairs {float = "f32", double = "f64", half = "f16", bf16 = "b
   methods[name] = function(self) return self:cast(dtype) end
 end
 
+--- Another dtype, another device, or those of another tensor.
+function methods:to(...)
+  local first = ...
+  if is_batched(first) then return self:to(first.dtype) end
+  return new(self.value:to(...), self.level)
+end
+
 function methods:item() raise "vmap: item of a batched tensor: each example has another value; use :where or arithmetic" end
 
+local function is_mask(k) return k.dtype == "bool" end
+
+--- x[k], of which one or both are batched: numbers and ranges are views, positions a copy.
 local function index_get(x, k)
-  if type(k) == "number" then return x:select(1, k) end
-  if type(k) ~= "table" or is_tensor(k) then refuse "an index that is a tensor" end
+  if type(k) ~= "table" or is_tensor(k) then k = {k} end
   local dim = 1
   for i = 1, #k do
     local r = k[i]
     if type(r) == "number" then x = x:select(dim, r)
-    elseif type(r) == "table" and not is_tensor(r) then
+    elseif is_tensor(r) then
+      if is_mask(r) then refuse("masked_select") end
+      x = ai.f.index_select(x, dim, r)
+      dim = dim + 1
+    elseif type(r) == "table" then
       if #r > 0 then x = x:slice(dim, r[1], r[2] or r[1], r[3] or 1) end
       dim = dim + 1
-    else refuse "an index that is a tensor" end
+    else raise(("index: entry %d is a %s; an index is a number, a range {first, last}, {} or a tensor"):format(i, type(r))) end
   end
   return x
 end
+
+function rules.index_get(level, _, x, k) return value_of(index_get(x, k), level) end
 
 function Batched.__index(self, k)
   if type(k) ~= "string" then return index_get(self, k) end
@@ -399,7 +382,20 @@ function Batched.__index(self, k)
   raise(("a batched tensor has no method or property '%s': %s"):format(k, nearest.hint(k, Tensor.names())))
 end
 
-function Batched.__newindex() raise "vmap: a batched tensor cannot be written to; make a new one" end
+--- x[k] = v: numbers and ranges; of positions and masks, masked_fill, index_copy and their kin write.
+function Batched.__newindex(self, k, v)
+  if type(k) == "string" then raise(("a batched tensor has no field '%s' that can be set"):format(k)) end
+  if is_tensor(k) and is_mask(k) and type(v) == "number" then self:masked_fill_(k, v) return end
+  local function has_tensor(key)
+    if is_tensor(key) then return true end
+    for i = 1, type(key) == "table" and #key or 0 do if is_tensor(key[i]) then return true end end
+  end
+  if has_tensor(k) then refuse("an assignment by a tensor", "has no rule for a batch, but index_copy, index_put and masked_scatter have") end
+  local window = index_get(self, k)
+  if type(v) == "number" then window:fill_(v)
+  elseif is_tensor(v) then window:copy_(v)
+  else window:copy_(ai.tensor(v, {dtype = self.dtype, device = self.device})) end
+end
 
 for event, name in pairs {add = "add", sub = "sub", mul = "mul", div = "div", mod = "remainder", pow = "pow"} do
   Batched["__" .. event] = function(a, b) return op.functions[name](a, b) end
@@ -424,28 +420,51 @@ local function map_any(value, f)
 end
 
 local function leave(depth, ok, ...)
-  for i = #levels, depth + 1, -1 do levels[i] = nil end
+  for i = #levels, depth + 1, -1 do levels[i], randomness[i] = nil, nil end
   if not ok then error((...), 0) end
   return ...
+end
+
+local OPTIONS = {"in_axes", "out_axis", "randomness"}
+local RANDOMNESS = {error = true, different = true, same = true}
+
+local function is_axis(axis) return type(axis) == "number" and axis % 1 == 0 and axis ~= 0 end
+
+local function check_options(o)
+  if type(o) ~= "table" then raise(("fn.vmap: the options are a %s, where a table is wanted"):format(type(o))) end
+  for k in pairs(o) do
+    local known = false
+    for _, name in ipairs(OPTIONS) do known = known or k == name end
+    if not known then raise(("fn.vmap: unknown option '%s': %s"):format(tostring(k), nearest.hint(tostring(k), OPTIONS))) end
+  end
+  local axes, out_axis, random = o.in_axes == nil and 1 or o.in_axes, o.out_axis or 1, o.randomness or "error"
+  if not is_axis(axes) and type(axes) ~= "table" then
+    raise(("fn.vmap: in_axes is %s, where a dimension, or a list with one or false for each argument, is wanted"):format(tostring(axes)))
+  end
+  for i, axis in pairs(type(axes) == "table" and axes or {}) do
+    if axis ~= false and not is_axis(axis) then
+      raise(("fn.vmap: in_axes[%s] is %s, where a dimension or false is wanted"):format(tostring(i), tostring(axis)))
+    end
+  end
+  if not is_axis(out_axis) then raise(("fn.vmap: out_axis is %s, where a dimension is wanted"):format(tostring(out_axis))) end
+  if not RANDOMNESS[random] then
+    raise(("fn.vmap: randomness is \"error\", \"different\" or \"same\", not %s"):format(tostring(random)))
+  end
+  return axes, out_axis, random
 end
 
 --- A function that does for every example what f does for one. Its tensors have the examples along an axis, the first unless
 --- in_axes says another for an argument, or false for one that is the same for all; so have its results, along out_axis.
 --- Tensors in tables count too; keys and other values are the same for all.
 ---@param f function
----@param o? {in_axes: (integer|false)[]|integer, out_axis: integer}
+---@param o? {in_axes: (integer|false)[]|integer, out_axis: integer, randomness: "error"|"different"|"same"}
 ---@return function
 function vmap.vmap(f, o)
   if type(f) ~= "function" and not (getmetatable(f) or {}).__call then
     raise(("fn.vmap: a function is wanted, not a %s"):format(type(f)))
   end
   o = o or {}
-  for k in pairs(o) do
-    if k ~= "in_axes" and k ~= "out_axis" then
-      raise(("fn.vmap: unknown option '%s': %s"):format(tostring(k), nearest.hint(tostring(k), {"in_axes", "out_axis"})))
-    end
-  end
-  local axes, out_axis = o.in_axes or 1, o.out_axis or 1
+  local axes, out_axis, random = check_options(o)
   return function(...)
     local args, n, size = {...}, select("#", ...), nil
     local depth = #levels
@@ -468,7 +487,7 @@ function vmap.vmap(f, o)
       end
     end
     if not size then raise "fn.vmap: no argument has a tensor to map along" end
-    levels[level] = size
+    levels[level], randomness[level] = size, random
     local function finish(...)
       local results, m = {...}, select("#", ...)
       for i = 1, m do
