@@ -242,6 +242,10 @@ end
 ---@return aijit.Tensor x
 function Tensor.scatter_reduce_(x, ...) return f.copy_(x, f.scatter_reduce(x, ...)) end
 
-for name in ("clamp clamp_ scatter_reduce_ addcmul_ addcdiv_ float_power"):gmatch "%S+" do op.faces[name] = true end
+--- index_reduce, in place.
+---@return aijit.Tensor x
+function Tensor.index_reduce_(x, ...) return f.copy_(x, f.index_reduce(x, ...)) end
+
+for name in ("clamp clamp_ scatter_reduce_ index_reduce_ addcmul_ addcdiv_ float_power"):gmatch "%S+" do op.faces[name] = true end
 
 return Tensor

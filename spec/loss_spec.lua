@@ -99,3 +99,43 @@ describe("the other losses", function()
   end)
   it("refuse shapes that would broadcast", function() assert.has_error(function() ai.f.mse_loss(ai.zeros(3, 1), ai.zeros(3)) end) end)
 end)
+
+describe("multilabel_margin_loss", function()
+  local x = ai.tensor({{0.1, 0.2, 0.4, 0.8}}, {dtype = "f64"})
+
+  it("compares the classes of a list with those not on it; a number below 1 ends the list", function()
+    near(ai.f.multilabel_margin_loss(x, labels {{4, 1, 0, 2}}), (0.4 + 0.6 + 1.1 + 1.3) / 4, 1e-12)       -- PyTorch's documented example
+    near(ai.f.multilabel_margin_loss(x, labels {{4, 1, -1, 2}}), 0.85, 1e-12)
+    near(ai.f.multilabel_margin_loss(x[1], labels {4, 1, 0, 0}, "none"), 0.85, 1e-12)
+    near(ai.f.multilabel_margin_loss(x, labels {{0, 1, 2, 3}}), 0)
+    near(ai.f.multilabel_margin_loss(x:to "bf16", labels {{4, 1, 0, 2}}):float(), 0.85, 1e-2)
+  end)
+  it("refuses other shapes and classes that there are not", function()
+    assert.has_error(function() ai.f.multilabel_margin_loss(x, labels {4, 1, 0, 2}) end)
+    assert.has_error(function() ai.f.multilabel_margin_loss(x, labels {{5, 0, 0, 0}}) end)
+    assert.has_error(function() ai.f.multilabel_margin_loss(x, labels {{1, 0, 0, -7}}) end)
+    assert.has_error(function() ai.f.multilabel_margin_loss(x, x) end)
+  end)
+end)
+
+describe("the losses as layers", function()
+  local nn = ai.nn
+  local a, b = ai.tensor {{1, 2}, {3, -1}}, ai.tensor {{0.5, 2}, {1, 1}}
+
+  it("do what their ops do, options and all", function()
+    local t = labels {1, 2}
+    near(nn.MultiMarginLoss{margin = 2}(a, t), ai.f.multi_margin_loss(a, t, {margin = 2}):item())
+    near(nn.MultiLabelMarginLoss()(a, labels {{1, 0}, {2, 0}}), ai.f.multilabel_margin_loss(a, labels {{1, 0}, {2, 0}}):item())
+    near(nn.SoftMarginLoss{reduction = "sum"}(a, b), ai.f.soft_margin_loss(a, b, "sum"):item())
+    near(nn.PoissonNLLLoss{full = true}(a, b), ai.f.poisson_nll_loss(a, b, {full = true}):item())
+    near(nn.HingeEmbeddingLoss()(a, labels {{1, -1}, {1, 1}}), ai.f.hinge_embedding_loss(a, labels {{1, -1}, {1, 1}}):item())
+    near(nn.MultiLabelSoftMarginLoss{weight = ai.tensor {1, 3}}(a, b), ai.f.multilabel_soft_margin_loss(a, b, ai.tensor {1, 3}):item())
+  end)
+  it("take a third tensor where the op does", function()
+    local sides = labels {1, -1}
+    near(nn.MarginRankingLoss{margin = 1}(a, b, ai.ones(2, 2)), ai.f.margin_ranking_loss(a, b, ai.ones(2, 2), 1):item())
+    near(nn.CosineEmbeddingLoss()(a, b, sides), ai.f.cosine_embedding_loss(a, b, sides):item())
+    near(nn.TripletMarginLoss{p = 1}(a, b, a * 2), ai.f.triplet_margin_loss(a, b, a * 2, {p = 1}):item())
+    near(nn.GaussianNLLLoss()(a, b, b), ai.f.gaussian_nll_loss(a, b, b):item())
+  end)
+end)

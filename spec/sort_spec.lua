@@ -71,6 +71,44 @@ describe("unique", function()
     assert.are.same({0, 2}, inverse:size())
     assert.are.same({0}, counts:size())
   end)
+
+  local rows = {{2, 1}, {1, 9}, {2, 1}, {2, 0}}
+  it("along a dimension is of slices, by their first elements, then their second", function()
+    local values, inverse, counts = ai.tensor(rows):unique {dim = 1}
+    assert.are.same({{1, 9}, {2, 0}, {2, 1}}, values:totable())
+    assert.are.same({3, 1, 3, 2}, inverse:totable())
+    assert.are.same({1, 1, 2}, counts:totable())
+    assert.are.same({{1, 2, 2}, {9, 0, 1}}, ai.tensor(rows):t():unique(true, 2):totable())
+    for _, dtype in ipairs {"i64", "u8", "bf16", "f64"} do
+      assert.are.same({{1, 9}, {2, 0}, {2, 1}}, (ai.tensor(rows, {dtype = dtype}):unique {dim = 1}):totable())
+    end
+  end)
+  it("along a dimension agrees with the elements' own for a vector of many", function()
+    local x = ai.empty(1000, {dtype = "i64"}):random_(1, 200)
+    local a, b = {x:unique()}, {x:unique {dim = 1}}
+    for i = 1, 3 do assert.are.same(a[i]:totable(), b[i]:totable()) end
+    local y = ai.stack({x % 3, x}, 2)
+    local values, inverse, counts = y:unique {dim = 1}
+    assert.is_true(values:index_select(1, inverse):equal(y):item())
+    assert.are.equal(1000, counts:sum():item())
+  end)
+  it("of runs leaves them where they are", function()
+    local values, inverse, counts = ai.tensor({{1, 2}, {1, 2}, {3, 4}, {1, 2}}):unique_consecutive {dim = 1}
+    assert.are.same({{1, 2}, {3, 4}, {1, 2}}, values:totable())
+    assert.are.same({1, 1, 2, 3}, inverse:totable())
+    assert.are.same({2, 1, 1}, counts:totable())
+  end)
+  it("along a dimension wants slices that have elements, and takes none of them", function()
+    assert.has_error(function() ai.zeros(2, 0):unique {dim = 1} end)
+    assert.has_error(function() ai.zeros(2, 1):unique {dim = 3} end)
+    local values, inverse, counts = ai.zeros(0, 2):unique {dim = 1}
+    assert.are.same({{0, 2}, {0}, {0}}, {values:size(), inverse:size(), counts:size()})
+  end)
+  it("counts every NaN as another value, behind all numbers", function()
+    local values = ai.tensor({{nan, 1}, {2, 1}, {nan, 1}}):unique {dim = 1}
+    assert.are.same({3, 2}, values:size())
+    assert.are.equal(2, values[{1, 1}]:item())
+  end)
 end)
 
 describe("equality", function()

@@ -140,3 +140,46 @@ static bool order(const aj_call *c, bool descending, int64_t k) {
 }
 bool KERNEL(sort)(const aj_call *c) { return order(c, c->attrs->flag, c->in[0]->ndim ? c->in[0]->shape[c->attrs->dim] : 1); }
 bool KERNEL(topk)(const aj_call *c) { return order(c, c->attrs->flag, c->in[0]->ndim ? c->attrs->i : 1); }
+
+/* -- Rows in order -------------------------------------------------------------------------------------------------- */
+
+/* Whether row a comes behind row b; NaN is the largest number. */
+#define BEHIND(real, class) \
+    static bool behind_##class(const void *x, int64_t a, int64_t b, int64_t m) { \
+        const real *p = (const real *)x + a * m, *q = (const real *)x + b * m; \
+        for (int64_t j = 0; j < m; j++) { \
+            if (p[j] < q[j] || (q[j] != q[j] && p[j] == p[j])) return false; \
+            if (p[j] > q[j] || (p[j] != p[j] && q[j] == q[j])) return true; \
+        } \
+        return false; \
+    }
+BEHIND(float, f32)
+BEHIND(double, f64)
+BEHIND(int64_t, i64)
+
+/* Runs of one position are merged to runs of two, four and so on. */
+bool KERNEL(order_rows)(const aj_call *c) {
+    static bool (*const each[3])(const void *, int64_t, int64_t, int64_t) = {behind_f32, behind_f64, behind_i64};
+    const aj_tensor *t = c->in[0];
+    int class = class_of_dtype(t->dtype);
+    int64_t n = t->shape[0], m = t->shape[1], *y = (int64_t *)(void *)c->out[0]->data, width = dtype_bytes[dtype_of_class[class]];
+    bool direct = t->dtype == dtype_of_class[class];
+    if (!n) return true;
+    char *room = aj_scratch(n * 8 + (direct ? 0 : t->numel * width));
+    if (!room) return false;
+    const void *x = direct ? t->data : room + n * 8;
+    if (!direct) aj_load(class, t->dtype)(room + n * 8, t->data, 1, t->numel);
+    int64_t *from = (int64_t *)(void *)room, *to = y;
+    bool (*behind)(const void *, int64_t, int64_t, int64_t) = each[class];
+    for (int64_t i = 0; i < n; i++) from[i] = i;
+    for (int64_t run = 1; run < n; run *= 2) {
+        for (int64_t lo = 0; lo < n; lo += 2 * run) {
+            int64_t mid = lo + run < n ? lo + run : n, hi = lo + 2 * run < n ? lo + 2 * run : n, a = lo, b = mid;
+            for (int64_t i = lo; i < hi; i++) to[i] = a < mid && (b >= hi || !behind(x, from[a], from[b], m)) ? from[a++] : from[b++];
+        }
+        int64_t *swap = from; from = to; to = swap;
+    }
+    for (int64_t i = 0; i < n; i++) y[i] = from[i] + c->attrs->base;
+    aj_scratch_free(room);
+    return true;
+}

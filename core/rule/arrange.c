@@ -89,7 +89,7 @@ aj_tensor *scatter_reduce_compose(aj_call *c) {
     bool self = c->attrs->flag;
     if (dim < 0) return NULL;
     if (how < 0) { aj_refuse(c, "reduce is \"sum\", \"prod\", \"mean\", \"amax\" or \"amin\""); return NULL; }
-    if (x->dtype == AJ_BOOL) { aj_refuse(c, "is not for bools; convert them with :long()"); return NULL; }
+    if (x->dtype == AJ_BOOL && how == FOLD_MEAN) { aj_refuse(c, "a mean is not for bools; convert them with :float()"); return NULL; }
     if (src->dtype != x->dtype) { aj_refuse(c, "the source is of %s and the first tensor of %s, and they must agree", aj_dtype_name((aj_dtype)src->dtype), aj_dtype_name((aj_dtype)x->dtype)); return NULL; }
     if (index->numel == 0) return do_clone(x);
     if (index->ndim != src->ndim) { aj_refuse(c, "the index has %d dimensions, and the source %d", index->ndim, src->ndim); return NULL; }
@@ -98,6 +98,11 @@ aj_tensor *scatter_reduce_compose(aj_call *c) {
         if (index->shape[d] < src->shape[d]) src = do_narrow(src, d, 0, index->shape[d]);
     }
     if (!src) return NULL;
+    if (x->dtype == AJ_BOOL) {                           /* both: the smaller; either: the larger */
+        aj_tensor *y = do_cast(x, AJ_U8);
+        if (!(src = do_cast(src, AJ_U8)) || !y) return NULL;
+        return do_cast(aj_live(aj_scatter_fold(y, dim, index, src, how == FOLD_PROD || how == FOLD_MIN ? "amin" : "amax", self, base)), AJ_BOOL);
+    }
     if (how < FOLD_SUM) {
         static const char *const names[] = {"prod", "amax", "amin"};
         return aj_scatter_fold(x, dim, index, src, names[how], self, base);
@@ -112,6 +117,30 @@ aj_tensor *scatter_reduce_compose(aj_call *c) {
     count = one ? aj_live(aj_scatter_add(count, dim, index, one, base)) : NULL;
     if (!count) return NULL;
     return aj_is_float(x->dtype) ? do_div(sum, do_cast(count, x->dtype)) : aj_floor_divide(sum, do_cast(count, x->dtype));
+}
+
+/* scatter_reduce with one index for each slice. */
+aj_tensor *index_reduce_compose(aj_call *c) {
+    static const char *const names[] = {"prod", "amax", "amin", NULL, "mean"};
+    if (!aj_given(c, 0, 3) || !aj_index_dtype(c, 1)) return NULL;
+    aj_tensor *x = c->in[0], *index = c->in[1], *src = c->in[2];
+    int dim = aj_dim_of(c, c->attrs->dim, x->ndim), how = c->attrs->mode;
+    if (dim < 0) return NULL;
+    if (how < 0 || !names[how]) { aj_refuse(c, "reduce is \"prod\", \"mean\", \"amax\" or \"amin\""); return NULL; }
+    if (index->ndim > 1) { aj_refuse(c, "the index has %d dimensions, and must have 1", index->ndim); return NULL; }
+    bool fit = x->ndim == src->ndim || (x->ndim <= 1 && src->ndim <= 1);
+    for (int d = 0; fit && d < x->ndim && d < src->ndim; d++) fit = src->shape[d] == (d == dim ? index->numel : x->shape[d]);
+    if (!fit || (!src->ndim && index->numel != 1)) {
+        aj_refuse(c, "the source has one slice for each of the %lld indices along dimension %d, and the sizes of the first tensor elsewhere", (long long)index->numel, dim + 1);
+        return NULL;
+    }
+    aj_ints shape = aj_sizes(x), one = {shape.n ? shape.n : 1, {1, 1, 1, 1, 1, 1, 1, 1}}, wide = shape;
+    one.v[dim] = index->numel;
+    if (!shape.n) wide = one; else wide.v[dim] = index->numel;
+    x = shape.n ? x : do_row(x);
+    src = do_reshape(src, &wide);
+    index = do_expand(do_reshape(index, &one), &wide);
+    return x && src && index ? do_reshape(aj_live(aj_scatter_reduce(x, dim, index, src, names[how], c->attrs->flag, c->attrs->base)), &shape) : NULL;
 }
 
 bool scatter_fold_shape(aj_call *c) {

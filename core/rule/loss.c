@@ -117,9 +117,9 @@ aj_tensor *multi_margin_loss_compose(aj_call *c) {
     aj_tensor *x = c->in[0], *t = c->in[1], *w = c->in[2];
     double margin = c->attrs->s;
     if (c->attrs->i != 1 && c->attrs->i != 2) { aj_refuse(c, "p is %lld, and must be 1 or 2", (long long)c->attrs->i); return NULL; }
-    bool one = x->ndim == 1;
-    if (x->ndim < 1 || x->ndim > 2 || t->ndim > 1 || t->numel != (one ? 1 : x->shape[0])) { aj_refuse(c, "scores, (N, C) or (C), and a class for each row"); return NULL; }
-    if (one) x = do_unsqueeze(x, 0);
+    bool one = x->ndim <= 1;
+    if (x->ndim > 2 || t->ndim > 1 || t->numel != (one ? 1 : x->shape[0])) { aj_refuse(c, "scores, (N, C) or (C), and a class for each row"); return NULL; }
+    if (one) x = do_reshape(x, &(aj_ints){2, {1, x->numel}});
     t = do_row(t);
     if (!x || !t) return NULL;
     int64_t C = x->shape[1], base = c->attrs->base;
@@ -130,6 +130,27 @@ aj_tensor *multi_margin_loss_compose(aj_call *c) {
     if (w) y = do_mul(y, do_reshape(aj_live(aj_index_select(w, 0, t, (aj_base)base)), &(aj_ints){2, {t->numel, 1}}));
     y = do_fill_where(y, do_eq(do_count(x, 0, C), at), 0);
     y = do_div_n(do_sum(y, 1, false), (double)C);
+    return reduced(c, one && c->attrs->reduction == AJ_NONE ? do_squeeze(y, 0) : y);
+}
+/* sum over the classes j that a row names and i that it does not of max(0, 1 - x_j + x_i), divided by their number; how steep
+ * that is at x comes with it, and is constant nearby. */
+bool multilabel_margin_rows_shape(aj_call *c) {
+    if (!aj_floats(c, 0) || !aj_given(c, 1, 1) || !aj_index_dtype(c, 1) || !aj_cast_inputs(c, 1, 1, AJ_I64)) return false;
+    if (c->in[0]->ndim != 2 || !aj_same_shape(c->in[0], c->in[1])) return aj_refuse(c, "scores (N, C), and for each row a list of classes in the same shape");
+    for (int k = 0; k < 2; k++) if (!(c->in[k] = aj_live(aj_contiguous(c->in[k])))) return false;
+    c->spec[0] = (aj_spec){c->in[0]->dtype, 1, {c->in[0]->shape[0]}};
+    if (aj_recording()) { c->n_out = 2; aj_spec_like(&c->spec[1], c->in[0]); }
+    return true;
+}
+bool multilabel_margin_rows_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return (gx[0] = do_mul(do_unsqueeze(gy[0], 1), n->out[1].t)) != NULL; }
+aj_tensor *multilabel_margin_loss_compose(aj_call *c) {
+    if (!aj_floats(c, 0) || !aj_given(c, 1, 1) || !aj_reduction(c, false)) return NULL;
+    aj_tensor *x = c->in[0], *t = c->in[1];
+    if (x->ndim > 2 || !aj_same_shape(x, t)) { aj_refuse(c, "scores, (N, C) or (C), and for each row a list of classes in the same shape"); return NULL; }
+    bool one = x->ndim < 2;
+    aj_ints row = {2, {1, x->numel}};
+    if (one) { x = do_reshape(x, &row); t = do_reshape(t, &row); }
+    aj_tensor *y = x && t ? aj_live(aj_multilabel_margin_rows(x, t, c->attrs->base)) : NULL;
     return reduced(c, one && c->attrs->reduction == AJ_NONE ? do_squeeze(y, 0) : y);
 }
 aj_tensor *multilabel_soft_margin_loss_compose(aj_call *c) {

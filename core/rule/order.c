@@ -289,30 +289,3 @@ aj_tensor *bucketize_compose(aj_call *c) {
     if (c->in[1]->ndim != 1) { aj_refuse(c, "the boundaries have one dimension, not %d", c->in[1]->ndim); return NULL; }
     return aj_searchsorted(c->in[1], c->in[0], c->attrs->flag2, c->attrs->flag, NULL, NULL, c->attrs->base);
 }
-
-/* -- Runs of equal elements ------------------------------------------------------------------------------------------------------ */
-
-aj_tensor *unique_consecutive_compose(aj_call *c) {
-    if (!aj_given(c, 0, 1)) return NULL;
-    aj_tensor *x = c->in[0], *row = do_row(x);
-    aj_ints one = {1, {1}}, shape = aj_sizes(x);
-    int64_t n = x->numel;
-    if (!row) return NULL;
-    bool mode = aj_grad_mode(false);
-    aj_tensor *values = row, *counts = aj_live(aj_empty(AJ_I64, &(aj_ints){1, {0}}, x->device)), *inverse = n ? counts : do_reshape(counts, &shape);
-    if (n) {
-        aj_tensor *first = do_cat(aj_live(aj_full(AJ_BOOL, &one, x->device, 1)), do_ne(do_narrow(row, 0, 1, n - 1), do_narrow(row, 0, 0, n - 1)), 0);
-        values = do_masked_select(row, first);
-        aj_tensor *begin = first ? aj_live(aj_nonzero(first, 0)) : NULL;
-        begin = do_row(begin);
-        if (begin && values) counts = do_sub(do_cat(do_narrow(begin, 0, 1, begin->numel - 1), aj_live(aj_full_int(AJ_I64, &one, x->device, n)), 0), begin);
-        inverse = first ? aj_live(aj_cumsum(first, 0)) : NULL;
-        inverse = do_reshape(do_add_n(inverse, c->attrs->base - 1), &shape);
-    }
-    aj_grad_mode(mode);
-    if (!values || !counts || !inverse) return NULL;
-    c->n_out = 3;
-    c->out[1] = inverse;
-    c->out[2] = counts;
-    return values;
-}

@@ -1,4 +1,4 @@
-/* sort.c - order: sort, topk, unique; and whether tensors are equal. */
+/* sort.c - order: sort, topk; and whether tensors are equal. */
 #include "compose.h"
 
 /* The gradient goes back to where the values came from. */
@@ -40,43 +40,6 @@ bool topk_shape(aj_call *c) {
     return true;
 }
 bool topk_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return ordered_vjp(n, gy[0], gx); }
-
-/* Sorted, an element is the first of its value where it differs from the one before it. */
-aj_tensor *unique_compose(aj_call *c) {
-    if (!aj_given(c, 0, 1)) return NULL;
-    aj_tensor *x = c->in[0];
-    int32_t base = c->attrs->base;
-    aj_ints flat = {1, {x->numel}}, shape = aj_sizes(x), one = {1, {1}};
-    bool mode = aj_grad_mode(false);
-    aj_tensor *values = NULL, *inverse = NULL, *counts = NULL, *row = aj_reshape(x, &flat);
-    aj_tensor *sorted = row ? aj_sort(row, 0, false, true, 0) : NULL, *place = sorted ? aj_result(2) : NULL;
-    if (place && x->numel) {
-        int64_t n = x->numel;
-        aj_tensor *a = aj_narrow(sorted, 0, 1, n - 1), *b = aj_narrow(sorted, 0, 0, n - 1);
-        aj_tensor *list[2] = {aj_full(AJ_BOOL, &one, x->device, 1), a && b ? aj_ne(a, b) : NULL};
-        aj_tensor *first = list[0] && list[1] ? aj_cat(&(aj_list){2, list}, 0) : NULL;
-        values = first ? aj_live(aj_masked_select(sorted, first)) : NULL;
-        aj_tensor *begin = values ? aj_nonzero(first, 0) : NULL;
-        if (begin && (begin = aj_select(begin, 1, 0))) {
-            aj_tensor *ends[2] = {aj_narrow(begin, 0, 1, values->numel - 1), aj_full_int(AJ_I64, &one, x->device, n)};
-            aj_tensor *end = ends[0] && ends[1] ? aj_cat(&(aj_list){2, ends}, 0) : NULL;
-            counts = end ? aj_sub(end, begin) : NULL;
-        }
-        aj_tensor *group = counts ? aj_repeat_positions(counts, base) : NULL;
-        aj_tensor *to = group ? aj_empty(AJ_I64, &flat, x->device) : NULL;
-        inverse = to && aj_scatter_(to, 0, place, group, 0) ? aj_reshape(to, &shape) : NULL;
-    } else if (place) {
-        values = sorted;
-        counts = place;
-        inverse = aj_reshape(place, &shape);
-    }
-    aj_grad_mode(mode);
-    if (!values || !inverse || !counts) return NULL;
-    c->n_out = 3;
-    c->out[1] = inverse;
-    c->out[2] = counts;
-    return values;
-}
 
 /* -- Equality ------------------------------------------------------------------------------------------------------- */
 

@@ -121,8 +121,7 @@ end
 -- One value for what unique gives, but for what was asked.
 local function distinct(op)
   return function(args, kw)
-    if kw.dim then error("along a dimension is not here", 0) end
-    local values, inverse, counts = op(args[1])
+    local values, inverse, counts = op(args[1], {dim = from_one(kw.dim)})
     return values, kw.return_inverse and inverse - 1 or kw.return_counts and counts, kw.return_inverse and kw.return_counts and counts
   end
 end
@@ -197,7 +196,7 @@ map.ops = {
   take_along_dim = {"take_along_dim", index = {"index"}}, bincount = {"bincount", index = {"x"}},
   ["nn.functional.multi_margin_loss"] = {"multi_margin_loss", index = {"target"}},
   ["nn.functional.multilabel_margin_loss"] = {"multilabel_margin_loss", index = {"target"}},
-  scatter_add = {"scatter_add", index = {"index"}},
+  scatter_add = {"scatter_add", index = {"index"}}, index_reduce = {"index_reduce", index = {"index"}},
   index_put = function(args, kw)
     local list, index = {args[1], args[3]}, args[2]
     for _, t in ipairs(index) do

@@ -1,4 +1,5 @@
---- Losses as modules: one line of the table each. loss(input, target, ...) is the op of that name with the options kept.
+--- Losses as modules: one line of the table each. loss(input, target) is the op of that name with the options kept; some
+-- take a third tensor.
 
 local ai = require "aijit"
 local layer = require "aijit.nn.layer".layer
@@ -6,7 +7,7 @@ local layer = require "aijit.nn.layer".layer
 local f = ai.f
 local nn = {}
 
---- class, op, options. An option that is a tensor (class weights) is a buffer of the module.
+--- class, op, options, tensors if not two. An option that is a tensor (class weights) is a buffer of the module.
 local rows = {
   {"CrossEntropyLoss", "cross_entropy", "weight=none ignore_index=none reduction=mean label_smoothing=0"},
   {"NLLLoss", "nll_loss", "weight=none ignore_index=none reduction=mean"},
@@ -17,10 +18,20 @@ local rows = {
   {"BCELoss", "bce_loss", "weight=none reduction=mean"},
   {"BCEWithLogitsLoss", "bce_with_logits", "weight=none reduction=mean pos_weight=none"},
   {"KLDivLoss", "kl_div", "reduction=mean log_target=false"},
+  {"MultiMarginLoss", "multi_margin_loss", "p=1 margin=1 weight=none reduction=mean"},
+  {"MultiLabelMarginLoss", "multilabel_margin_loss", "reduction=mean"},
+  {"MultiLabelSoftMarginLoss", "multilabel_soft_margin_loss", "weight=none reduction=mean"},
+  {"SoftMarginLoss", "soft_margin_loss", "reduction=mean"},
+  {"HingeEmbeddingLoss", "hinge_embedding_loss", "margin=1 reduction=mean"},
+  {"PoissonNLLLoss", "poisson_nll_loss", "log_input=true full=false eps=1e-8 reduction=mean"},
+  {"MarginRankingLoss", "margin_ranking_loss", "margin=0 reduction=mean", 3},
+  {"CosineEmbeddingLoss", "cosine_embedding_loss", "margin=0 reduction=mean", 3},
+  {"TripletMarginLoss", "triplet_margin_loss", "margin=1 p=2 eps=1e-6 swap=false reduction=mean", 3},
+  {"GaussianNLLLoss", "gaussian_nll_loss", "full=false eps=1e-6 reduction=mean", 3},
 }
 
 for _, row in ipairs(rows) do
-  local name, op = row[1], row[2]
+  local name, op, tensors = row[1], row[2], row[4] or 2
   local Loss = layer(name, row[3])
   nn[name] = Loss
 
@@ -33,10 +44,11 @@ for _, row in ipairs(rows) do
     end
   end
 
-  function Loss:forward(input, target)
+  function Loss:forward(input, target, third)
     local options = self._options
     options.weight, options.pos_weight = self.weight, self.pos_weight
-    return f[op](input, target, options)
+    if tensors == 3 then return f[op](input, target, third, next(options) and options) end
+    return f[op](input, target, next(options) and options)
   end
 end
 
