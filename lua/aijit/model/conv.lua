@@ -98,10 +98,10 @@ function conv.conv(nc1, nc2, k, options)
   if type(k) == "table" then k, options = nil, k end
   local o = option("conv", options, defaults)
   k = k or o.k
-  local norm, has_bias = name.norm(o.norm, 2, nc2)
+  local norm, idle_bias = name.norm(o.norm, 2, nc2)
   local first = o.stride < 1 or (k == 1 and o.stride ~= 1)
   local args = {in_channels = nc1, out_channels = nc2, kernel_size = k, stride = first and 1 or o.stride,
-                padding = o.blur and 0 or math.floor((k - 1) / 2), groups = o.groups, bias = o.bias and not has_bias}
+                padding = o.blur and 0 or math.floor((k - 1) / 2), groups = o.groups, bias = o.bias and not idle_bias}
   local layer
   if o.scale_w or o.lr_mul then
     if o.padtype ~= "zeros" then raise("conv: with scale_w or lr_mul the padtype is \"zeros\"") end

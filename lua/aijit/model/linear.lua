@@ -40,8 +40,8 @@ local defaults = {actv = false, norm = false, dropout = false, bias = true, bias
 function linear.fc(n1, n2, options)
   if type(n2) ~= "number" then n1, n2, options = nil, n1, n2 end
   local o = option("fc", options, defaults)
-  local norm, has_bias = name.norm(o.norm, 0, n2)
-  local args = {in_features = n1, out_features = n2, bias = o.bias and not has_bias}
+  local norm, idle_bias = name.norm(o.norm, 0, n2)
+  local args = {in_features = n1, out_features = n2, bias = o.bias and not idle_bias}
   local layer
   if o.scale_w or o.lr_mul or o.bias_init then
     args.scale_w, args.lr_mul, args.bias_init = o.scale_w or false, o.lr_mul, o.bias_init

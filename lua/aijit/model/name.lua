@@ -21,12 +21,13 @@ local activations = {
   tanh = function() return nn.Tanh() end,
 }
 
---- Norms of n spatial dimensions, for nc channels; those with a bias of their own make the layer's bias idle.
+--- Norms of n spatial dimensions, for nc channels. One that takes each channel's mean away and has a bias of its own makes
+--- the bias of the layer before it idle.
 local norms = {
-  batch = {has_bias = true, make = function(n, nc) return nn["BatchNorm" .. math.max(n, 1) .. "d"](nc) end},
-  instance = {has_bias = false, make = function(n, nc) return nn["InstanceNorm" .. math.max(n, 1) .. "d"](nc) end},
-  layer = {has_bias = true, make = function(n, nc) return n == 0 and nn.LayerNorm(nc) or nn.GroupNorm(1, nc) end},
-  rms = {has_bias = false, make = function(_, nc) return nn.RMSNorm(nc) end},
+  batch = {idle_bias = true, make = function(n, nc) return nn["BatchNorm" .. math.max(n, 1) .. "d"](nc) end},
+  instance = {idle_bias = false, make = function(n, nc) return nn["InstanceNorm" .. math.max(n, 1) .. "d"](nc) end},
+  layer = {idle_bias = false, make = function(n, nc) return n == 0 and nn.LayerNorm(nc) or nn.GroupNorm(1, nc) end},
+  rms = {idle_bias = false, make = function(_, nc) return nn.RMSNorm(nc) end},
 }
 
 local function look_up(what, list, key)
@@ -50,12 +51,12 @@ end
 ---@param n integer spatial dimensions: 0 for fc, 2 for images
 ---@param nc? integer channels; nil: inferred
 ---@return aijit.nn.Module? norm
----@return boolean has_bias
+---@return boolean idle_bias
 function name.norm(norm, n, nc)
   if norm == nil or norm == false then return nil, false end
   if nn.Module.is_module(norm) then return norm, false end
   local found = look_up("norm", norms, norm)
-  return found.make(n, nc), found.has_bias
+  return found.make(n, nc), found.idle_bias
 end
 
 return name
