@@ -207,9 +207,12 @@ void aj_storage_drop(aj_storage *s) {
     give_back(s, s->bytes, s->size_class);
 }
 
-/* Scratch remembers its class in front of itself. */
+/* Scratch remembers its class in front of itself. As it is soon given back, a large one takes any cached block that is
+ * large enough: else each of many sizes would keep a block of its own. */
 void *aj_scratch(int64_t bytes) {
-    aj_storage *s = aj_storage_new(bytes, AJ_CPU);
+    int c = bytes >= MAPPED && bytes <= INT64_MAX / 4 ? class_of(bytes + UNIT) : CLASSES;
+    while (own && c < CLASSES && !own->free[c]) c++;
+    aj_storage *s = aj_storage_new(own && c < CLASSES ? class_bytes(c) - UNIT : bytes, AJ_CPU);
     return s ? s->data : NULL;
 }
 void aj_scratch_free(void *p) {

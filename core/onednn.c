@@ -404,6 +404,7 @@ static int choose(slot *s, const work *w) {
         if (way == s->way && r == AJ_ONEDNN_DONE) s->plan = p[way];
         else plan_free(&p[way]);
     }
+    aj_memory_trim(AJ_CPU);                              /* the losers' scratch would stay in the cache unused */
     return r;
 }
 

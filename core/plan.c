@@ -335,8 +335,8 @@ static bool make_groups(aj_jit *r) {
     return !bytes || r->chunks;
 }
 
-/* Places in one arena: what is free when a memory begins is taken where it fits best. */
-static bool plan_arena(aj_jit *r) {
+/* Places in one arena: what is free when a memory begins is taken where it fits best. Its size. */
+static int64_t place_all(aj_jit *r) {
     int64_t top = 0;
     for (int i = 0; i < r->n_memory; i++) {
         memory *m = &r->memory[i];
@@ -360,8 +360,7 @@ static bool plan_arena(aj_jit *r) {
         }
         if (m->place + m->bytes > top) top = m->place + m->bytes;
     }
-    r->arena = aj_storage_new(top, AJ_CPU);
-    return r->arena != NULL;
+    return top;
 }
 
 /* Lets every tensor over a memory lie in a storage; the reference to it is the caller's. */
@@ -376,19 +375,30 @@ void aj_bind(memory *m, aj_storage *s, char *data) {
 }
 
 
-/* What is done to what once a recording is whole. */
-bool aj_plan(aj_jit *r) {
-    if (!make_groups(r) || !plan_arena(r)) return false;
+static bool in_arena(const memory *m) { return m->made && !m->bound && !m->pinned; }
+
+/* The recorded run's own memory goes back first, so that a recording never holds both. */
+static bool move_to_arena(aj_jit *r) {
+    int64_t bytes = place_all(r);
+    aj_storage *none = aj_storage_new(0, AJ_CPU);
+    if (!none) return false;
     for (int i = 0; i < r->n_memory; i++) {
         memory *m = &r->memory[i];
-        if (m->made && !m->bound && !m->pinned && !m->local) aj_bind(m, r->arena, (char *)r->arena->data + m->place);
-        else if (m->local) aj_bind(m, r->arena, r->arena->data);     /* never used there */
-        else continue;
+        if (!in_arena(m)) continue;
+        aj_bind(m, none, none->data);
         aj_storage_drop(m->storage);
         m->storage = NULL;
     }
+    aj_storage_drop(none);
+    aj_memory_trim(AJ_CPU);
+    if (!(r->arena = aj_storage_new(bytes, AJ_CPU))) return false;
+    for (int i = 0; i < r->n_memory; i++)                /* what is local to a group is never used in the arena */
+        if (in_arena(&r->memory[i])) aj_bind(&r->memory[i], r->arena, (char *)r->arena->data + (r->memory[i].local ? 0 : r->memory[i].place));
     return true;
 }
+
+/* What is done to what once a recording is whole. */
+bool aj_plan(aj_jit *r) { return make_groups(r) && move_to_arena(r); }
 
 void aj_plan_free(aj_jit *r) {
     for (int i = 0; i < r->n_group; i++) clear(&r->group[i]);

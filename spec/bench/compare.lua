@@ -1,4 +1,5 @@
---- aijit's side of spec/bench/compare: reads "check ROW" and "time ROW COUNT" from standard input, and answers one line each.
+--- aijit's side of spec/bench/compare: reads "check ROW", "time ROW COUNT" and "peak ROW" from standard input, and answers
+-- one line each.
 
 local ai = require "aijit"
 local nn = ai.nn
@@ -318,6 +319,23 @@ local function time(name, count)
   return t
 end
 
+--- A line of /proc/self/status in bytes.
+local function status(key)
+  for line in io.lines "/proc/self/status" do
+    local kb = line:match("^" .. key .. ":%s*(%d+) kB")
+    if kb then return kb * 1024 end
+  end
+end
+
+--- Bytes by which the process grows at most, over building a row and running it three times.
+local function peak(name)
+  make({8, 8}):matmul(make {8, 8})
+  collectgarbage()
+  local before = status "VmRSS"
+  time(name, 3)
+  return status "VmHWM" - before
+end
+
 for line in io.lines() do
   local verb, name, count = line:match "^(%S+)%s*(%S*)%s*(%S*)$"
   local ok, answer = pcall(function()
@@ -326,6 +344,7 @@ for line in io.lines() do
       local r = get(name)
       return ("%.17g"):format(ai.scope(function() return r.check():item() end))
     end
+    if verb == "peak" then return ("%d"):format(peak(name)) end
     return ("%.9g"):format(time(name, tonumber(count)))
   end)
   io.write(ok and "ok " or "error ", (tostring(answer):gsub("\n", " ")), "\n")

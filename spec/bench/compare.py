@@ -390,12 +390,45 @@ def calibrate(time_of, target=0.03):
         n = max(n + 1, math.ceil(n * min(10, 1.2 * target / max(t, 1e-9))))
 
 
+def status(key):
+    """A line of /proc/self/status in bytes."""
+    with open("/proc/self/status") as f:
+        return next(int(line.split()[1]) * 1024 for line in f if line.startswith(key + ":"))
+
+
+def peak(name, way):
+    """Bytes by which the process grows at most, over building a row and running it three times."""
+    make(8, 8) @ make(8, 8)
+    build = next(b for n, _, b in rows if n == name)
+    before = status("VmRSS")
+    build()[0][way](3)
+    return status("VmHWM") - before
+
+
+def memory(names):
+    """A process for each number, so that nothing is counted but the row's own; PyTorch's better way counts."""
+    print("| row | PyTorch | aijit | ratio |\n|---|---|---|---|")
+    for name, _, build in rows:
+        if not name.startswith(("step.", "jit.", "bf16.")) or ".chain7." in name or names and not any(name.startswith(n) for n in names):
+            continue
+        theirs = min(int(subprocess.run([sys.executable, __file__, "--peak", str(way), name], check=True, stdout=subprocess.PIPE).stdout)
+                     for way in range(len(build()[0])))
+        ours = int(Aijit().ask("peak", name))
+        print(f"| {name} | {theirs / 2**20:.1f} MiB | {ours / 2**20:.1f} MiB | {theirs / ours:.2f} |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("--memory", action="store_true", help="peak bytes of training steps in place of times")
+    parser.add_argument("--peak", type=int, metavar="WAY", help="print PyTorch's peak bytes of the one row, in its WAYth setting")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
+    if args.peak is not None:
+        return print(peak(args.names[0], args.peak))
+    if args.memory:
+        return memory(args.names)
     ours = Aijit()
     print(f"aijit {ours.ask('version')}; PyTorch {torch.__version__}, one thread")
     print("| row | PyTorch | aijit | ratio | target | spread |\n|---|---|---|---|---|---|")
