@@ -98,7 +98,7 @@ static bool run(work *w, const aj_call *c, int (*f32)(const work *, int64_t, voi
         w->step[n] = c->in[k]->numel / batch;
     }
     for (int k = 0; k < c->n_out && ok; k++, n++) {
-        ok = dense_place(&w->d[n], c->out[k], c->out[k]->dtype == AJ_I64 ? CLASS_I64 : class);
+        ok = dense_place(&w->d[n], c->out[k], aj_is_float(c->out[k]->dtype) ? class : CLASS_I64);
         w->step[n] = c->out[k]->numel / batch;
     }
     if (ok) {
@@ -146,6 +146,28 @@ bool KERNEL(inverse)(const aj_call *c) {
     w.room = w.lwork;
     w.liwork = w.n;
     return run(&w, c, BOTH(inverse), SINGULAR);
+}
+bool KERNEL(lu_factor)(const aj_call *c) {
+    work w = sized(c);
+    w.room = w.m * w.n;
+    w.liwork = w.m < w.n ? w.m : w.n;
+    return run(&w, c, BOTH(lu_factor), SINGULAR);
+}
+/* The rows' places after LAPACK's exchanges, which are of row i with a row from i on, counted from 1. */
+bool KERNEL(pivots_order)(const aj_call *c) {
+    const aj_tensor *p = c->in[0];
+    int64_t n = c->attrs->i, k = p->shape[p->ndim - 1], *y = (int64_t *)(void *)c->out[0]->data;
+    const int64_t *pivot = (const int64_t *)(const void *)p->data;
+    for (int64_t b = 0; n && b < c->out[0]->numel / n; b++, y += n, pivot += k) {
+        for (int64_t i = 0; i < n; i++) y[i] = i + c->attrs->base;
+        for (int64_t i = 0; i < k; i++) {
+            if (pivot[i] < 1 || pivot[i] > n) return aj_refuse(c, "pivot %lld is none of the rows 1 to %lld", (long long)pivot[i], (long long)n);
+            int64_t swap = y[i];
+            y[i] = y[pivot[i] - 1];
+            y[pivot[i] - 1] = swap;
+        }
+    }
+    return true;
 }
 bool KERNEL(det)(const aj_call *c) {
     work w = sized(c);

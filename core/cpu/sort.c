@@ -157,20 +157,9 @@ BEHIND(float, f32)
 BEHIND(double, f64)
 BEHIND(int64_t, i64)
 
-/* Runs of one position are merged to runs of two, four and so on. */
-bool KERNEL(order_rows)(const aj_call *c) {
-    static bool (*const each[3])(const void *, int64_t, int64_t, int64_t) = {behind_f32, behind_f64, behind_i64};
-    const aj_tensor *t = c->in[0];
-    int class = class_of_dtype(t->dtype);
-    int64_t n = t->shape[0], m = t->shape[1], *y = (int64_t *)(void *)c->out[0]->data, width = dtype_bytes[dtype_of_class[class]];
-    bool direct = t->dtype == dtype_of_class[class];
-    if (!n) return true;
-    char *room = aj_scratch(n * 8 + (direct ? 0 : t->numel * width));
-    if (!room) return false;
-    const void *x = direct ? t->data : room + n * 8;
-    if (!direct) aj_load(class, t->dtype)(room + n * 8, t->data, 1, t->numel);
-    int64_t *from = (int64_t *)(void *)room, *to = y;
-    bool (*behind)(const void *, int64_t, int64_t, int64_t) = each[class];
+/* Runs of one position are merged to runs of two, four and so on. y gets the order of one matrix; from is as long. */
+static void order_matrix(const void *x, int64_t n, int64_t m, bool (*behind)(const void *, int64_t, int64_t, int64_t), int64_t *from, int64_t *y, int64_t base) {
+    int64_t *to = y;
     for (int64_t i = 0; i < n; i++) from[i] = i;
     for (int64_t run = 1; run < n; run *= 2) {
         for (int64_t lo = 0; lo < n; lo += 2 * run) {
@@ -179,7 +168,21 @@ bool KERNEL(order_rows)(const aj_call *c) {
         }
         int64_t *swap = from; from = to; to = swap;
     }
-    for (int64_t i = 0; i < n; i++) y[i] = from[i] + c->attrs->base;
+    for (int64_t i = 0; i < n; i++) y[i] = from[i] + base;
+}
+bool KERNEL(order_rows)(const aj_call *c) {
+    static bool (*const each[3])(const void *, int64_t, int64_t, int64_t) = {behind_f32, behind_f64, behind_i64};
+    const aj_tensor *t = c->in[0];
+    int class = class_of_dtype(t->dtype);
+    int64_t n = t->shape[t->ndim - 2], m = t->shape[t->ndim - 1], width = dtype_bytes[dtype_of_class[class]];
+    bool direct = t->dtype == dtype_of_class[class];
+    if (!c->out[0]->numel) return true;
+    char *room = aj_scratch(n * 8 + (direct ? 0 : t->numel * width));
+    if (!room) return false;
+    const char *x = direct ? t->data : room + n * 8;
+    if (!direct) aj_load(class, t->dtype)(room + n * 8, t->data, 1, t->numel);
+    int64_t *y = (int64_t *)(void *)c->out[0]->data;
+    for (int64_t b = 0; b < c->out[0]->numel / n; b++) order_matrix(x + b * n * m * width, n, m, each[class], (int64_t *)(void *)room, y + b * n, c->attrs->base);
     aj_scratch_free(room);
     return true;
 }

@@ -112,8 +112,8 @@ bool embedding_bag_shape(aj_call *c) {
 }
 bool embedding_bag_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     aj_tensor *g = gy[0], *index = aj_saved_in(n, 1);
-    aj_ints table = aj_sizes_in(n, 0);
     if (n->attrs->mode == MAX) {                         /* -1: an empty bag */
+        aj_ints table = aj_sizes_in(n, 0);
         aj_tensor *place = aj_saved_out(n, 3), *y = do_full(g, &table, 0);
         g = do_mul(g, do_cast(do_ge_n(place, 0), g->dtype));
         aj_tensor *at = g ? aj_live(aj_clamp_min(place, 0)) : NULL;
@@ -122,7 +122,7 @@ bool embedding_bag_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     aj_tensor *weights = aj_saved_in(n, 3), *bag = aj_saved_out(n, 1);
     aj_ints each = {2, {index->numel, 1}}, flat = {1, {index->numel}};
     bool none = g->shape[0] == 0;
-    aj_tensor *of_each = none ? do_full(g, &(aj_ints){2, {index->numel, table.v[1]}}, 0) : aj_live(aj_index_select(g, 0, bag, 0));
+    aj_tensor *of_each = none ? do_full(g, &(aj_ints){2, {index->numel, g->shape[1]}}, 0) : aj_live(aj_index_select(g, 0, bag, 0));
     of_each = do_mul(of_each, do_reshape(n->out[2].t, &each));      /* the factors are constants */
     if (!of_each) return false;
     if (aj_wants(n, 0)) {

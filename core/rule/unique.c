@@ -5,8 +5,11 @@
 
 bool order_rows_shape(aj_call *c) {
     if (!aj_given(c, 0, 1)) return false;
-    if (c->in[0]->ndim != 2) return aj_refuse(c, "the rows of a matrix, not of %d dimensions", c->in[0]->ndim);
-    c->spec[0] = (aj_spec){AJ_I64, 1, {c->in[0]->shape[0]}};
+    const aj_tensor *x = c->in[0];
+    if (x->ndim < 2) return aj_refuse(c, "the rows of matrices, which have at least 2 dimensions, not %d", x->ndim);
+    c->spec[0].dtype = AJ_I64;
+    c->spec[0].ndim = (uint8_t)(x->ndim - 1);
+    for (int d = 0; d < x->ndim - 1; d++) c->spec[0].shape[d] = x->shape[d];
     return (c->in[0] = aj_live(aj_contiguous(c->in[0]))) != NULL;
 }
 bool order_rows_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { (void)n; (void)gy; (void)gx; return true; }

@@ -10,7 +10,7 @@ local linalg = {}
 -- name = the op's
 local ops = {inv = "inverse", matmul = "matmul"}
 for name in ([[det slogdet cholesky qr svd svdvals eigh eigvalsh pinv lstsq matrix_rank matrix_power matrix_exp cond cholesky_solve
-  cholesky_inverse solve_triangular diagonal cross]]):gmatch "%S+" do ops[name] = name end
+  cholesky_inverse solve_triangular lu lu_factor lu_solve diagonal cross]]):gmatch "%S+" do ops[name] = name end
 
 local function order_text(ord)
   if type(ord) ~= "number" then return ord end

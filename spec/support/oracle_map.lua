@@ -217,6 +217,11 @@ map.ops = {
     if ai.is_tensor(repeats) then return f.repeat_each(args[1], repeats, dim) end
     return f.repeat_interleave(args[1], repeats, dim)
   end,
+  histogram = function(args, kw) return f.histogram(args[1], args[2], kw.range and plain(kw.range), kw.weight, kw.density) end,
+  histogramdd = function(args, kw)
+    local bins = args[2]
+    return f.histogramdd(args[1], type(bins) == "table" and plain(bins) or bins, kw.range and plain(kw.range), kw.weight, kw.density)
+  end,
   unique = distinct(f.unique), unique_consecutive = distinct(f.unique_consecutive),
   -- Shapes
   view = with_sizes(f.view), reshape = with_sizes(f.reshape), expand = with_sizes(f.expand), broadcast_to = with_sizes(f.expand),

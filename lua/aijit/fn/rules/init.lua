@@ -239,7 +239,7 @@ return function(rules, t)
     return Tensor[name](value_of(x, level), ...)
   end
   for _, name in ipairs {"inverse", "det", "slogdet", "logdet", "cholesky", "qr", "svd", "svdvals", "eigh", "eigvalsh", "pinv", "matrix_exp",
-                         "matrix_power", "matrix_rank", "cond", "cofactor", "cholesky_inverse", "pixel_shuffle", "pixel_unshuffle"} do
+                         "matrix_power", "matrix_rank", "cond", "cofactor", "cholesky_inverse", "lu", "lu_factor", "pixel_shuffle", "pixel_unshuffle"} do
     rules[name] = matrices
   end
   --- Two stacks of matrices, with as many leading dimensions.
@@ -251,6 +251,14 @@ return function(rules, t)
       return value
     end
     return stack(a), stack(b)
+  end
+  function rules.lu_unpack(level, name, LU, pivots) return Tensor[name](spread(LU, level), spread(pivots, level)) end
+  function rules.pivots_order(_, name, pivots, n) return Tensor[name](pivots.value, n) end
+  function rules.lu_solve(level, name, LU, pivots, B, left, adjoint)
+    local factors, right = aligned(level, LU, B)
+    local rows = spread(pivots, level)
+    for _ = pivots:dim() + 2, factors:dim() - 1 do rows = rows:unsqueeze(2) end
+    return Tensor[name](factors, rows, right, left, adjoint)
   end
   --- A matrix, and one or a vector, which stands first or second.
   local function solved(level, name, a, b, ...)

@@ -71,6 +71,18 @@ return function(rules, t)
     return reduced(e, reduction)
   end
 
+  function rules.multilabel_margin_rows(level, name, x, target)
+    local e = Tensor[name](spread(x, level):flatten(1, 2), spread(target, level):flatten(1, 2))
+    return e:reshape(t.size(level), -1)
+  end
+  function rules.multilabel_margin_loss(level, name, x, target, reduction)
+    local rows, classes = spread(x, level), spread(target, level)
+    if x:dim() == 2 then rows, classes = rows:flatten(1, 2), classes:flatten(1, 2)
+    else rows, classes = rows:reshape(t.size(level), -1), classes:reshape(t.size(level), -1) end
+    local e = Tensor[name](rows, classes, "none")
+    return reduced(new(x:dim() == 2 and e:reshape(t.size(level), -1) or e, level), reduction)
+  end
+
   --- -log of the probabilities at the targets, from log-probabilities whose classes lie along dim; 0 where it is ignored. And
   --- the weight of each, and what is ignored.
   local function picked(log_p, target, weight, ignore_index, dim)

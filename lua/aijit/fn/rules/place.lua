@@ -63,6 +63,16 @@ return function(rules, t)
   end
   written.index_copy, written.index_add, written.index_fill = put_slices "scatter", put_slices "scatter_add", put_slices "scatter"
 
+  function written.index_reduce(x, dim, index, source, reduce, include_self)
+    dim = positive(dim, math.max(x:dim(), 1))
+    local shape = x:size()
+    if x:dim() == 0 then x = x:reshape(1) end
+    local sizes = x:size()
+    local at = positions(index, dim, sizes)
+    sizes[dim] = index:numel()
+    return ai.f.scatter_reduce(x, dim, at, source:reshape(sizes), reduce, include_self):reshape(shape)
+  end
+
   function written.index_put(x, index, values, accumulate)
     local wide, rows = index:size(), x:size()
     for d = 2, x:dim() do wide[#wide + 1] = x:size(d) end
@@ -142,6 +152,8 @@ return function(rules, t)
     if not is_batched(boundaries, level) then return ai.f.bucketize(x.value, boundaries, {out_int32 = out_int32, right = right}) end
     return rules.searchsorted(level, nil, boundaries, x, out_int32, right)
   end
+
+  function rules.order_rows(level, _, x) return ai.f.order_rows(spread(x, level)) end
 
   function rules.histc(level, _, x, bins, min, max)
     bins, min, max = bins or 100, min or 0, max or 0
