@@ -45,7 +45,7 @@ describe("weight_norm", function()
 
   it("has one length when dim is false", function()
     local m = nn.weight_norm(nn.Linear(3, 2), {dim = false})
-    assert.are.same({1, 1}, m.parametrizations.weight.original0.shape)
+    assert.are.same({}, m.parametrizations.weight.original0.shape)
   end)
 
   it("is cloned, moved, printed, made again from a spec, and removed", function()

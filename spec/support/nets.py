@@ -69,7 +69,8 @@ def make(name, folder):
     for i, (y, gy) in enumerate(zip(ys, gys)):
         out[f"y{i}"], out[f"gy{i}"] = y, gy
     for k, p in model.named_parameters():
-        out["g." + k] = p.grad
+        if p.requires_grad:
+            out["g." + k] = p.grad
     for k, b in model.named_buffers():
         if not torch.equal(b, before[k]):
             out["b." + k] = b

@@ -12,7 +12,7 @@ local conv = {}
 
 --- A convolution with an equalised learning rate: the weight is N(0, 1) / lr_mul, and is used times lr_mul / sqrt(fan_in).
 local EqualConv2d = nn.layer("EqualConv2d",
-  "in_channels? out_channels kernel_size stride=1 padding=0 dilation=1 groups=1 bias=true lr_mul=1 scale_w=true")
+  "in_channels? out_channels kernel_size stride=1 padding=0 dilation=1 groups=1 bias=true lr_mul=1 scale_w=true padding_mode=zeros")
 conv.EqualConv2d = EqualConv2d
 
 EqualConv2d.sizes, EqualConv2d.sizes_from, EqualConv2d.build = nn.Conv2d.sizes, nn.Conv2d.sizes_from, nn.Conv2d.build
@@ -27,6 +27,7 @@ EqualConv2d.init_params = EqualConv2d.reset
 function EqualConv2d:forward(x)
   local gain = self.scale_w and self.lr_mul / math.sqrt((init.fans(self.weight))) or self.lr_mul
   local bias = self.bias
+  if self._pad then x = f.pad(x, self._pad, self.padding_mode) end
   return f.conv2d(x, self.weight * gain, bias and self.lr_mul ~= 1 and bias * self.lr_mul or bias, self._options)
 end
 
@@ -101,14 +102,13 @@ function conv.conv(nc1, nc2, k, options)
   local norm, idle_bias = name.norm(o.norm, 2, nc2)
   local first = o.stride < 1 or (k == 1 and o.stride ~= 1)
   local args = {in_channels = nc1, out_channels = nc2, kernel_size = k, stride = first and 1 or o.stride,
-                padding = o.blur and 0 or math.floor((k - 1) / 2), groups = o.groups, bias = o.bias and not idle_bias}
+                padding = o.blur and 0 or math.floor((k - 1) / 2), groups = o.groups,
+                bias = o.bias and not idle_bias, padding_mode = o.padtype}
   local layer
   if o.scale_w or o.lr_mul then
-    if o.padtype ~= "zeros" then raise("conv: with scale_w or lr_mul the padtype is \"zeros\"") end
     args.scale_w, args.lr_mul = o.scale_w or false, o.lr_mul
     layer = EqualConv2d(args)
   else
-    args.padding_mode = o.padtype
     layer = nn.Conv2d(args)
   end
   local spare = 3 + k - 1                                      -- the blur's kernel has four taps

@@ -36,8 +36,8 @@ Module.register(WeightNorm)
 
 function WeightNorm:__init(weight, o)
   container.ModuleList.__init(self)
-  self.others = {}
-  if o.dim ~= false then
+  self.others, self.whole = {}, o.dim == false
+  if not self.whole then
     local dim = dimension("weight_norm", o.dim or 1, weight:dim())
     for d = 1, weight:dim() do if d ~= dim then self.others[#self.others + 1] = d end end
   end
@@ -45,10 +45,11 @@ function WeightNorm:__init(weight, o)
   parameter(self, "original1", weight, weight.requires_grad)
 end
 
---- The norm over all dimensions but one; of a vector each element's.
+--- The norm over all dimensions but one; of a vector each element's; or one of all.
 function WeightNorm:length(v)
-  if #self.others == 0 and v:dim() == 1 then return v:abs() end
-  return v:square():sum(#self.others > 0 and self.others or nil, {keepdim = true}):sqrt()
+  if self.whole then return v:square():sum():sqrt() end
+  if #self.others == 0 then return v:abs() end
+  return v:square():sum(self.others, {keepdim = true}):sqrt()
 end
 
 function WeightNorm:forward()

@@ -35,13 +35,18 @@ function registry.find(name)
   return classes[name:lower()]
 end
 
+--- The names of all classes, sorted.
+---@return string[]
+function registry.names()
+  local names = {}
+  for _, cls in pairs(classes) do names[#names + 1] = cls.__name end
+  table.sort(names)
+  return names
+end
+
 --- What to say when there is no such class.
 ---@param name string
 ---@return string
-function registry.hint(name)
-  local names = {}
-  for _, cls in pairs(classes) do names[#names + 1] = cls.__name end
-  return nearest.hint(name, names)
-end
+function registry.hint(name) return nearest.hint(name, registry.names()) end
 
 return registry

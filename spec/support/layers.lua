@@ -1,0 +1,213 @@
+--- The networks of spec/support/layers.py, written here with the same names: the kinds of layers that those of networks.lua leave
+--- out.
+
+local ai = require "aijit"
+local m = require "aijit.model"
+local parity = require "spec.support.parity"
+local nn, several = ai.nn, parity.several
+
+local function flat(list)
+  for i, t in ipairs(list) do list[i] = t:dim() == 0 and t:reshape(1) or t:flatten(1) end
+  return ai.cat(list, 1)
+end
+
+local nets = {}
+
+-- -- Without weights ---------------------------------------------------------------------------------------------------------
+
+function nets.activations()
+  local kinds = {
+    nn.CELU(1.3), nn.ELU(0.7), nn.GELU(), nn.GELUTanh(), nn.GLU(), nn.Hardshrink(0.3), nn.Hardsigmoid(), nn.Hardswish(), nn.Hardtanh(-0.5, 0.7),
+    nn.LeakyReLU(0.1), nn.LogSigmoid(), nn.LogSoftmax(-1), nn.Mish(), nn.ReLU(), nn.ReLU6(), nn.SELU(), nn.SiLU(), nn.Sigmoid(), nn.Softmax(1),
+    nn.Softmin(2), nn.Softplus(2, 3), nn.Softshrink(0.2), nn.Softsign(), nn.Tanh(), nn.Tanhshrink(), nn.Threshold(0.1, 0.3),
+  }
+  local net = several{prelu = nn.PReLU(6), kinds = nn.ModuleList(kinds)}
+  return net, function(x)
+    local parts = {net.prelu(x)}
+    for _, k in ipairs(kinds) do parts[#parts + 1] = k(x) end
+    return ai.cat(parts, 2)
+  end
+end
+
+function nets.merges()
+  local list = nn.ModuleList{nn.Add(), nn.Subtract(), nn.Multiply(), nn.Divide(), nn.Maximum(), nn.Minimum(), nn.Average(), nn.Concat()}
+  local add, subtract, multiply, divide, maximum, minimum, average, concat = unpack(list)
+  return list, function(a, b, c)
+    return concat(add(a, b, c), subtract{a, b, c}, multiply(a, b, c), divide(a, b, c), maximum(a, b), minimum(a, c), average(a, b, c))
+  end
+end
+
+function nets.losses()
+  local w = ai.linspace(0.5, 2, 4)
+  local l = {
+    nn.CrossEntropyLoss(), nn.CrossEntropyLoss{weight = w, label_smoothing = 0.1}, nn.CrossEntropyLoss(), nn.NLLLoss{weight = w}, nn.MSELoss(),
+    nn.L1Loss(), nn.SmoothL1Loss{beta = 0.7}, nn.HuberLoss{delta = 0.6}, nn.BCELoss(), nn.BCEWithLogitsLoss{pos_weight = w},
+    nn.KLDivLoss{reduction = "batchmean"}, nn.MultiMarginLoss{p = 2, margin = 0.8}, nn.MultiLabelSoftMarginLoss(), nn.SoftMarginLoss(),
+    nn.HingeEmbeddingLoss{margin = 0.9}, nn.PoissonNLLLoss{full = true}, nn.MarginRankingLoss{margin = 0.3}, nn.CosineEmbeddingLoss{margin = 0.1},
+    nn.TripletMarginLoss{margin = 0.8}, nn.GaussianNLLLoss(), nn.MSELoss{reduction = "none"}, nn.L1Loss{reduction = "sum"},
+    nn.MultiLabelMarginLoss(),
+  }
+  local net = nn.Module()
+  net.losses = nn.ModuleList(l)
+  for _, loss in ipairs(l) do loss:drop_part "weight" loss:drop_part "pos_weight" end
+  l[2].weight, l[4].weight, l[10].pos_weight = w, w, w
+  return net, function(x, y, at, sign, several_of)
+    local p, q, t = x:sigmoid(), y:sigmoid():detach(), y:detach()
+    sign = (sign - 1):float()
+    local s = sign * 2 - 1
+    return flat{
+      l[1](x, at), l[2](x, at), l[3](x, t:softmax(2)), l[4](x:log_softmax(2), at), l[5](x, t), l[6](x, t), l[7](x, t), l[8](x, t), l[9](p, q),
+      l[10](x, q), l[11](x:log_softmax(2), t:softmax(2)), l[12](x, at), l[13](x, sign), l[23](x, several_of), l[14](x, s), l[15](x, s), l[16](x, q * 3),
+      l[17](x, t, s),
+      l[18](x, t, s[{{}, 1}]), l[19](x, t, q), l[20](x, t, q), l[21](x, t), l[22](x, t),
+    }
+  end
+end
+
+function nets.pools()
+  local net, rows = nn.ModuleList(), {}
+  for n = 1, 3 do
+    local function pool(kind, ...)
+      local layer = nn[kind .. n .. "d"](...)
+      net:append(layer)
+      return layer
+    end
+    rows[n] = {
+      pool("MaxPool", 2, 2), pool("AvgPool", 2, 2), pool("MaxPool", 3, 2, 1),
+      pool("AvgPool", {kernel_size = 3, stride = 1, padding = 1, count_include_pad = false}),
+      pool("AdaptiveAvgPool", 3), pool("AdaptiveMaxPool", 3), pool("MaxPool", {kernel_size = 2, stride = 2, return_indices = true}),
+      pool("MaxUnpool", 2, 2),
+    }
+  end
+  return net, function(...)
+    local parts = {}
+    for n, x in ipairs{...} do
+      local row = rows[n]
+      for i = 1, 6 do parts[#parts + 1] = row[i](x) end
+      local y, at = row[7](x)
+      parts[#parts + 1] = row[8](y * 2, at)
+    end
+    return flat(parts)
+  end
+end
+
+function nets.shapes()
+  local layers = {
+    nn.Unflatten(3, {2, 3}), m.rearrange("b c (h p) (w q) -> b (h w) (p q c)", {p = 2, q = 2}), m.clamp(0.5), m.conv(2, 2, {gain = 1.7})[2],
+    nn.Upsample{scale_factor = 2}, nn.Upsample{size = {5, 7}, mode = "bilinear"}, nn.Upsample{size = {7, 9}, mode = "bicubic"},
+    nn.Lambda(function(x) return x:permute(1, 3, 2, 4):flatten(2) end),
+  }
+  local net = several{same = nn.Identity(), fc = nn.Linear(6, 4)}
+  net.rest = nn.ModuleDict{layers = nn.ModuleList(layers)}
+  net.each = nn.TimeDistributed(net.fc)
+  local function load(self, state) return nn.Module.load_state_dict(self, state, {strict = false}) end
+  net.load_state_dict = load
+  return net, function(x, image)
+    local l = layers
+    return flat{net.each(x), l[8](l[1](net.same(x))), l[2](image), l[3](image), l[4](image), l[5](image), l[6](image), l[7](image)}
+  end
+end
+
+-- -- Norms and weights that are computed ---------------------------------------------------------------------------------------
+
+function nets.norms()
+  local net = several{
+    b1 = nn.BatchNorm1d(3, {momentum = 0.3}), b2 = nn.BatchNorm2d(3, {eps = 1e-3}), b3 = nn.BatchNorm3d(3, {affine = false}),
+    i1 = nn.InstanceNorm1d(3, {affine = true}), i2 = nn.InstanceNorm2d(3), i3 = nn.InstanceNorm3d(3, {affine = true}),
+    group = nn.GroupNorm(3, 3, {affine = false}), layer = nn.LayerNorm({3, 4}, {bias = false}), rms = nn.RMSNorm(4, {eps = 1e-3}),
+  }
+  return net, function(a, b, c)
+    return flat{net.b1(a), net.b2(b), net.b3(c), net.i1(a), net.i2(b), net.i3(c), net.group(b), net.layer(a), net.rms(a)}
+  end
+end
+
+function nets.computed_weights()
+  local net = several{
+    norm = nn.weight_norm(nn.Linear(4, 3)), whole = nn.weight_norm(nn.Linear(3, 2), "weight", {dim = false}),
+    conv = nn.weight_norm(nn.Conv2d(2, 3, 3), "weight", {dim = 2}), lora = nn.lora_weight(nn.Linear(3, 4), "weight", {r = 2, alpha = 3}),
+    lora_conv = nn.lora_weight(nn.Conv1d(2, 3, 3), "weight", {r = 1}),
+  }
+  return net, function(x, image, row) return flat{net.whole(net.norm(x)), net.conv(image), net.lora(x[{{}, {1, 3}}]), net.lora_conv(row)} end
+end
+
+function nets.convolutions()
+  local net = several{
+    c1 = nn.Conv1d(4, 6, 3, {stride = 2, padding = 2, groups = 2, padding_mode = "circular"}),
+    c2 = nn.Conv2d(2, 4, {3, 2}, {padding = {1, 0}, dilation = {1, 2}, padding_mode = "replicate"}), c3 = nn.Conv3d(1, 2, {2, 3, 1}, {bias = false}),
+    t1 = nn.ConvTranspose1d(4, 6, 3, {stride = 2, padding = 1, output_padding = 1, groups = 2, dilation = 2}),
+    t2 = nn.ConvTranspose2d(2, 3, 3, {stride = {2, 1}, padding = 1, output_padding = {1, 0}}), t3 = nn.ConvTranspose3d(1, 2, 2, {stride = 2, bias = false}),
+  }
+  return net, function(a, b, c) return flat{net.c1(a), net.c2(b), net.c3(c), net.t1(a), net.t2(b), net.t3(c)} end
+end
+
+-- -- Embeddings and positions ----------------------------------------------------------------------------------------------------
+
+function nets.embeddings()
+  local net = several{sum = nn.EmbeddingBag(7, 3, {mode = "sum"}), mean = nn.EmbeddingBag(7, 3), max = nn.EmbeddingBag(7, 3, {mode = "max"}),
+                      learned = nn.LearnedPositionalEmbeddings(9, 6)}
+  local rotary, pairs_of = nn.RotaryEmbeddings{base = 100}, nn.RotaryEmbeddings{interleaved = true}
+  local sines, fourier, features = nn.SinusoidalEmbeddings{base = 100}, nn.FourierEmbeddings(6, {max_period = 1000}), m.pos_emb(6)
+  local same = nn.IdentityPositionalEmbeddings()
+  net.others = nn.ModuleList{rotary, pairs_of, sines, fourier, features, same}
+  return net, function(bags, weights, x, times)
+    return flat{net.sum(bags, nil, weights), net.mean(bags), net.max(bags), rotary(x), pairs_of(x, {offset = 2}), sines(x), net.learned(x, {offset = 1}),
+                fourier(times), features(times), same(x)}
+  end
+end
+
+-- -- Image networks ----------------------------------------------------------------------------------------------------------------
+
+function nets.residual_blocks()
+  return m.seq{m.resblk(3, 6, {stride = 2}), m.resblk(6, 6), m.resblk(6, 4, {stride = 0.5})}
+end
+
+function nets.modulated()
+  local function block(a, b, stride) return m.modconv(a, b, 5, {modtype = "weight", stride = stride, actv = "lrelu"}) end
+  return m.modseq{block(3, 4, 1), block(4, 4, 0.5), block(4, 2, 2), m.modconv(2, 4, 5, {actv = false}), m.modresblk(4, 4, 5, {actv = "tanh"})}
+end
+
+function nets.equalized()
+  local net = several{
+    conv = m.conv(3, 4, {scale_w = true, lr_mul = 0.5}), head = m.conv(5, 4), fc = m.fc(64, 6, {scale_w = true, lr_mul = 0.3}),
+    parts = nn.ModuleList{m.norm.PixelNorm(), m.norm.MinibatchStd{group_size = 2}, m.blur()},
+  }
+  local pixel, deviation, blur = unpack(net.parts)
+  return net, function(x) return net.fc(net.head(deviation(pixel(blur(net.conv(x))))):flatten(2)) end
+end
+
+function nets.unet_of_times() return nn.UNet(2, 4, {dim_scales = {1, 2}, embedding_dim = 3, heads = 2}) end
+
+function nets.bifpn()
+  local net = nn.BiFPN({2, 3, 5}, 4, {num_layers = 1})
+  return net, function(...) return unpack(net{...}) end
+end
+
+-- -- Sequences and codes ----------------------------------------------------------------------------------------------------------
+
+function nets.rwkv()
+  local net = nn.RwkvBlock(4, {hidden = 8})
+  return net, function(x) return (net(x)) end
+end
+
+function nets.tx_encoder() return m.tx_enc(2, 6, 2, 10) end
+
+function nets.vector_codes()
+  local o = {dim = 3, decay = 0.9, commitment = 0.25, threshold = 0}
+  local net = several{one = nn.VectorQuantization(6, o), several = nn.ResidualVectorQuantization(2, 5, o)}
+  return net, function(x)
+    local y, _, loss = net.one(x)
+    local z, _, losses = net.several(x)
+    return y, loss, z, losses
+  end
+end
+
+function nets.scalar_codes()
+  local net = nn.ModuleList{nn.FiniteScalarQuantization{levels = {5, 4, 3}}, nn.LookupFreeQuantization(3, {diversity = 0.6, temperature = 0.8})}
+  return net, function(x, y)
+    local finite = net[1](x)
+    local signs, _, loss = net[2](y)
+    return finite, signs, loss
+  end
+end
+
+return nets
