@@ -52,7 +52,7 @@ end
 -- -- PyTorch ------------------------------------------------------------------------------------------------------
 
 describe("after each of 50 steps, equal to PyTorch within 1e-6:", function()
-  for _, name in ipairs{"SGD", "Adam", "AdamW", "Adamax", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop"} do
+  for _, name in ipairs{"SGD", "Adam", "AdamW", "Adamax", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop", "NAdam", "RAdamW"} do
     local tensors, metadata = ai.load(vectors .. name:lower() .. ".safetensors")
     local cases = {}
     for key in pairs(tensors) do cases[#cases + 1] = key end
@@ -60,7 +60,7 @@ describe("after each of 50 steps, equal to PyTorch within 1e-6:", function()
     for _, key in ipairs(cases) do
       it(name .. " " .. metadata[key], function()
         local params = parameters()
-        local opt = optim[name](params, ai.json.decode(metadata[key]))
+        local opt = optim[name == "RAdamW" and "RAdam" or name](params, ai.json.decode(metadata[key]))
         local rows = tensors[key]:totable()
         assert.are.equal(50, #rows)
         for t = 1, 50 do

@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 """Writes spec/vectors/optim/: what PyTorch's optimizers and schedules do, for spec/optim_parity_spec.lua.
 
-Needs Debian's python3-torch (1.13). Each file of an optimizer holds, for each of its settings, the two parameters after
+Needs Debian's python3-torch (1.13); `optim.py NAdam RAdamW` writes the files of these alone. Each file of an optimizer holds, for each of its settings, the two parameters after
 every step, side by side: (50, 10) doubles; the metadata have the settings as JSON. The gradient of element i (from 1,
 through both parameters) at step t is 0.8 x + sin(3 i + t) + 0.3 cos(t / 5), which the spec computes from its own x.
 schedules.safetensors holds the rates of 60 steps from a rate of 0.5.
 
-NAdam is not here: 1.13 has the momentum of step t twice in the product for step t + 1, which the paper and later versions
-have once. The spec has its formula.
+NAdam, and the decoupled weight decay of NAdam and RAdam, need PyTorch 2: 1.13 has the momentum of step t twice in the product
+for step t + 1, which the paper and later versions have once.
 """
 import json
 import math
@@ -33,6 +33,13 @@ CASES = {
     "Adadelta": [dict(), dict(lr=0.5, rho=0.8, eps=1e-4, weight_decay=0.1)],
     "Rprop": [dict(), dict(lr=0.05, etas=(0.4, 1.5), step_sizes=(1e-3, 0.5))],
 }
+IN_TWO = {
+    "NAdam": [dict(), dict(lr=0.1, betas=(0.8, 0.9), weight_decay=0.1), dict(lr=0.05, momentum_decay=0.1, eps=1e-3, maximize=True),
+              dict(lr=0.1, weight_decay=0.3, decoupled_weight_decay=True)],
+    "RAdamW": [dict(lr=0.1, weight_decay=0.3, decoupled_weight_decay=True), dict(lr=0.05, betas=(0.8, 0.9), maximize=True)],
+}
+if int(torch.__version__.split(".")[0]) >= 2:
+    CASES.update(IN_TWO)
 
 
 def save(path, tensors, metadata):
@@ -73,9 +80,11 @@ def plain(options):
 
 def optimizers():
     for name, cases in CASES.items():
+        if len(sys.argv) > 1 and name not in sys.argv[1:]:
+            continue
         tensors, metadata = {}, {"torch": torch.__version__}
         for k, options in enumerate(cases, 1):
-            tensors["case%d" % k] = trajectory(getattr(torch.optim, name), options)
+            tensors["case%d" % k] = trajectory(getattr(torch.optim, {"RAdamW": "RAdam"}.get(name, name)), options)
             metadata["case%d" % k] = json.dumps(plain(options), sort_keys=True)
         save(os.path.join(OUT, name.lower() + ".safetensors"), tensors, metadata)
 
@@ -119,5 +128,6 @@ def schedules():
 if __name__ == "__main__":
     os.makedirs(OUT, exist_ok=True)
     optimizers()
-    schedules()
+    if len(sys.argv) == 1:
+        schedules()
     sys.exit(0)
