@@ -113,6 +113,9 @@ function helper.dims(name, i, param, list, v)
   if v == nil then list.n = -1 return list end
   return fill(name, i, param, list, v, true)
 end
+--- An op with its first argument converted, and, where the op has a dtype of its own for sums, its result.
+function helper.with_dtype(f, dtype, x, ...) return f(x:to(dtype), ...):to(dtype) end
+
 function helper.ints(name, i, param, list, v) return fill(name, i, param, list, v, false) end
 
 -- Sizes given one after another.
@@ -212,6 +215,10 @@ return function(a, b)
 end
 ]]
 
+-- Rows with an option dtype: what the input is converted to first.
+local TAKES_DTYPE = {}
+for name in ("sum prod mean nansum nanmean norm cumsum cumprod softmax log_softmax softmin"):gmatch "%S+" do TAKES_DTYPE[name] = true end
+
 local function compile(source, name, lists)
   local chunk = assert(loadstring(source, "=aijit." .. name))
   return chunk(C, S, helper, lib, ffi.gc, lib.attend, unpack(lists or {}))
@@ -235,6 +242,8 @@ local function general(info, name, in_place)
       known[p.name], order[#order + 1] = true, p.name
     end
   end
+  local takes_dtype = TAKES_DTYPE[name]
+  if takes_dtype then known.dtype, order[#order + 1] = true, "dtype" end
   -- One list of sizes may also be given as numbers in a row.
   local last = info.params[#info.params]
   if #info.params >= 2 and (last.type == "aj_shape" or last.type == "aj_dims") and not last.default then
@@ -265,11 +274,16 @@ local function general(info, name, in_place)
   local source = {"local C, S, H, lib, gc, attend", #list_names > 0 and ", " .. table.concat(list_names, ", ") or "", " = ...\n"}
   local function put(s) source[#source + 1] = s end
   put(("local NONE = %d\nlocal known, order = %s\nlocal self\n"):format(-2 ^ 31, "H.known_, H.order_"))
-  put(("function self(%s%s)\n"):format(given, rest or ""))
+  put(("function self(%s%s)\n"):format(given, takes_dtype and ", o_" or rest or ""))
+  if takes_dtype then
+    put(("  if o_ ~= nil and type(o_) ~= 'table' then H.bad(%q, %d, 'options', 'a table', o_) end\n"):format(name, #formal + 1))
+  end
+  if takes_dtype and not has_default then put(("  if o_ then H.read_options(%q, o_, known, order) end\n"):format(name)) end
   if has_default then
-    put("  local o_\n  " .. table.concat(options, "\n  ") .. "\n")
+    put((takes_dtype and "  " or "  local o_\n  ") .. table.concat(options, "\n  ") .. "\n")
     put(("  if o_ then\n    H.read_options(%q, o_, known, order)\n    %s\n  end\n"):format(name, table.concat(fills, "\n    ")))
   end
+  if takes_dtype then put(("  if o_ and o_.dtype ~= nil then return H.with_dtype(self, o_.dtype, %s) end\n"):format(given)) end
   -- The arguments as given, for a second try after memory was out.
   local keep = {}
   for i, n in ipairs(formal) do keep[i] = n .. "_given" end
@@ -393,6 +407,7 @@ function op.signature(info)
   for _, p in ipairs(info.params) do
     if p.type ~= "aj_base" then list[#list + 1] = p.name .. (p.default and "=" .. p.default or "") end
   end
+  if TAKES_DTYPE[info.name] then list[#list + 1] = "dtype=nil" end
   return ("%s(%s)"):format(info.name, table.concat(list, ", "))
 end
 

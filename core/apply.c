@@ -56,7 +56,7 @@ static int dtype_of(const aj_op *o, aj_call *c) {
     return d;
 }
 
-/* What a row's text cannot say: bits of a bool, the largest number of a dtype, and what integers have no result for. */
+/* What a row's text cannot say: bits of a bool, the largest number of a dtype, and what there is no result for. */
 static bool at_edge(aj_call *c, int d) {
     static const double largest[AJ_DTYPES] = {[AJ_F16] = 65504, [AJ_BF16] = 3.3895313892515355e38, [AJ_F32] = (double)FLT_MAX, [AJ_F64] = DBL_MAX};
     aj_attrs *a = c->attrs;
@@ -65,6 +65,9 @@ static bool at_edge(aj_call *c, int d) {
     case OP_nan_to_num:
         if (a->t == (double)FLT_MAX && aj_is_float(d)) a->t = largest[d];
         if (a->u == -(double)FLT_MAX && aj_is_float(d)) a->u = -largest[d];
+        break;
+    case OP_softshrink:
+        if (!(a->s >= 0)) return aj_refuse(c, "lambda is %g, and must not be negative", a->s);
         break;
     case OP_pow:
         if (a->number == 2 && a->s < 0) return aj_refuse(c, "integers have no negative powers among the integers; convert with :float()");
@@ -86,7 +89,7 @@ static bool elementwise_shape(const aj_op *o, aj_call *c) {
         if (o->domain == AJ_NUM && d == AJ_BOOL) return aj_refuse(c, "is not for bools; convert them with :long()");
     }
     c->attrs->dtype = (int8_t)d;
-    if (AJ_UNLIKELY(o->domain == AJ_INT || c->op == OP_nan_to_num || !aj_is_float(d)) && !at_edge(c, d)) return false;
+    if (AJ_UNLIKELY(o->domain == AJ_INT || c->op == OP_nan_to_num || c->op == OP_softshrink || !aj_is_float(d)) && !at_edge(c, d)) return false;
     c->spec[0].dtype = (uint8_t)(o->kind == AJ_COMPARE || o->kind == AJ_TEST ? AJ_BOOL : d);
     if (c->n_in == 1 || aj_same_shape(c->in[0], c->in[1])) {
         const aj_tensor *t = c->in[0];
@@ -111,7 +114,7 @@ static bool reduce_shape(aj_call *c) {
         else if (c->attrs->keepdim) y->shape[y->ndim++] = 1;
     }
     y->dtype = x->dtype;
-    if (c->op == OP_all || c->op == OP_any) y->dtype = AJ_BOOL;
+    if (c->op == OP_all || c->op == OP_any) y->dtype = x->dtype == AJ_U8 ? AJ_U8 : AJ_BOOL;
     else if ((c->op == OP_sum || c->op == OP_prod) && !aj_is_float(x->dtype)) y->dtype = AJ_I64;
     return true;
 }

@@ -53,13 +53,18 @@ local tests = {
     assert.are.equal("f32", y.dtype)
     assert.are.same({-9, 1}, list(y))
     assert.are.same({0.5}, list(f.hardtanh(longs {3}, -0.5, 0.5)))
+    assert.are.same({{2.5}}, list(f.addmm(longs {{1}}, longs {{1}}, longs {{2}}, {beta = 0.5})))
   end,
-  ["A truth is a bool."] = function()
-    local x = ai.tensor({1, 0}, {dtype = "u8"})
-    assert.are.equal("bool", x:all().dtype)
-    assert.are.equal("bool", x:any().dtype)
+  ["equal and allclose give a tensor"] = function()
+    local x = ai.tensor {1, 0}
     assert.is_true(ai.is_tensor(ai.equal(x, x)) and ai.equal(x, x):item())
-    assert.are.equal("bool", ai.allclose(x:float(), x:float()).dtype)
+    assert.are.equal("bool", ai.allclose(x, x).dtype)
+  end,
+  ["heaviside and isclose promote."] = function()
+    local x, y = ai.tensor {1, 0}, ai.tensor({2, 3}, {dtype = "f64"})
+    assert.are.equal("f64", f.heaviside(x, y).dtype)
+    assert.are.same({1, 3}, list(f.heaviside(x, y)))
+    assert.are.same({true, true}, list(f.isclose(longs {1, 2}, ai.tensor {1, 2})))
   end,
   ["A bool counts as 0 or 1 beside another dtype."] = function()
     local mask = ai.tensor {true, false}
@@ -89,10 +94,6 @@ local tests = {
     assert.are.same({0, 4, 0}, list(x:index_copy(1, at, longs {4})))
     assert.are.same({0, 4, 0}, list(x:index_put(at, longs {4})))
     assert.are.same({0, 4, 0}, list(x:masked_scatter(ai.tensor {false, true, false}, longs {4})))
-  end,
-  ["Reductions have no dtype option."] = function()
-    assert.has_error_like(function() ai.ones(3):sum {dtype = "f64"} end, "dtype")
-    assert.are.equal("f64", ai.ones(3):double():sum().dtype)
   end,
   ["There are no complex, quantised and sparse tensors."] = function()
     assert.has_error(function() ai.zeros(2, {dtype = "c64"}) end)
@@ -156,21 +157,24 @@ local tests = {
     ai.set_num_threads(2)
     assert.is_true(ai.equal(a, b):item())
   end,
-  ["softshrink asks no sign of lambda."] = function()
-    assert.are.same({2.5}, list(f.softshrink(ai.tensor {2}, -0.5)))
-  end,
   ["An embedding's table may have more dimensions"] = function()
     assert.are.same({4, 2, 3}, f.embedding(ai.zeros(5, 2, 3), longs {1, 2, 5, 1}):size())
   end,
-  ["Second gradients of svd want `full_matrices = false`."] = function()
+  ["The singular vectors that only full matrices have are given no gradient"] = function()
     local x = ai.tensor({{1, 2, 3}, {0, 1, 4}}, {dtype = "f64"}):requires_grad_()
-    local function twice(full)
-      local _, s = f.svd(x, full)
-      local g = ai.grad(s:square():sum(), {x}, {create_graph = true})[1]
-      return ai.grad(g:sum(), {x})[1]
-    end
-    assert.has_error_like(function() twice(true) end, "full_matrices")
-    assert.is_true(math.abs(twice(false)[{1, 2}]:item() - 2) < 1e-9)      -- of the sum of squares, 2 everywhere
+    local _, s, v = f.svd(x)
+    assert.has_error_like(function() ai.grad(v:square():mul(ai.arange(9):double():view(3, 3)):sum(), {x}, {retain_graph = true}) end, "beyond the 2%-th")
+    assert.is_true(ai.grad(v:narrow(1, 1, 2):square():mul(ai.arange(6):double():view(2, 3)):sum(), {x}, {retain_graph = true})[1]:norm():item() > 0)
+    local g = ai.grad(s:square():sum(), {x}, {create_graph = true})[1]
+    assert.is_true(math.abs(ai.grad(g:sum(), {x})[1][{1, 2}]:item() - 2) < 1e-9)      -- of the sum of squares, 2 everywhere
+  end,
+  ["A batch to be normalised has channels."] = function()
+    assert.has_error_like(function() f.batch_norm(ai.zeros(0), ai.zeros(0), ai.zeros(0)) end, "N, C")
+  end,
+  ["What PyTorch loses on the way is kept."] = function()
+    assert.are.same({1, -1}, list(f.softsign(ai.tensor({2 ^ 31 - 1, -2 ^ 31}, {dtype = "i32"}))))
+    assert.are.equal(math.huge, f.polygamma(1, ai.tensor {-1}):item())
+    assert.is_true(f.isfinite(f.matrix_exp(ai.full({2, 2}, 3, {dtype = "bf16"}))):all():item())
   end,
   ["A scope frees what was made in it"] = function()
     local lost
@@ -190,6 +194,14 @@ describe("the difference to PyTorch", function()
       test()
     end)
   end
+  it("is what PyTorch's samples that do not agree are put down to", function()
+    for line in io.lines "spec/vectors/unsupported.txt" do
+      local reason = line:sub(1, 1) ~= "#" and line:match "^%S+ [^:]+: (.+)$"
+      local title = reason and reason:match '^difference "(.*)"$'
+      if title then assert.is_false(stated[title], line)
+      elseif reason then assert.is_truthy(reason:find "^not here yet" or reason:find "^PyTorch 2 does as here", line) end
+    end
+  end)
   it("that is stated is tested", function()
     for title in pairs(stated) do assert.is_truthy(tests[title], title) end
   end)

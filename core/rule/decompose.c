@@ -82,13 +82,25 @@ bool svd_shape(aj_call *c) {
     c->n_out = 3;
     return true;
 }
+/* The singular vectors beyond the k-th, of full matrices, are any that complete the others, and have no gradient. */
+static bool no_more(aj_tensor *g, int dim, int64_t k) {
+    int64_t n = !g ? k : g->shape[g->ndim + dim];
+    if (n <= k) return true;
+    bool mode = aj_grad_mode(false);
+    aj_tensor *rest = aj_live(aj_narrow(g, dim, k, n - k)), *some = rest ? aj_live(aj_ne_number(rest, 0, false)) : NULL;
+    double is = 1;
+    bool ok = some && (some = aj_live(aj_any(some, &(aj_ints){-1, {0}}, false))) && aj_get(some, NULL, &is);
+    aj_grad_mode(mode);
+    return ok && (!is || aj_error("svd: with full_matrices the singular vectors beyond the %lld-th have no gradient; use the first %lld, or pass full_matrices = false", (long long)k, (long long)k));
+}
 bool svd_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     aj_tensor *u = aj_saved_out(n, 0), *s = aj_saved_out(n, 1), *vh = aj_saved_out(n, 2), *gu = gy[0], *gs = gy[1], *gvh = gy[2];
     int64_t rows = rows_of(u), cols = columns_of(vh), k = columns_of(s ? as_row(s) : u);
     if (columns_of(u) > k || rows_of(vh) > k) {
-        if (gu || gvh) return aj_error("svd: with full_matrices the singular vectors of a matrix that is not square have no gradient; pass full_matrices = false");
+        if (!no_more(gu, -1, k) || !no_more(gvh, -2, k)) return false;
         u = first_columns(u, k);
         vh = vh ? aj_live(aj_narrow(vh, -2, 0, k)) : NULL;
+        if ((gu && !(gu = first_columns(gu, k))) || (gvh && !(gvh = aj_live(aj_narrow(gvh, -2, 0, k))))) return false;
     }
     if (!u || !s || !vh) return false;
     aj_tensor *inner = gs ? on_diagonal(gs) : NULL, *row = as_row(s), *column = as_column(s);

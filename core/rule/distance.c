@@ -4,7 +4,9 @@
 
 aj_tensor *pairwise_distance_compose(aj_call *c) {
     if (!aj_given(c, 0, 2)) return NULL;
-    aj_tensor *d = do_add_n(do_sub(c->in[0], c->in[1]), c->attrs->t);
+    aj_tensor *d = do_sub(c->in[0], c->in[1]);
+    if (d && !aj_is_float(d->dtype)) d = do_cast(d, AJ_F32);
+    d = do_add_n(d, c->attrs->t);
     return d ? aj_norm(d, c->attrs->s, &(aj_ints){1, {-1}}, c->attrs->keepdim) : NULL;
 }
 

@@ -80,7 +80,9 @@ aj_tensor *hinge_loss_compose(aj_call *c) { return pair(c, false) ? reduced(c, s
 aj_tensor *soft_margin_loss_compose(aj_call *c) { return pair(c, false) ? reduced(c, do_neg(do_log_sigmoid(do_mul(c->in[0], c->in[1])))) : NULL; }
 aj_tensor *margin_ranking_loss_compose(aj_call *c) {
     if (!aj_given(c, 0, 3) || !aj_reduction(c, false)) return NULL;
-    return reduced(c, short_of(do_mul(c->in[2], do_sub(c->in[0], c->in[1])), c->attrs->s));
+    aj_tensor *y = do_mul(c->in[2], do_sub(c->in[0], c->in[1]));
+    if (y && !aj_is_float(y->dtype)) y = do_cast(y, AJ_F32);
+    return reduced(c, short_of(y, c->attrs->s));
 }
 /* Where the target is 1 the distance x, where it is -1 what it lacks of the margin. */
 aj_tensor *hinge_embedding_loss_compose(aj_call *c) {

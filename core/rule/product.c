@@ -40,6 +40,7 @@ static aj_tensor *onto(aj_call *c, aj_tensor *y) {
     bool fit = x->ndim <= y->ndim;
     for (int d = 0; fit && d < x->ndim; d++) { int64_t s = x->shape[d]; fit = s == 1 || s == y->shape[y->ndim - x->ndim + d]; }
     if (!fit) { aj_refuse(c, "the first input does not broadcast to the product"); return NULL; }
+    if (x->dtype == AJ_BOOL && y->dtype == AJ_BOOL) { alpha = alpha != 0; beta = beta != 0; }
     if (alpha != 1) y = do_mul_n(y, alpha);
     if (beta == 0 || !y) return y;
     return beta == 1 ? aj_add(y, x) : aj_add_scaled(y, x, beta);
@@ -144,6 +145,10 @@ static aj_tensor *covariance(aj_call *c, double correction, aj_tensor *fw, aj_te
             aj_refuse(c, "the weights have one number for each of the %lld observations", (long long)N);
             return NULL;
         }
+        if (aj_is_float(weights[i]->dtype) != i) {
+            aj_refuse(c, i ? "aweights say how much an observation counts, and are floats" : "fweights say how often an observation occurred, and are whole numbers");
+            return NULL;
+        }
         w = w ? do_mul(w, weights[i]) : weights[i];
     }
     if (!w) {
@@ -151,7 +156,7 @@ static aj_tensor *covariance(aj_call *c, double correction, aj_tensor *fw, aj_te
         x = x ? do_sub(x, do_mean(x, 1, true)) : NULL;
         y = do_mul_n(do_matmul(x, do_transpose(x, 0, 1)), 1 / (left > 0 ? left : 0));
     } else {
-        if (!(w = do_cast(w, x ? x->dtype : AJ_F32))) return NULL;
+        if (!w) return NULL;
         aj_tensor *total = do_sum(w, 0, false), *less = aw ? do_div(do_sum(do_mul(w, aw), 0, false), total) : do_number(w, 1);
         aj_tensor *left = do_relu(do_sub(total, do_mul_n(less, correction)));
         x = do_sub(x, do_div(do_sum(do_mul(x, w), 1, true), total));

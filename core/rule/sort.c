@@ -58,6 +58,7 @@ aj_tensor *equal_compose(aj_call *c) {
 static aj_tensor *close_to(aj_call *c) {
     aj_spec s;
     if (!aj_given(c, 0, 2) || !aj_broadcast(c, &s)) return NULL;
+    if (!(c->attrs->s >= 0 && c->attrs->t >= 0)) { aj_refuse(c, "rtol is %g and atol %g, and neither may be negative", c->attrs->s, c->attrs->t); return NULL; }
     aj_tensor *a = c->in[0], *b = c->in[1];
     bool mode = aj_grad_mode(false);
     if (!aj_is_float(a->dtype)) a = do_cast(a, AJ_F64);

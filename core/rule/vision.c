@@ -47,7 +47,7 @@ aj_tensor *channel_shuffle_compose(aj_call *c) {
 
 /* Krizhevsky and others, 2012: x / (k + alpha * mean of squares over size channels)^beta */
 aj_tensor *local_response_norm_compose(aj_call *c) {
-    if (!aj_floats(c, 0) || !channels(c, 3)) return NULL;
+    if (!aj_given(c, 0, 1) || !channels(c, 3)) return NULL;
     aj_tensor *x = c->in[0];
     int64_t size = c->attrs->i;
     if (size < 1) { aj_refuse(c, "the size is %lld, and must be at least 1", (long long)size); return NULL; }
@@ -57,7 +57,12 @@ aj_tensor *local_response_norm_compose(aj_call *c) {
     aj_tensor *s = aj_live(aj_square(x));
     s = s ? aj_live(aj_constant_pad(s, &before, &after, 0)) : NULL;
     s = s ? aj_live(aj_unfold(s, 1, size, 1)) : NULL;
-    s = s ? aj_live(aj_mean(s, &(aj_ints){1, {-1}}, false)) : NULL;
+    if (aj_is_float(x->dtype)) s = s ? aj_live(aj_mean(s, &(aj_ints){1, {-1}}, false)) : NULL;
+    else {                                               /* whole means, of integers */
+        s = s ? aj_live(aj_sum(s, &(aj_ints){1, {-1}}, false)) : NULL;
+        s = s ? aj_live(aj_floor_divide_number(s, (double)size, false)) : NULL;
+        s = s ? aj_live(aj_cast(s, AJ_F32)) : NULL;
+    }
     s = scaled(s, c->attrs->s);
     s = s ? aj_live(aj_add_number(s, c->attrs->u, false)) : NULL;
     s = s ? aj_live(aj_pow_number(s, c->attrs->t, false)) : NULL;

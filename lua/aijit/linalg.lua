@@ -63,6 +63,29 @@ function linalg.norm(x, ord, dim, keepdim)
   return f.norm(x, ord, dim, keepdim)
 end
 
+local EPSILON = {f64 = 2 ^ -52, f32 = 2 ^ -23, f16 = 2 ^ -10, bf16 = 2 ^ -7}
+
+--- How many singular values of A are above max(atol, rtol times the largest). The tolerances are numbers, or tensors with one
+-- for each matrix; without them rtol is max(rows, columns) times the epsilon of the dtype.
+---@param A aijit.Tensor  (..., rows, columns)
+---@param atol number|aijit.Tensor|table?  or a table of what follows by name
+---@param rtol number|aijit.Tensor?
+---@return aijit.Tensor rank  i64 (...)
+function linalg.matrix_rank(A, atol, rtol, ...)
+  if type(atol) == "table" and not lib.is_tensor(atol) then
+    if not lib.is_tensor(atol.atol) and not lib.is_tensor(atol.rtol) then return f.matrix_rank(A, atol, rtol, ...) end
+    atol, rtol = atol.atol, atol.rtol
+  end
+  if not lib.is_tensor(atol) and not lib.is_tensor(rtol) then return f.matrix_rank(A, atol, rtol, ...) end
+  local s = f.svdvals(A)
+  if Tensor.size(s, -1) == 0 then return Tensor.to(f.sum(s, -1), "i64") end
+  local usual = EPSILON[A.dtype] * math.max(Tensor.size(A, -1), Tensor.size(A, -2))
+  if rtol == nil then rtol = Tensor.where(f.gt(atol, 0), 0, usual) end
+  local limit = f.mul(f.amax(s, -1), rtol)
+  if atol ~= nil then limit = f.maximum(limit, atol) end
+  return f.sum(f.gt(s, f.unsqueeze(limit, -1)), -1)
+end
+
 --- The product of a list of matrices, in the order that costs least (Cormen and others, Introduction to Algorithms, 15.2).
 -- The first and the last may be vectors.
 ---@param list aijit.Tensor[]

@@ -112,7 +112,7 @@ end
 
 -- A row called with PyTorch's arguments: by position, the rest by name.
 local function call_row(row, entry, args, kwargs)
-  local params, named, list, has_base = {}, {}, {}, false
+  local params, named, list, has_base, options = {}, {}, {}, false, nil
   for _, p in ipairs(row.params) do
     if p.type == "aj_base" then has_base = true
     else
@@ -128,7 +128,7 @@ local function call_row(row, entry, args, kwargs)
     local name = entry.rename and entry.rename[key] or map.rename[key] or key
     local i = named[name] or (key == "input" and 1) or (key == "other" and 2)
     if i then list[i] = v
-    elseif key == "dtype" and entry.cast then list[1] = list[1]:to(v)
+    elseif key == "dtype" and entry.cast then options = {dtype = v}
     elseif not (entry.drop and entry.drop[key] == v) then error("has no argument " .. key, 0) end
   end
   for name, v in pairs(entry.defaults or {}) do
@@ -145,6 +145,15 @@ local function call_row(row, entry, args, kwargs)
       if FROM_ONE[p.type] or is_index then v = map.from_one(v) end
       list[i] = plain_list(v)
     end
+  end
+  if options then                                        -- they stand where the first of what may be left out would
+    local first
+    for i = #params, 1, -1 do
+      if params[i].default then first, options[params[i].name] = i, list[i] end
+    end
+    first = first or #params + 1
+    list[first] = options
+    return ai.f[row.name](unpack(list, 1, first))
   end
   return ai.f[row.name](unpack(list, 1, #params))
 end

@@ -3,7 +3,7 @@
 -- An entry is our op's name, or a table {name, ...} with
 --   index = names of arguments whose elements are positions, results = for each result "index" where its elements are,
 --   or "any" where PyTorch promises nothing, rename = {PyTorch's keyword = ours}, drop = {keyword = the value it may have},
---   cast = true: a keyword dtype is what the input is converted to first, dense = true: only with inputs that lie in order,
+--   cast = true: there is an option dtype, dense = true: only with inputs that lie in order,
 --   numbers = true: a tensor of one element becomes a number where we want one;
 -- or a function of PyTorch's arguments and keywords. What a row declares as dimensions, indices and positions along a
 -- dimension is counted from 1 by itself.
@@ -307,7 +307,11 @@ map.ops = {
     return ai.linalg.vector_norm(x, args[2] or kw.ord, dims(args[3] or kw.dim), args[4] or kw.keepdim or false)
   end,
   ["linalg.lstsq"] = function(args, kw) return (f.lstsq(args[1], args[2], args[3] or kw.rcond)) end,
-  ["linalg.pinv"] = {"pinv", numbers = true}, ["linalg.matrix_rank"] = {"matrix_rank", numbers = true},
+  ["linalg.pinv"] = {"pinv", numbers = true},
+  ["linalg.matrix_rank"] = function(args, kw)
+    local function number(v) return ai.is_tensor(v) and v:numel() == 1 and v:item() or v end
+    return ai.linalg.matrix_rank(args[1], number(args[2] or kw.atol), number(args[3] or kw.rtol))
+  end,
   ["norm.nuc"] = function(args, kw) return ai.linalg.matrix_norm(args[1], "nuc", dims(kw.dim), kw.keepdim or false) end,
   -- Only up to signs: what the factors make together, as in oracle.py.
   ["linalg.svd"] = function(args, kw)
