@@ -151,6 +151,22 @@ describe("m.pyramid", function()
     assert.are.same(calls, (row(4, 32, 50, 16)))
   end)
 
+  it("takes images that are not square, and blocks of one's own", function()
+    local sizes = {}
+    local net = m.pyramid({32, 16}, {8, 4}, 4, 16, function(size, nc1, nc2)
+      sizes[#sizes + 1] = size
+      return m.conv(nc1, nc2, {stride = 2})
+    end)
+    assert.are.same({{32, 16}, {16, 8}}, sizes)
+    assert.are.same({1, 16, 8, 4}, shape(net(ai.randn(1, 4, 32, 16))))
+    assert.matches("from 32 x 16 to 8 x 8", message_of(m.pyramid, {32, 16}, {8, 8}, 4, 16, nn.Identity))
+    assert.matches("two numbers, or two lists", message_of(m.pyramid, {32, 16}, 8, 4, 16, nn.Identity))
+    local auto = m.ae.ImgAutoencoder({16, 8}, {4, 2}, {nc_img = 1, nc_min = 4, nc_max = 8}):init()
+    assert.are.same({2, 8, 4, 2}, shape(auto.encode(ai.randn(2, 1, 16, 8))))
+    assert.are.same({2, 1, 16, 8}, shape(auto(ai.randn(2, 1, 16, 8))))
+    assert.matches("ImgAutoencoder: nc_min is 0", message_of(m.ae.ImgAutoencoder, 16, 4, {nc_min = 0}))
+  end)
+
   it("refuses sizes that no halving joins", function()
     assert.matches("from 30 to 4", message_of(m.pyramid, 30, 4, 8, 16, nn.Identity))
   end)
@@ -167,6 +183,39 @@ describe("m.conv", function()
   it("with a stride below 1 enlarges", function()
     assert.are.same({1, 8, 12, 12}, shape(m.conv(3, 8, {stride = 0.5})(ai.randn(1, 3, 6, 6))))
     assert.are.same({1, 8, 3, 3}, shape(m.conv(3, 8, 1, {stride = 2})(ai.randn(1, 3, 6, 6))))
+  end)
+end)
+
+describe("m.conv, enlarging", function()
+  it("by a transposed convolution has the size times 1 / stride, for kernels that fit", function()
+    for _, row in ipairs{{3, 0.5, 2}, {4, 0.5, 2}, {2, 0.5, 2}, {5, 1 / 3, 3}, {4, 0.25, 4}} do
+      local conv = m.conv(3, 8, row[1], {stride = row[2], transposed = true})
+      assert.are.equal("ConvTranspose2d", class_of(conv))
+      assert.are.same({1, 8, 5 * row[3], 6 * row[3]}, shape(conv(ai.randn(1, 3, 5, 6))))
+    end
+    assert.matches("transposed goes with a stride below 1", message_of(m.conv, 3, 8, {transposed = true}))
+    assert.matches("a stride of 0.4", message_of(m.conv, 3, 8, {stride = 0.4}))
+    assert.are.same({1, 2, 9, 9}, shape(m.conv(2, 2, {stride = 1 / 3})(ai.randn(1, 2, 3, 3))))
+  end)
+
+  it("an equalised one keeps the size too, with any padding", function()
+    for _, padtype in ipairs{"zeros", "reflect", "circular"} do
+      local conv = m.conv(2, 3, {scale_w = true, padtype = padtype})
+      local x = ai.randn(1, 2, 5, 5)
+      local plain = nn.Conv2d(2, 3, 3, {padding = 1, padding_mode = padtype})
+      plain:load_state_dict{weight = conv.weight / math.sqrt(18), bias = conv.bias}
+      assert.is_true((conv(x) - plain(x)):abs():max():item() < 1e-5)
+    end
+  end)
+
+  it("adds noise of a learned strength, 0 at first, or of a fixed one", function()
+    local x = ai.randn(1, 2, 32, 32)
+    local learned, fixed = m.conv(2, 2, {noise = true}), m.conv(2, 2, {noise = 0.5})
+    assert.are.same(numbers(learned[1](x)), numbers(learned(x)))
+    local noise = fixed(x) - fixed[1](x)
+    assert.is_true((noise[{1, 1}] - noise[{1, 2}]):abs():max():item() < 1e-5)
+    assert.is_near(0.5, noise:std():item(), 0.05)
+    assert.are.equal(2, #fixed:parameters())
   end)
 end)
 
@@ -194,7 +243,7 @@ describe("m.resblk", function()
     assert.are.same({2, 6, 16, 16}, shape(m.resblk(4, 6, {stride = 0.5})(x)))
   end)
 
-  it("makes the image autoencoder of the introduction", function()
+  it("makes the image autoencoder of the introduction, whichever of the decoder's channels comes first", function()
     local ImgAutoencoder = ai.class("SpecImgAutoencoder", m.Model)
     function ImgAutoencoder:__init(imsize, bottleneck, o)
       m.Model.__init(self)
@@ -204,9 +253,14 @@ describe("m.resblk", function()
       local dec_block = o.dec_block or function(_, nc1, nc2) return m.resblk(nc1, nc2, {stride = 0.5}) end
       self.encode = m.seq{m.conv(nc_img, nc_min, {actv = "mish"}), m.pyramid(imsize, bottleneck, nc_min, nc_max, enc_block)}
       self.decode = m.seq{m.pyramid(bottleneck, imsize, nc_max, nc_min, dec_block), m.conv(nc_min, nc_img, {actv = "tanh"})}
+      self.other = m.seq{m.pyramid(bottleneck, imsize, nc_min, nc_max, dec_block), m.conv(nc_min, nc_img, {actv = "tanh"})}
     end
     function ImgAutoencoder:forward(x) return self.decode(self.encode(x)) end
     local model = ImgAutoencoder(16, 4, {nc_min = 4, nc_max = 8}):init()
-    assert.are.same({2, 3, 16, 16}, shape(model(ai.randn(2, 3, 16, 16))))
+    local x = ai.randn(2, 3, 16, 16)
+    assert.are.same({2, 3, 16, 16}, shape(model(x)))
+    model.other:load_state_dict(model.decode:state_dict())
+    model:eval()
+    assert.are.same(numbers(model(x)), numbers(model.other(model.encode(x))))
   end)
 end)

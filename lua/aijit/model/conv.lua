@@ -41,22 +41,23 @@ local Clamp = nn.layer("Clamp", "limit")
 conv.Clamp = Clamp
 function Clamp:forward(x) return f.clamp_min(f.clamp_max(x, self.limit), -self.limit) end
 
---- x plus noise, the same for all channels, with a learned strength that is 0 at first.
-local Noise = nn.layer("Noise", "")
+--- x plus noise, the same for all channels, with a learned strength that is 0 at first, or a fixed one.
+local Noise = nn.layer("Noise", "fixed=none")
 conv.Noise = Noise
-function Noise:build() self:parameter("strength") end
-function Noise:reset() init.zeros_(self.strength) end
+function Noise:build() if not self.fixed then self:parameter("strength") end end
+function Noise:reset() if self.strength then init.zeros_(self.strength) end end
 Noise.init_params = Noise.reset
 function Noise:forward(x)
-  return x + self.strength * ai.randn({x:size(1), 1, x:size(3), x:size(4)}, {dtype = x.dtype, device = x.device})
+  return x + (self.fixed or self.strength) * ai.randn({x:size(1), 1, x:size(3), x:size(4)}, {dtype = x.dtype, device = x.device})
 end
 
 --- An image's size times `scale`: below 1 the mean of blocks, above 1 each pixel repeated.
 local Resample = nn.layer("Resample", "scale")
 
 function Resample:check()
-  local factor = self.scale < 1 and 1 / self.scale or self.scale
-  if type(factor) ~= "number" or factor < 1 or factor % 1 ~= 0 then
+  local scale = self.scale
+  local factor = type(scale) == "number" and scale > 0 and (scale < 1 and 1 / scale or scale)
+  if not factor or math.abs(factor - math.floor(factor + 0.5)) > 1e-6 then
     raise(("resample: a scale of %s is neither a whole number nor one divided by one"):format(tostring(self.scale)))
   end
 end
@@ -64,7 +65,7 @@ end
 function Resample:forward(x)
   local scale = self.scale
   if scale == 1 then return x end
-  if scale < 1 then return f.avg_pool2d(x, 1 / scale) end
+  if scale < 1 then return f.avg_pool2d(x, math.floor(1 / scale + 0.5)) end
   return f.interpolate(x, {scale_factor = scale})
 end
 
@@ -74,15 +75,24 @@ function conv.resample(scale) return Resample(scale) end
 
 ---@param limit? number nil: nothing is limited
 ---@return aijit.nn.Module
-function conv.clamp(limit) return limit and Clamp(limit) or nn.Identity() end
+function conv.clamp(limit)
+  if limit then option.check("clamp", "limit", "positive", limit) end
+  return limit and Clamp(limit) or nn.Identity()
+end
 
 ---@return aijit.nn.Module # (N, C, H, W) -> (N, C): the mean of each channel
 function conv.global_avg() return nn.Sequential{nn.AdaptiveAvgPool2d(1), nn.Flatten()} end
 
-local defaults = {
-  k = 3, stride = 1, actv = false, norm = false, gain = false, clamp = false, noise = false, dropout = false, bias = true,
-  scale_w = false, lr_mul = false, groups = 1, padtype = "zeros", blur = false,
-}
+local options_of = option.declare("conv", [[
+  k:size=3 stride:positive=1 actv:actv norm:norm gain:number clamp:positive noise:noise dropout:probability bias:boolean=true scale_w:boolean
+  lr_mul:positive groups:size=1 padtype:zeros|reflect|replicate|circular=zeros blur:boolean transposed:boolean]])
+
+--- A stride below 1 as a whole number of times.
+local function times(stride)
+  local n = math.floor(1 / stride + 0.5)
+  if math.abs(n * stride - 1) > 1e-6 then raise(("conv: a stride of %g is neither a whole number nor one divided by one"):format(stride)) end
+  return n
+end
 
 --- blur -> resample -> convolution -> norm -> noise -> activation -> gain -> clamp -> dropout, each if asked for; one alone comes bare.
 --- The padding keeps the size. A stride below 1 enlarges first (0.5: twice the size); so that no pixel is lost, a 1x1
@@ -92,20 +102,33 @@ local defaults = {
 ---@param nc2? integer channels out
 ---@param k? integer kernel size, 3
 ---@param options? {k: integer, stride: number, actv: string, norm: string, gain: number, clamp: number, noise: boolean}
---- also {blur: boolean, dropout: number, bias: boolean, scale_w: boolean, lr_mul: number, groups: integer, padtype: string}
+--- also {blur: boolean, dropout: number, bias: boolean, scale_w: boolean, lr_mul: number, groups: integer, padtype: string};
+--- transposed: enlarge by a transposed convolution; noise: a number is a fixed strength
 ---@return aijit.nn.Module
 function conv.conv(nc1, nc2, k, options)
   if type(nc2) ~= "number" then nc1, nc2, k, options = nil, nc1, nc2, k end
   if type(k) == "table" then k, options = nil, k end
-  local o = option("conv", options, defaults)
-  k = k or o.k
+  local o = options_of(options)
+  k = option.check("conv", "k", "size", k or o.k)
+  option.check("conv", "nc2", "size", nc2)
+  if nc1 ~= nil then option.check("conv", "nc1", "size", nc1) end
+  if o.stride > 1 and o.stride % 1 ~= 0 then option.check("conv", "stride", "size", o.stride) end
   local norm, idle_bias = name.norm(o.norm, 2, nc2)
   local first = o.stride < 1 or (k == 1 and o.stride ~= 1)
   local args = {in_channels = nc1, out_channels = nc2, kernel_size = k, stride = first and 1 or o.stride,
                 padding = o.blur and 0 or math.floor((k - 1) / 2), groups = o.groups,
                 bias = o.bias and not idle_bias, padding_mode = o.padtype}
   local layer
-  if o.scale_w or o.lr_mul then
+  if o.transposed then
+    if o.stride >= 1 or o.scale_w or o.lr_mul or o.blur or o.padtype ~= "zeros" then
+      raise "conv: transposed goes with a stride below 1, and without scale_w, lr_mul, blur and padtype"
+    end
+    local n = times(o.stride)
+    args.stride, args.padding, args.padding_mode, first = n, math.max(0, math.ceil((k - n) / 2)), nil, false
+    args.output_padding = n + 2 * args.padding - k
+    if args.output_padding < 0 or args.output_padding >= n then raise(("conv: a kernel of %d does not enlarge %d times exactly"):format(k, n)) end
+    layer = nn.ConvTranspose2d(args)
+  elseif o.scale_w or o.lr_mul then
     args.scale_w, args.lr_mul = o.scale_w or false, o.lr_mul
     layer = EqualConv2d(args)
   else
@@ -114,10 +137,10 @@ function conv.conv(nc1, nc2, k, options)
   local spare = 3 + k - 1                                      -- the blur's kernel has four taps
   return sequence.several{
     o.blur and nn.Blur{pad = {math.ceil(spare / 2), math.floor(spare / 2)}} or false,
-    first and conv.resample(1 / o.stride) or false,
+    first and conv.resample(o.stride < 1 and times(o.stride) or 1 / o.stride) or false,
     layer,
     norm or false,
-    o.noise and Noise() or false,
+    o.noise and Noise(o.noise ~= true and {fixed = o.noise} or nil) or false,
     name.activation(o.actv) or false,
     o.gain and Gain(o.gain) or false,
     o.clamp and Clamp(o.clamp) or false,

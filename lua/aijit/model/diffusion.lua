@@ -10,7 +10,7 @@
 local ai = require "aijit"
 local class = require "aijit.class"
 local Model = require "aijit.model.model"
-local nearest = require "aijit.nearest"
+local option = require "aijit.model.option"
 local raise = require("aijit.bindings.lib").raise
 
 local nn, f = ai.nn, ai.f
@@ -36,7 +36,8 @@ function schedules.cosine(i, n)
   return math.min(0.999, 1 - left(i) / left(i - 1))
 end
 
-local defaults = {n_timesteps = 50, beta_start = 1e-4, beta_end = 0.02, schedule = "linear"}
+local options_of = option.declare("DiffusionModel",
+  "n_timesteps:size=50 beta_start:positive=1e-4 beta_end:positive=0.02 schedule:linear|quadratic|cosine=linear")
 
 --- schedule: "linear", "quadratic" or "cosine"; beta_start 1e-4 and beta_end 0.02, which suit about 1000 steps.
 ---@param shape integer[] of one sample
@@ -45,13 +46,9 @@ function DiffusionModel:__init(shape, options)
   Model.__init(self)
   if type(shape) == "number" then shape = {shape} end
   if type(shape) ~= "table" or #shape == 0 then raise "DiffusionModel: the shape of a sample is wanted, such as {2}" end
-  local o = require "aijit.model.option"("DiffusionModel", options, defaults)
+  for i, size in ipairs(shape) do option.check("DiffusionModel", ("size %d of the shape"):format(i), "size", size) end
+  local o = options_of(options)
   local schedule, n = schedules[o.schedule], o.n_timesteps
-  if not schedule then
-    raise(("DiffusionModel: there is no schedule '%s': %s"):format(tostring(o.schedule),
-      nearest.hint(tostring(o.schedule), {"linear", "quadratic", "cosine"})))
-  end
-  if type(n) ~= "number" or n < 1 or n % 1 ~= 0 then raise(("DiffusionModel: n_timesteps is %s"):format(tostring(n))) end
   self.sample_shape, self.n_timesteps = {unpack(shape)}, n
   local betas, left, product = {}, {}, 1
   for i = 1, n do

@@ -3,6 +3,7 @@
 local ai = require "aijit"
 local conv = require "aijit.model.conv"
 local linear = require "aijit.model.linear"
+local option = require "aijit.model.option"
 local modulate = require "aijit.model.modulate"
 local param = require "aijit.model.param"
 local rearrange = require "aijit.model.rearrange"
@@ -17,6 +18,7 @@ local m = {
   Module = require "aijit.model.model",
   DiffusionModel = require "aijit.model.diffusion",
   fm2v = require "aijit.model.fm2v",
+  ae = require "aijit.model.ae",
   f = require "aijit.model.functional",
   norm = require "aijit.model.norm",
   param = param.new,
@@ -35,6 +37,7 @@ local m = {
 ---@param start_dim? integer 2
 ---@return aijit.nn.Module
 function m.flatten(start_dim)
+  if start_dim ~= nil then option.check("flatten", "start_dim", "integer", start_dim) end
   return nn.Flatten(start_dim or 2)
 end
 
@@ -44,6 +47,9 @@ end
 ---@param up? integer 1
 ---@return aijit.nn.Module
 function m.blur(pad, gain, up)
+  for i, p in ipairs(type(pad) == "table" and pad or {pad}) do option.check("blur", "pad " .. i, "integer", p) end
+  option.check("blur", "gain", "number", gain or 1)
+  option.check("blur", "up", "size", up or 1)
   return nn.Blur{pad = pad, gain = gain or 1, up = up or 1}
 end
 

@@ -29,7 +29,8 @@ function EqualLinear:forward(x)
   return ai.f.linear(x, self.weight * gain, bias and self.lr_mul ~= 1 and bias * self.lr_mul or bias)
 end
 
-local defaults = {actv = false, norm = false, dropout = false, bias = true, bias_init = false, scale_w = false, lr_mul = false}
+local options_of = option.declare("fc",
+  "actv:actv norm:norm dropout:probability bias:boolean=true bias_init:number scale_w:boolean lr_mul:positive")
 
 --- linear -> norm -> activation -> dropout. The plain Linear, unless bias_init, scale_w or lr_mul ask for the equalised one.
 ---@param n1 integer inputs; fc(n2, options) infers them
@@ -39,7 +40,9 @@ local defaults = {actv = false, norm = false, dropout = false, bias = true, bias
 ---@return aijit.nn.Module
 function linear.fc(n1, n2, options)
   if type(n2) ~= "number" then n1, n2, options = nil, n1, n2 end
-  local o = option("fc", options, defaults)
+  local o = options_of(options)
+  option.check("fc", "n2", "size", n2)
+  if n1 ~= nil then option.check("fc", "n1", "size", n1) end
   local norm, idle_bias = name.norm(o.norm, 0, n2)
   local args = {in_features = n1, out_features = n2, bias = o.bias and not idle_bias}
   local layer

@@ -93,10 +93,9 @@ function Modulated:forward(x, z)
   return self.rest(x)
 end
 
-local defaults = {
-  modtype = "adalin", k = 3, stride = 1, actv = "mish", noise = false, gain = false, clamp = false, blur = false, scale_w = false,
-  lr_mul = false, padtype = "zeros", demodulate = true,
-}
+local options_of = option.declare("modconv", [[
+  modtype:adalin|weight=adalin k:size=3 stride:positive=1 actv:actv=mish noise:noise gain:number clamp:positive blur:boolean scale_w:boolean
+  lr_mul:positive padtype:zeros|reflect|replicate|circular=zeros demodulate:boolean=true]])
 
 --- y = modconv(x, z): (N, nc1, H, W), (N, z_dim) -> (N, nc2, H', W'). modtype "adalin": convolution without bias -> AdaLIN(z);
 --- "weight": StyleGAN2's modulated convolution; then noise -> activation -> gain -> clamp.
@@ -107,13 +106,10 @@ local defaults = {
 --- also {demodulate: boolean} of "weight"; {blur: boolean, scale_w: boolean, lr_mul: number, padtype: string} of "adalin"
 ---@return aijit.model.Modulated
 function modulate.modconv(nc1, nc2, z_dim, options)
-  local o = option("modconv", options, defaults)
-  local given = {nc1 = nc1, nc2 = nc2, z_dim = z_dim}
-  for _, label in ipairs{"nc1", "nc2", "z_dim"} do
-    if type(given[label]) ~= "number" then raise(("modconv: %s is a %s, not a number"):format(label, type(given[label]))) end
-  end
+  option.check_all("modconv", "nc1 nc2 z_dim", nc1, nc2, z_dim)
+  local o = options_of(options)
   local rest = sequence.several{
-    o.noise and conv.Noise() or false, name.activation(o.actv) or false, o.gain and conv.Gain(o.gain) or false,
+    o.noise and conv.Noise(o.noise ~= true and {fixed = o.noise} or nil) or false, name.activation(o.actv) or false, o.gain and conv.Gain(o.gain) or false,
     o.clamp and conv.Clamp(o.clamp) or false,
   }
   if o.modtype == "weight" then
@@ -122,7 +118,6 @@ function modulate.modconv(nc1, nc2, z_dim, options)
     end
     return Modulated(ModulatedConv2d(nc1, nc2, z_dim, {kernel_size = o.k, stride = o.stride, demodulate = o.demodulate}), nil, rest)
   end
-  if o.modtype ~= "adalin" then raise(("modconv: modtype is \"adalin\" or \"weight\", not '%s'"):format(tostring(o.modtype))) end
   local plain = conv.conv(nc1, nc2, o.k, {stride = o.stride, bias = false, blur = o.blur, scale_w = o.scale_w, lr_mul = o.lr_mul,
                                           padtype = o.padtype})
   return Modulated(plain, norm.AdaLIN(nc2, z_dim), rest)
@@ -134,6 +129,8 @@ local ModulatedResidual = class("ModulatedResidual", nn.Module)
 nn.register(ModulatedResidual)
 
 function ModulatedResidual:__init(nc1, nc2, z_dim, options)
+  option.check_all("modresblk", "nc1 nc2 z_dim", nc1, nc2, z_dim)
+  options_of(options)
   local second = {}
   for key, value in pairs(options or {}) do if key ~= "stride" then second[key] = value end end
   self.first, self.second = modulate.modconv(nc1, nc2, z_dim, options), modulate.modconv(nc2, nc2, z_dim, second)

@@ -2,6 +2,7 @@
 
 local ai = require "aijit"
 local class = require "aijit.class"
+local option = require "aijit.model.option"
 local raise = require("aijit.bindings.lib").raise
 
 local nn = ai.nn
@@ -12,7 +13,10 @@ local sequence = {}
 ---@return aijit.nn.Module
 function sequence.seq(list, ...)
   if nn.Module.is_module(list) or type(list) == "function" then list = {list, ...} end
-  if list == nil or #list == 0 then return nn.Identity() end
+  if list == nil then return nn.Identity() end
+  if type(list) ~= "table" or getmetatable(list) ~= nil then option.check("seq", "argument 1", "layer", list) end
+  for i = 1, #list do option.check("seq", "entry " .. i, "layer", list[i]) end
+  if #list == 0 then return nn.Identity() end
   return nn.Sequential(list)
 end
 
@@ -36,8 +40,12 @@ end
 ---@param blocks aijit.nn.Module[]
 ---@return aijit.model.ModSeq
 function sequence.modseq(blocks)
+  if type(blocks) ~= "table" or getmetatable(blocks) ~= nil then raise(("modseq: a list of blocks is wanted, not a %s"):format(type(blocks))) end
+  for i = 1, #blocks do option.check("modseq", "entry " .. i, "module", blocks[i]) end
   return ModSeq(blocks)
 end
+
+local rep_options = option.declare("rep", "modulated:boolean=false")
 
 --- A module n times in sequence: the module itself, then copies. They start with the same values; Model:init() gives
 --- each its own.
@@ -46,37 +54,57 @@ end
 ---@param options? {modulated: boolean} each block takes a second input, as in modseq
 ---@return aijit.nn.Module
 function sequence.rep(n, module, options)
-  if type(n) ~= "number" or n < 0 or n % 1 ~= 0 then raise(("rep: %s is not a number of times"):format(tostring(n))) end
+  option.check("rep", "n", "count", n)
+  option.check("rep", "module", "module", module)
+  local o = rep_options(options)
   if n == 0 then return nn.Identity() end
   if n == 1 then return module end
   local list = {module}
   for i = 2, n do list[i] = module:clone() end
-  if options and options.modulated then return sequence.modseq(list) end
+  if o.modulated then return sequence.modseq(list) end
   return sequence.seq(list)
+end
+
+--- How many halvings lead from one size to a smaller one; nil when none do.
+local function halvings(large, small)
+  local n = 0
+  while small < large do n, small = n + 1, small * 2 end
+  return small == large and n or nil
 end
 
 --- Blocks that halve or double an image's size, from size_in to size_out. Channels double with each halving, from the
 --- smaller of the two numbers given up to the larger; on the way up the same row is walked back.
----@param size_in integer
----@param size_out integer
+---@param size_in integer|integer[] of an image that is not square {height, width}
+---@param size_out integer|integer[]
 ---@param nc_min integer in either order with nc_max
 ---@param nc_max integer
----@param block fun(size: integer, nc1: integer, nc2: integer): aijit.nn.Module size: that of the block's input
+---@param block fun(size: integer|integer[], nc1: integer, nc2: integer): aijit.nn.Module size: that of the block's input
 ---@return aijit.nn.Sequential # with fields nc_in and nc_out
 function sequence.pyramid(size_in, size_out, nc_min, nc_max, block)
+  local square = type(size_in) ~= "table"
+  local from, to = square and {size_in} or size_in, type(size_out) ~= "table" and {size_out} or size_out
+  if #from ~= #to then raise "pyramid: size_in and size_out are two numbers, or two lists {height, width}" end
+  for d = 1, #from do option.check_all("pyramid", "size_in size_out", from[d], to[d]) end
+  option.check_all("pyramid", "nc_min nc_max block:callable", nc_min, nc_max, block)
   local least, most = math.min(nc_min, nc_max), math.max(nc_min, nc_max)
-  local large, small = math.max(size_in, size_out), math.min(size_in, size_out)
-  local n, size = 0, small
-  while size < large do n, size = n + 1, size * 2 end
-  if n == 0 or size ~= large then
-    raise(("pyramid: from %d to %d there is no whole number of halvings or doublings"):format(size_in, size_out))
+  local down, n = from[1] > to[1], nil
+  for d = 1, #from do
+    local steps = halvings(down and from[d] or to[d], down and to[d] or from[d])
+    if not steps or steps == 0 or n and n ~= steps then
+      raise(("pyramid: from %s to %s there is no whole number of halvings or doublings"):format(
+        table.concat(from, " x "), table.concat(to, " x ")))
+    end
+    n = steps
   end
   local channels = {}
   for i = 0, n do channels[i] = math.min(least * 2 ^ i, most) end
-  local list, down = {}, size_in > size_out
+  local list = {}
   for i = 1, n do
-    if down then list[i] = block(size_in / 2 ^ (i - 1), channels[i - 1], channels[i])
-    else list[i] = block(size_in * 2 ^ (i - 1), channels[n - i + 1], channels[n - i]) end
+    local size = {}
+    for d = 1, #from do size[d] = from[d] * 2 ^ (down and 1 - i or i - 1) end
+    local a, b = i - 1, i
+    if not down then a, b = n - i + 1, n - i end
+    list[i] = option.check("pyramid", ("what block returned for step %d"):format(i), "layer", block(square and size[1] or size, channels[a], channels[b]))
   end
   local net = nn.Sequential(list)
   net.nc_in, net.nc_out = channels[down and 0 or n], channels[down and n or 0]

@@ -10,14 +10,14 @@ local raise = require("aijit.bindings.lib").raise
 local nn, f = ai.nn, ai.f
 local transformer = {}
 
---- Names and sizes by turns.
-local function check_sizes(who, ...)
-  for i = 1, select("#", ...), 2 do
-    local label, value = select(i, ...)
-    if type(value) ~= "number" or value < 1 or value % 1 ~= 0 then
-      raise(("%s: %s is %s, and must be a whole number"):format(who, label, tostring(value)))
-    end
-  end
+local attn_options = option.declare("attn", "dropout:probability=0 norm:boolean=true")
+local sa_options = option.declare("sa", "head_dim:size dropout:probability=0 norm:boolean=true bias:boolean=true")
+local block_options = option.declare("tx_enc_blk", "head_dim:size dropout:probability=0 norm:boolean=true")
+
+--- Sizes of attention: the heads divide the features, unless they say their own number.
+local function check_heads(who, dim, n_heads, head_dim)
+  option.check_all(who, "dim n_heads", dim, n_heads)
+  if not head_dim and dim % n_heads ~= 0 then raise(("%s: %d heads do not divide %d features; say head_dim"):format(who, n_heads, dim)) end
 end
 
 --- Attention after a layer norm, of one input to another: y, weights = attn(q, kv, {need_weights = true}). kv defaults to q;
@@ -48,8 +48,8 @@ end
 ---@param options? {dropout: number, norm: boolean} 0, true
 ---@return aijit.model.TxAttention
 function transformer.attn(dim, n_heads, options)
-  check_sizes("attn", "dim", dim, "n_heads", n_heads)
-  local o = option("attn", options, {dropout = 0, norm = true})
+  check_heads("attn", dim, n_heads)
+  local o = attn_options(options)
   return Attention(dim, n_heads, {dropout = o.dropout, norm = o.norm, bias = true})
 end
 
@@ -59,8 +59,8 @@ end
 ---@param options? {head_dim: integer, dropout: number, norm: boolean, bias: boolean} dropout 0, norm true, bias true
 ---@return aijit.model.TxAttention
 function transformer.sa(dim, n_heads, options)
-  check_sizes("sa", "dim", dim, "n_heads", n_heads)
-  local o = option("sa", options, {head_dim = false, dropout = 0, norm = true, bias = true})
+  local o = sa_options(options)
+  check_heads("sa", dim, n_heads, o.head_dim)
   return Attention(dim, n_heads, o)
 end
 
@@ -89,8 +89,6 @@ function EncoderBlock:forward(x, options)
   return x + self.mlp(x)
 end
 
-local block_defaults = {head_dim = false, dropout = 0, norm = true}
-
 ---@param dim integer
 ---@param n_heads integer
 ---@param mlp_dim? integer 4 dim
@@ -98,8 +96,9 @@ local block_defaults = {head_dim = false, dropout = 0, norm = true}
 ---@return aijit.model.TxEncoderBlock
 function transformer.tx_enc_blk(dim, n_heads, mlp_dim, options)
   if type(mlp_dim) == "table" then mlp_dim, options = nil, mlp_dim end
-  check_sizes("tx_enc_blk", "dim", dim, "n_heads", n_heads, "mlp_dim", mlp_dim or 4)
-  return EncoderBlock(dim, n_heads, mlp_dim or 4 * dim, option("tx_enc_blk", options, block_defaults))
+  local o = block_options(options)
+  check_heads("tx_enc_blk", dim, n_heads, o.head_dim)
+  return EncoderBlock(dim, n_heads, option.check("tx_enc_blk", "mlp_dim", "size", mlp_dim or 4 * dim), o)
 end
 
 --- Blocks of an encoder one after another: y = enc(x, masks).
@@ -119,7 +118,8 @@ end
 ---@param options? {head_dim: integer, dropout: number, norm: boolean}
 ---@return aijit.model.TxEncoder
 function transformer.tx_enc(n_blocks, dim, n_heads, mlp_dim, options)
-  check_sizes("tx_enc", "n_blocks", n_blocks)
+  if type(mlp_dim) == "table" then mlp_dim, options = nil, mlp_dim end
+  option.check_all("tx_enc", "n_blocks:count dim n_heads", n_blocks, dim, n_heads)
   local blocks = {}
   for i = 1, n_blocks do blocks[i] = transformer.tx_enc_blk(dim, n_heads, mlp_dim, options) end
   return Encoder(blocks)
