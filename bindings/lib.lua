@@ -86,7 +86,8 @@ end
 local bit_and = bit.band
 local text = ffi.new "char[1024]"
 
---- Raises an error at the line of the program that called into aijit, with the path of the module that was running.
+--- Raises an error at the line of the program that called into aijit, with the path of the module that was running, and the
+--- functions of aijit.fn that were.
 ---@param message string
 function lib.raise(message)
   if bit_and(S.attend, 1) ~= 0 then                      -- what went wrong first, in C, is the cause; and must not be left pending
@@ -96,6 +97,8 @@ function lib.raise(message)
   local module_path = package.loaded["aijit.nn.path"]
   local where = module_path and module_path.describe()
   if where then message = message .. "\n  in " .. where end
+  local functions = package.loaded["aijit.fn.hole"]
+  message = message .. (functions and functions.describe_stack() or "")
   for level = 2, 100 do
     local info = debug.getinfo(level, "Sl")
     if not info then break end

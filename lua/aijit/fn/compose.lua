@@ -1,7 +1,8 @@
 --- Functions made of functions: one after another, around a residual, each with its part of the parameters or of a key.
 
 local key = require "aijit.fn.key"
-local flexible = require("aijit.fn.hole").flexible
+local hole = require "aijit.fn.hole"
+local flexible = hole.flexible
 local raise = require("aijit.bindings.lib").raise
 
 local compose = {}
@@ -28,6 +29,13 @@ local function run(fs, i, n, ...)
   if i > n then return ... end
   return run(fs, i + 1, n, fs[i](...))
 end
+
+-- In errors: which function of the chain is running.
+hole.name_running(run, function(level)
+  local _, i = debug.getlocal(level, 2)
+  local _, n = debug.getlocal(level, 3)
+  return ("function %d of %d of a chain"):format(i, n)
+end)
 
 --- A function that runs others one after another: each gets all that the one before it returned. None: what goes in comes
 --- out. Modules are functions too.

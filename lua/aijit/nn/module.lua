@@ -358,7 +358,7 @@ end
 
 -- -- Running -------------------------------------------------------------------------------------------------
 
-local stack = path.stack
+local stack, called, given, depth_of, CALLS = path.stack, path.called, path.given, path.depth_of, path.CALLS
 
 local function leave(depth, ...)
   path.depth = depth
@@ -372,11 +372,12 @@ function Module:__call(...)
   if (type(first) == "table" or type(second) == "table") and registry.stands_in and registry.stands_in(first, second) then
     return registry.record(self, ...)
   end
-  local depth = path.depth
-  stack[depth + 1] = self
-  path.depth = depth + 1
+  local depth, call = path.depth + 1, path.call % CALLS + 1
+  stack[depth] = self
+  called[call], given[call], depth_of[call] = self, first, depth
+  path.depth, path.call = depth, call
   if recording.met then recording.met(self) end
-  return leave(depth, self:forward(...))
+  return leave(depth - 1, self:forward(...))
 end
 
 --- What a class of modules must write: from inputs to outputs.

@@ -41,8 +41,9 @@ end
 ---@return aijit.Tensor
 function common.param(who, params, name, shape, o)
   if type(params) ~= "table" then
-    raise(("%s: params is %s, where a table of parameters is wanted"):format(who,
-      params == nil and "nil: is the sub-tree's name right, and was it traced?" or ai.is_tensor(params) and "a tensor" or "a " .. type(params)))
+    raise(("%s: params is %s, where a table of parameters is wanted%s"):format(who,
+      params == nil and "nil" or ai.is_tensor(params) and "a tensor" or "a " .. type(params),
+      params == nil and ": is the sub-tree's name right, and was it traced?" or ""))
   end
   o = o or {}
   o.name = who .. "'s " .. name
