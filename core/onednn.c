@@ -71,11 +71,11 @@ static dnnl_status_t set_handle(dnnl_memory_t m, void *p, dnnl_stream_t s) { ret
 #endif
 
 static layout_ref asked(dnnl_primitive_desc_t pd, dnnl_query_t what) { return dnnl_primitive_desc_query_md(pd, what, 0); }
-static dnnl_data_type_t type_of(int dtype) { return dtype == AJ_BF16 ? dnnl_bf16 : dnnl_f32; }
+static dnnl_data_type_t type_of(int dtype) { return dtype == AJ_BF16 ? dnnl_bf16 : dtype == AJ_U8 ? dnnl_u8 : dtype == AJ_I8 ? dnnl_s8 : dnnl_f32; }
 
 /* -- Plans ------------------------------------------------------------------------------------------------------------ */
 
-enum { OPERANDS = 4, KEY = 28, WAYS = 4, SLOTS = 512 };
+enum { OPERANDS = 4, KEY = 30, WAYS = 4, SLOTS = 512 };
 
 typedef struct { int64_t n, v[KEY]; } key;               /* the first n say all */
 typedef struct {
@@ -85,6 +85,8 @@ typedef struct {
     dnnl_memory_t outside;                               /* the caller's, where that has another layout */
     dnnl_primitive_t reorder;
     int64_t bytes;                                       /* of memory, where it is ours */
+    bool keeps;                                          /* what the first run reordered is good for all */
+    void *kept;
     int64_t scratch;                                     /* of the reorder */
     dnnl_memory_t reorder_scratch;
 } operand;
@@ -160,6 +162,7 @@ static void plan_free(plan *p) {
         if (o->outside) dnnl_memory_destroy(o->outside);
         if (o->reorder) dnnl_primitive_destroy(o->reorder);
         if (o->reorder_scratch) dnnl_memory_destroy(o->reorder_scratch);
+        free(o->kept);
     }
     if (p->primitive) dnnl_primitive_destroy(p->primitive);
     if (p->scratch_memory) dnnl_memory_destroy(p->scratch_memory);
@@ -181,7 +184,7 @@ static bool move(operand *o, void *scratch) {
 static int run(plan *p, void *const *data) {
     int64_t most = p->scratch, ours = 0;
     for (int i = 0; i < p->n; i++) {
-        ours += round_up(p->op[i].bytes);
+        if (!p->op[i].keeps) ours += round_up(p->op[i].bytes);
         if (p->op[i].scratch > most) most = p->op[i].scratch;
     }
     char *arena = NULL;
@@ -193,8 +196,10 @@ static int run(plan *p, void *const *data) {
         operand *o = &p->op[i];
         arg[i] = (dnnl_exec_arg_t){o->arg, o->memory};
         if (!o->reorder) { ok = dnnl_memory_set_data_handle(o->memory, data[i]) == dnnl_success; continue; }
-        ok = set_handle(o->memory, arena + at, own.stream) == dnnl_success && set_handle(o->outside, data[i], own.stream) == dnnl_success;
-        at += round_up(o->bytes);
+        if (o->kept) continue;
+        if (o->keeps && !(o->kept = aligned_alloc(64, (size_t)round_up(o->bytes)))) { aj_scratch_free(arena); aj_error("out of memory: no room for packed weights"); return AJ_ONEDNN_FAILED; }
+        ok = set_handle(o->memory, o->keeps ? o->kept : arena + at, own.stream) == dnnl_success && set_handle(o->outside, data[i], own.stream) == dnnl_success;
+        if (!o->keeps) at += round_up(o->bytes);
         if (ok && !o->written) ok = move(o, arena);
     }
     int n = p->n;
@@ -416,8 +421,8 @@ int aj_onednn_conv(const aj_conv *v, void *x, void *w, const void *bias, void *y
 #ifndef AJ_NO_OPENMP
     if (omp_in_parallel()) threads = 1;
 #endif
-    key k = {KEY, {aj_deterministic() ? 201 : 200, threads}};
-    _Static_assert(sizeof *v + 2 * sizeof(int64_t) == sizeof k.v, "a key holds a convolution");
+    key k = {KEY - 2, {aj_deterministic() ? 201 : 200, threads}};
+    _Static_assert(sizeof *v + 4 * sizeof(int64_t) == sizeof k.v, "a key holds a convolution, and whose weights are packed");
     memcpy(k.v + 2, v, sizeof *v);
     int was = with_threads(threads);
     slot *s = find(&k);
@@ -431,4 +436,96 @@ int aj_onednn_conv(const aj_conv *v, void *x, void *w, const void *bias, void *y
     if (r == AJ_ONEDNN_DONE && s->taken) r = s->way == CONV_WAYS ? AJ_ONEDNN_NOT : run_way(&s->plan, s->way, &job);
     with_threads(was);
     return r;
+}
+
+/* -- Eight bits ------------------------------------------------------------------------------------------------------------- */
+
+static bool has_eight_bits(void) {
+#if defined __x86_64__
+    return __builtin_cpu_supports("avx512vnni");
+#else
+    return false;
+#endif
+}
+
+static bool plan_conv8(plan *p, const aj_conv *v) {
+    bool groups = v->G > 1;
+    dnnl_dims_t xs = {v->N, v->C, v->I[0], v->I[1]}, ys = {v->N, v->O, v->Y[0], v->Y[1]}, ws = {v->O, v->C, v->K[0], v->K[1]};
+    dnnl_dims_t xl = {v->C * v->I[0] * v->I[1], 1, v->C * v->I[1], v->C}, yl = {v->O * v->Y[0] * v->Y[1], 1, v->O * v->Y[1], v->O}, wl = {0};
+    dnnl_dims_t S = {v->S[0], v->S[1]}, P = {v->P[0], v->P[1]}, L = {v->L[0] - 1, v->L[1] - 1}, Q = {0};
+    int wd = groups ? 5 : 4;
+    if (groups) memcpy(ws, (dnnl_dims_t){v->G, v->O / v->G, v->C / v->G, v->K[0], v->K[1]}, sizeof ws);
+    int64_t step = 1;
+    for (int i = wd - 1; i >= 0; i--) { wl[i] = step; step *= ws[i]; }
+    for (int i = 0; i < 2; i++) Q[i] = (v->Y[i] - 1) * v->S[i] + (v->K[i] - 1) * v->L[i] + 1 - v->I[i] - v->P[i];
+    layout x, w, w_in, y;
+    memset(&x, 0, sizeof x); memset(&w, 0, sizeof w); memset(&w_in, 0, sizeof w_in); memset(&y, 0, sizeof y);
+    dnnl_primitive_desc_t pd = NULL;
+    const char *impl = "";
+    bool ok = layout_strided(&x, 4, xs, type_of((int)v->dtype), xl) && layout_strided(&y, 4, ys, dnnl_s32, yl) && layout_strided(&w, wd, ws, dnnl_s8, wl)
+           && layout_any(&w_in, wd, ws, dnnl_s8)
+           && describe_conv(&pd, AJ_CONV_FORWARD, dnnl_convolution_direct, ref(&x), ref(&w_in), NULL, ref(&y), S, L, P, Q, attributes);
+    if (ok) dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &impl);
+    ok = ok && !strstr(impl, "ref") && dnnl_primitive_create(&p->primitive, pd) == dnnl_success && scratch_of(pd, &p->scratch, &p->scratch_memory)
+      && add_operand(p, DNNL_ARG_SRC, false, ref(&x), ref(&x)) && add_operand(p, DNNL_ARG_WEIGHTS, false, ref(&w), asked(pd, dnnl_query_weights_md))
+      && add_operand(p, DNNL_ARG_DST, true, ref(&y), ref(&y));
+    if (pd) dnnl_primitive_desc_destroy(pd);
+    layout_free(&x); layout_free(&w); layout_free(&w_in); layout_free(&y);
+    return ok;
+}
+
+static bool plan_matmul8(plan *p, int dtype, int64_t M, int64_t N, int64_t K) {
+    layout a, b, b_in, c;
+    memset(&a, 0, sizeof a); memset(&b, 0, sizeof b); memset(&b_in, 0, sizeof b_in); memset(&c, 0, sizeof c);
+    dnnl_primitive_desc_t pd = NULL;
+    const char *impl = "";
+    bool ok = layout_strided(&a, 2, (dnnl_dims_t){M, K}, type_of(dtype), (dnnl_dims_t){K, 1}) && layout_strided(&b, 2, (dnnl_dims_t){K, N}, dnnl_s8, (dnnl_dims_t){1, K})
+           && layout_any(&b_in, 2, (dnnl_dims_t){K, N}, dnnl_s8) && layout_strided(&c, 2, (dnnl_dims_t){M, N}, dnnl_s32, (dnnl_dims_t){N, 1})
+           && describe_matmul(&pd, ref(&a), ref(&b_in), NULL, ref(&c), attributes);
+    if (ok) dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &impl);
+    ok = ok && !strstr(impl, "ref") && dnnl_primitive_create(&p->primitive, pd) == dnnl_success && scratch_of(pd, &p->scratch, &p->scratch_memory)
+      && add_operand(p, DNNL_ARG_SRC, false, ref(&a), ref(&a)) && add_operand(p, DNNL_ARG_WEIGHTS, false, ref(&b), asked(pd, dnnl_query_weights_md))
+      && add_operand(p, DNNL_ARG_DST, true, ref(&c), ref(&c));
+    if (pd) dnnl_primitive_desc_destroy(pd);
+    layout_free(&a); layout_free(&b); layout_free(&b_in); layout_free(&c);
+    return ok;
+}
+
+/* The plan for a key, made by conv or for the product M x N x K; its weights are packed by its first run. */
+static int run_eight(const key *k, int threads, const aj_conv *v, int64_t M, int64_t N, int64_t K, void *const *data) {
+    int was = with_threads(threads);
+    slot *s = find(k);
+    if (!s->taken) {
+        s->taken = true;
+        s->way = v ? plan_conv8(&s->plan, v) : plan_matmul8(&s->plan, (int)(k->v[0] & 255), M, N, K);
+        if (!s->way) plan_free(&s->plan);
+        else s->plan.op[1].keeps = s->plan.op[1].reorder != NULL;
+    }
+    int r = s->way ? run(&s->plan, data) : AJ_ONEDNN_NOT;
+    with_threads(was);
+    return r;
+}
+
+static int threads_for(double products) {
+#ifndef AJ_NO_OPENMP
+    if (omp_in_parallel()) return 1;
+#endif
+    return products < 4e7 ? 1 : aj_threads();
+}
+
+int aj_onednn_conv8(const aj_conv *v, void *x, void *w, uint64_t identity, int32_t version, int32_t *sum) {
+    if (!has_eight_bits() || !ready()) return AJ_ONEDNN_NOT;
+    int threads = threads_for((double)(v->N * v->O * v->Y[0] * v->Y[1]) * (double)(v->C / v->G * v->K[0] * v->K[1]));
+    key k = {KEY, {300, threads}};
+    memcpy(k.v + 2, v, sizeof *v);
+    k.v[KEY - 2] = (int64_t)identity;
+    k.v[KEY - 1] = version;
+    return run_eight(&k, threads, v, 0, 0, 0, (void *const[]){x, w, sum});
+}
+
+int aj_onednn_matmul8(int dtype, int64_t M, int64_t N, int64_t K, void *x, void *w, uint64_t identity, int32_t version, int32_t *sum) {
+    if (!has_eight_bits() || !ready()) return AJ_ONEDNN_NOT;
+    int threads = threads_for((double)M * (double)N * (double)K);
+    key k = {6, {dtype | threads << 8 | 1 << 30, M, N, K, (int64_t)identity, version}};
+    return run_eight(&k, threads, NULL, M, N, K, (void *const[]){x, w, sum});
 }

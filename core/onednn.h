@@ -1,4 +1,4 @@
-/* onednn.h - matrix products and convolutions of f32 and bf16, as far as oneDNN has them. onednn.c alone calls oneDNN. */
+/* onednn.h - matrix products and convolutions of f32, bf16 and eight bits, as far as oneDNN has them. onednn.c alone calls oneDNN. */
 #ifndef AJ_ONEDNN_H
 #define AJ_ONEDNN_H
 #include "core.h"
@@ -31,4 +31,11 @@ typedef struct {
  * takes part in the choice of the quickest way that is made at the first call for a shape. */
 typedef bool aj_conv_own(const aj_conv *v, void *x, void *w, const void *bias, void *y);
 int aj_onednn_conv(const aj_conv *v, void *x, void *w, const void *bias, void *y, aj_conv_own *own);
+
+/* Sums, in 32 bits, of products of eight-bit numbers: x of AJ_U8 or AJ_I8 (v->dtype), the weights w of AJ_I8. Images and
+ * sums have their channels last; of a product, sum (M x N) = x (M x K) w' (N x K). Weights are packed once, for as long as
+ * identity (a number that no others have) and version stay. Not done where the processor lacks the instructions: older
+ * ones lose bits in sums of pairs. */
+int aj_onednn_conv8(const aj_conv *v, void *x, void *w, uint64_t identity, int32_t version, int32_t *sum);
+int aj_onednn_matmul8(int dtype, int64_t M, int64_t N, int64_t K, void *x, void *w, uint64_t identity, int32_t version, int32_t *sum);
 #endif
