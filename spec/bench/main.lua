@@ -153,6 +153,57 @@ bench("adamw", function()
     "0.36 ns an element", t[1].spread)
 end)
 
+bench("int8", function()
+  local nn = ai.nn
+  local function compare(name, model, q, x)
+    local t = ai.no_grad(measure.compare, {
+      function(n) for _ = 1, n do ai.scope(function() model(x) end) end end,
+      function(n) for _ = 1, n do ai.scope(function() q(x) end) end end,
+    })
+    row(name, ("%s, %.1f times f32"):format(text(t[2].median), t[1].median / t[2].median), "1.8 times", t[2].spread)
+  end
+  local linear, conv = nn.Linear(1024, 1024), nn.Conv2d(64, 64, 3, {padding = 1})
+  local x, images = ai.rand(128, 1024), ai.rand(128, 64, 14, 14)
+  compare("int8: linear, 128 rows, 1024 to 1024", linear, nn.quantize(linear, {x}), x)
+  compare("int8: convolution 3 x 3, 128 x 64-64 @ 14", conv, nn.quantize(conv, {images}), images)
+
+  ai.manual_seed(1)
+  local net = nn.Sequential{
+    nn.Conv2d(1, 32, 3, {padding = 1}), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 3, {padding = 1}), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+    nn.Conv2d(32, 64, 3, {padding = 1}), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 64, 3, {padding = 1}), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
+    nn.Flatten(), nn.Linear(64 * 49, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 10),
+  }
+  local root = ai.get_data_dir() .. "/mnist"
+  local function batches(train, size) return ai.data.Loader(ai.data.Mnist{root = root, train = train}, {batch_size = size, shuffle = train}) end
+  local function image(digits) return (digits:float() / 255):unsqueeze(2) end
+  local optimizer = ai.optim.Adam(net:parameters(), {lr = 2e-3})
+  for digits, labels in batches(true, 64) do
+    ai.scope(function()
+      optimizer:zero_grad()
+      ai.cross_entropy(net(image(digits)), labels):backward()
+      optimizer:step()
+    end)
+  end
+  net:eval()
+  local seen, held_out = {}, {}
+  for digits in batches(true, 128) do if #seen < 4 then seen[#seen + 1] = ai.keep(image(digits)) end end
+  for digits, labels in batches(false, 128) do held_out[#held_out + 1] = {ai.keep(image(digits)), ai.keep(labels)} end
+  local q = nn.quantize(net, seen)
+  local function accuracy(model)
+    local right, total = 0, 0
+    ai.no_grad(function()
+      for _, pair in ipairs(held_out) do
+        ai.scope(function() right = right + model(pair[1]):argmax(-1):eq(pair[2]):sum():item() end)
+        total = total + pair[2]:size(1)
+      end
+    end)
+    return 100 * right / total
+  end
+  local before, after = accuracy(net), accuracy(q)
+  compare("int8: MNIST CNN, batch 128", net, q, seen[1])
+  row("  right of the digits held out", ("%.2f %% in f32, %.2f %% in int8"):format(before, after), "within 0.5")
+end)
+
 bench("mnist", function()
   -- A process of its own, on two cores.
   local paths = require "aijit.tree"

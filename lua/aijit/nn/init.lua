@@ -31,7 +31,7 @@ end
 for _, part in ipairs{
   "container", "linear", "conv", "pool", "norm", "activation", "regular", "loss", "functional",
   "packed", "recurrent", "position", "attention", "transformer", "parametrize",
-  "merge", "image", "quantize", "unet", "bifpn", "rwkv",
+  "merge", "image", "quantize", "int8", "unet", "bifpn", "rwkv",
 } do
   for name, value in pairs(require("aijit.nn." .. part)) do nn[name] = value end
 end
