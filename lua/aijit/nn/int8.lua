@@ -205,7 +205,9 @@ function nn.quantize(model, batches)
       removers[#removers + 1] = module:register_forward_pre_hook(function(self, x)
         local s = seen[self] or {least = math.huge, most = -math.huge}
         seen[self] = s
-        s.least, s.most = math.min(s.least, x:min():item()), math.max(s.most, x:max():item())
+        local least, most = x:min():item(), x:max():item()
+        if not (least > -math.huge and most < math.huge) then raise(("nn.quantize: an input of %s is NaN or infinite"):format(self:summary())) end
+        s.least, s.most = math.min(s.least, least), math.max(s.most, most)
       end)
     elseif is(module, "Flatten") then
       removers[#removers + 1] = module:register_forward_pre_hook(function(self, x)
@@ -225,11 +227,6 @@ function nn.quantize(model, batches)
   end
   for _, remove in ipairs(removers) do remove() end
   if n == 0 then raise "nn.quantize: there is no batch to find the ranges of inputs by" end
-  for module, s in pairs(seen) do
-    if s.most and not (s.least > -math.huge and s.most < math.huge) then
-      raise(("nn.quantize: an input of %s is NaN or infinite"):format(module:summary()))
-    end
-  end
   return ai.no_grad(quantized, copy, seen)
 end
 
