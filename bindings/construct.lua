@@ -262,7 +262,7 @@ function Tensor.totable(x)
   if lib.ok(C.aj_ndim(x)) == 0 then return Tensor.item(x) end
   local d = C.aj_dtype_of(x)
   local whole, is_bool = d < C.AJ_F16, d == C.AJ_BOOL
-  local dense = f.contiguous(Tensor.to(lib.check(C.aj_detach(x)), whole and (is_bool and "bool" or "i64") or "f64"))
+  local dense = f.contiguous(Tensor.to(Tensor.cpu(lib.check(C.aj_detach(x))), whole and (is_bool and "bool" or "i64") or "f64"))
   -- LuaJIT keeps its types in the bits of NaN: one with other bits than 0/0 has would become any Lua value.
   if not whole then dense = f.nan_to_num(dense, 0 / 0, INF, -INF) end
   local p = ffi.cast(is_bool and "uint8_t *" or whole and "int64_t *" or "double *", C.aj_data(dense))
@@ -299,7 +299,7 @@ function Tensor.touch(x) C.aj_touch(x) lib.ok() return x end
 ---@param x aijit.Tensor
 ---@return string
 function Tensor.tobytes(x)
-  local dense = f.contiguous(lib.check(C.aj_detach(x)))
+  local dense = f.contiguous(Tensor.cpu(lib.check(C.aj_detach(x))))
   return ffi.string(C.aj_data(dense), Tensor.numel(x) * Tensor.element_size(x))
 end
 

@@ -1,7 +1,8 @@
 --- Where tensors live: the device in scope, names of devices, moves between them.
 
 local lib = require "aijit.bindings.lib"
-local C = lib.C
+local op = require "aijit.bindings.op"
+local C, ffi = lib.C, lib.ffi
 
 local device = {}
 
@@ -29,7 +30,7 @@ function device.number(name)
     n = (name == "cuda" or name == "gpu") and 0 or tonumber(name:match "^cuda:(%d+)$" or name:match "^gpu:(%d+)$")
   end
   if not n then lib.raise(lib.describe(name) .. " is not a device; there are \"cpu\", \"cuda:N\" and \"meta\"") end
-  if n >= 0 then lib.raise(("device cuda:%d: this build has no CUDA device; `aijit doctor` tells what was found"):format(n)) end
+  if n >= 0 or n < META then lib.ok(C.aj_device_ready(n)) end
   return n
 end
 
@@ -40,9 +41,8 @@ end
 function device.move(x, name)
   local n = device.number(name)
   if lib.ok(C.aj_device_of(x)) == n then return x end
-  if n == META then return require("aijit.bindings.construct").empty(x:size(), {dtype = x.dtype, device = "meta"}) end
-  if C.aj_device_of(x) == META then lib.raise("to: a meta tensor has a shape and no elements to move") end
-  lib.raise("to: no way to that device from here")
+  if n ~= META and C.aj_device_of(x) == META then lib.raise("to: a meta tensor has a shape and no elements to move") end
+  return op.functions.to_device(x, n)
 end
 
 --- Runs f with another device for new tensors; restored also after an error.
@@ -57,6 +57,59 @@ function device.scope(name, f, ...)
     return ...
   end
   return finish(pcall(f, ...))
+end
+
+-- -- CUDA devices -----------------------------------------------------------------------------------------------------------
+
+local cuda = {}
+device.cuda = cuda
+
+--- Whether there is a CUDA device to compute on.
+---@return boolean yes
+---@return string? why  what was found, where there is none
+function cuda.is_available()
+  if C.aj_device_count() > 0 then return true end
+  return false, ffi.string(C.aj_device_absence())
+end
+
+--- How many CUDA devices there are.
+---@return integer
+function cuda.device_count() return C.aj_device_count() end
+
+--- What is known of a CUDA device. Memory is in bytes; free is what no process holds. The CUDA versions are that of the
+-- library aijit was built with, and the latest that the driver can.
+---@param which string|integer|nil  "cuda:0" by default
+---@return {name: string, total: integer, free: integer, capability: string, multiprocessors: integer, runtime: string, driver: string}
+function cuda.properties(which)
+  local n = device.number(which == nil and 0 or which)
+  local p = ffi.new "aj_device_t"
+  lib.ok(C.aj_device_describe(n, p))
+  local function version(v) return ("%d.%d"):format(v / 1000, v % 1000 / 10) end
+  return {name = ffi.string(p.name), total = tonumber(p.total), free = tonumber(p.free), capability = ("%d.%d"):format(p.major, p.minor),
+    multiprocessors = p.processors, runtime = version(p.runtime), driver = version(p.driver)}
+end
+
+--- The name of a CUDA device, as its maker calls it.
+---@param which string|integer|nil  "cuda:0" by default
+---@return string
+function cuda.device_name(which) return cuda.properties(which).name end
+
+--- Waits until a CUDA device has done all work; an error that it met (an index out of range, say) is raised here.
+---@param which string|integer|nil  by default all devices
+function cuda.synchronize(which)
+  if which ~= nil then return lib.ok(C.aj_device_synchronize(device.number(which))) and nil end
+  for n = 0, C.aj_device_count() - 1 do lib.ok(C.aj_device_synchronize(n)) end
+end
+
+--- The names of the ops that a device has no kernel for.
+---@param which string|integer|nil  "cuda:0" by default
+---@return string[]
+function cuda.missing(which)
+  local n, names = device.number(which == nil and 0 or which), {}
+  for _, row in ipairs(op.rows) do
+    if not C.aj_has_kernel(row.index, n) then names[#names + 1] = row.name end
+  end
+  return names
 end
 
 return device

@@ -77,9 +77,13 @@ local memory = ffi.new "aj_memory_t"
 ---@param o {reset_peak: boolean}?
 ---@return table<string, {live: integer, peak: integer, cached: integer, tensors: integer}>
 function scope.memory(o)
-  C.aj_memory(-1, memory)
-  if o and o.reset_peak then C.aj_memory_reset_peak(-1) end
-  local report = {cpu = {live = tonumber(memory.live), peak = tonumber(memory.peak), cached = tonumber(memory.cached), tensors = tonumber(memory.tensors)}}
+  local report = {}
+  for n = -1, C.aj_device_loaded() - 1 do
+    C.aj_memory(n, memory)
+    if o and o.reset_peak then C.aj_memory_reset_peak(n) end
+    report[n < 0 and "cpu" or "cuda:" .. n] = {live = tonumber(memory.live), peak = tonumber(memory.peak), cached = tonumber(memory.cached),
+      tensors = tonumber(memory.tensors)}
+  end
   return setmetatable(report, {__tostring = function(r)
     local function put(b)
       local unit = {"bytes", "KiB", "MiB", "GiB", "TiB"}
@@ -102,7 +106,7 @@ function scope.set_memory_limit(bytes) C.aj_memory_limit(bytes) end
 --- Gives cached memory back to the system.
 function scope.empty_cache()
   collectgarbage() collectgarbage()
-  C.aj_memory_trim(-1)
+  for n = -1, C.aj_device_loaded() - 1 do C.aj_memory_trim(n) end
 end
 
 return scope

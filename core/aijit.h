@@ -166,6 +166,21 @@ bool aj_deterministic(void);
 const char *aj_cpu_level(void);
 const char *aj_library_versions(void);
 
+/* -- Devices other than the CPU ------------------------------------------------------------------------ */
+typedef struct {
+    char name[96];
+    int64_t total, free;                            /* bytes of its memory, and what no process holds */
+    int32_t major, minor, processors;               /* compute capability, multiprocessors */
+    int32_t runtime, driver;                        /* 1000 * major + 10 * minor of the CUDA runtime, and what the driver can */
+} aj_device_t;
+int32_t aj_device_count(void);                      /* CUDA devices; 0 without an error where there are none */
+int32_t aj_device_loaded(void);                     /* as many of them as have been asked for: 0 before the first time */
+const char *aj_device_absence(void);                /* why there are none; NULL where there are some */
+bool aj_device_ready(int32_t device);               /* an error that says what was found, if it cannot be used */
+bool aj_device_describe(int32_t device, aj_device_t *out);
+bool aj_device_synchronize(int32_t device);         /* waits for all its work; an error that it met is reported here */
+bool aj_has_kernel(int32_t op, int32_t device);     /* a row that needs a kernel has one there; views and composed ops need none */
+
 /* -- Signals ------------------------------------------------------------------------------------------ */
 /* From here on the signal is counted instead of what it did; one that the process ignores stays ignored. once: what it did
  * before is back after the first, so that a second one ends a program that does not answer. */

@@ -1,6 +1,7 @@
 /* apply.c - the one path of every op: check, shape, allocate, run, record, hand out. */
 #include "jit.h"
 #include <float.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,12 @@ const char *aj_op_name(int op) { return aj_ops[aj_ctx.face ? aj_ctx.face - 1 : o
 
 static bool tracked(const aj_tensor *t) {
     return t->requires_grad || (t->base && t->view_epoch != t->base->epoch && t->base->requires_grad);
+}
+
+static const char *device_name(int32_t device, char to[24]) {
+    if (device < 0) return "cpu";
+    snprintf(to, 24, "cuda:%d", device);
+    return to;
 }
 
 /* Handles to tensors; false after an error. *record: some input is part of a graph. */
@@ -25,8 +32,10 @@ static bool read_inputs(int op, aj_tensor *const *handle, int n, aj_tensor **in,
         any |= tracked(t);
         if (AJ_UNLIKELY(t->device == AJ_META)) { meta = true; continue; }
         if (!seen) { device = t->device; seen = true; }
-        else if (AJ_UNLIKELY(t->device != device))
-            return aj_error("%s: the inputs are on different devices (%s and %s); move one with :to", aj_op_name(op), device < 0 ? "cpu" : "cuda", t->device < 0 ? "cpu" : "cuda");
+        else if (AJ_UNLIKELY(t->device != device) && op != OP_copy_) {
+            char a[24], b[24];
+            return aj_error("%s: the inputs are on different devices (%s and %s); move one with :to", aj_op_name(op), device_name(device, a), device_name(t->device, b));
+        }
     }
     *record = any && aj_ctx.grad_mode;
     *where = meta ? AJ_META : device;
@@ -221,8 +230,14 @@ aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *att
         /* What the rule casts belongs to a scope of its own. */
         int32_t mark = aj_inner_open();
         bool ok = mark >= 0 && (o->kind == AJ_REDUCE ? reduce_shape(&c) : o->shape(&c));
+        int32_t runs = device;                           /* a copy between the CPU and another device is the other's work */
+        if (ok && AJ_UNLIKELY(op == OP_to_device) && device != AJ_META) {
+            ok = aj_device_need("to", own.dim);
+            device = own.dim;
+            if (device != AJ_CPU) runs = device;
+        }
         if (ok && (ok = allocate(&c, device))) {
-            ok = aj_backend_of(device)->forward[op](&c);
+            ok = aj_backend_of(runs)->forward[op](&c);
             if (ok && AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_op(&c, false);
             if (ok && record) ok = aj_record(&c);
             if (ok) drop_hidden(o, &c);
@@ -251,6 +266,7 @@ static bool write_in_place(const aj_op *o, aj_call *c, bool record, int32_t devi
         if (!same) return aj_refuse(c, "the result does not fit the first input, which an in-place op keeps the shape of");
         if (aj_is_float(y->dtype) && !aj_is_float(x->dtype)) return aj_refuse(c, "the result is of floats, and cannot be stored in place in %s", aj_dtype_name((aj_dtype)x->dtype));
     }
+    if (c->op == OP_copy_ && in[1]->device == AJ_META) device = AJ_META;
     if (device == AJ_META && x->device != AJ_META) return true;      /* shapes alone change nothing */
     if (!aj_before_write(x, aj_op_name(c->op), record)) return false;
     /* An input that overlaps the output differently from it, or that the graph would hold, is copied first: the write changes it. */
@@ -271,7 +287,8 @@ static bool write_in_place(const aj_op *o, aj_call *c, bool record, int32_t devi
         }
     }
     c->out[0] = x;
-    if (!aj_backend_of(x->device)->forward[c->op](c)) return false;
+    int32_t runs = c->op == OP_copy_ && x->device == AJ_CPU ? in[1]->device : x->device;
+    if (!aj_backend_of(runs)->forward[c->op](c)) return false;
     if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_op(c, true);
     x->storage->version++;
     if (!record) return true;

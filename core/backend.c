@@ -55,7 +55,7 @@ __attribute__((constructor)) static void fill_meta(void) {
     }
 }
 
-const aj_backend *aj_backend_of(int32_t device) { return AJ_LIKELY(device == AJ_CPU) ? aj_cpu : device == AJ_META ? &meta : NULL; }
+const aj_backend *aj_backend_of(int32_t device) { return AJ_LIKELY(device == AJ_CPU) ? aj_cpu : device == AJ_META ? &meta : aj_plugged; }
 const char *aj_cpu_level(void) { return level; }
 
 #ifndef AJ_NO_LIBRARIES

@@ -63,7 +63,7 @@ static bool elementwise_vjp(aj_node *n, aj_tensor *gy, aj_tensor **gx) {
             aj_tensor *in[2] = {n->in[0].t, n->n_in > 1 ? n->in[1].t : NULL};
             if (attrs->number == 1) { in[1] = in[0]; in[0] = NULL; }
             y = aj_saved_out(n, 0);
-            aj_tensor *d = aj_derivative(n->op, column, in, y, attrs);
+            aj_tensor *d = aj_derivative(n->op, column, in, y, attrs, gy->device);
             if (!d) return false;
             gx[k] = aj_mul(gy, d);
         } else {

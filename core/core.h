@@ -1,66 +1,10 @@
-/* core.h - what the parts of the core share: tensors, calls, rules, nodes, and the context of a thread. */
+/* core.h - what the parts of the core share besides backend.h's tensors and calls: rules, nodes, and the context of a thread. */
 #ifndef AJ_CORE_H
 #define AJ_CORE_H
-#include "aijit.h"
-#include "iter.h"
-
-#define AJ_LIKELY(x) __builtin_expect(!!(x), 1)
-#define AJ_UNLIKELY(x) __builtin_expect(!!(x), 0)
-enum { AJ_CPU = -1, AJ_META = -2, AJ_MAX_OUT = 4, AJ_MAX_ARGS = 8 };
-
-enum {
-#define ROW(name, ...) OP_##name,
-#include "ops.def"
-    OP_COUNT,
-    OP_LEAF = OP_COUNT, OP_CUSTOM, OP_INPLACE_VIEW    /* nodes that no row made */
-};
+#include "backend.h"
 
 /* -- Tensors ------------------------------------------------------------------------------------------- */
 
-/* Bytes that views share. On the CPU our own data follow the header in one block. */
-typedef struct aj_storage {
-    void *data;
-    int64_t bytes;              /* of the block that the allocator counts */
-    int32_t refs;               /* atomic where more than one */
-    int32_t version;            /* writes in place */
-    int32_t device;
-    int32_t size_class;         /* -1: a block of its own; -2: not our memory */
-    uint32_t era;               /* the recording that it was made in; 0: none */
-    void (*done)(void *);
-    void *arg;
-} aj_storage;
-
-struct aj_tensor {
-    aj_storage *storage;
-    char *data;                 /* storage->data + offset */
-    int32_t refs;               /* 0: the header is free, and every handle to it is stale */
-    uint16_t generation;        /* the upper 16 bits of its handles */
-    uint8_t dtype, ndim;
-    int32_t device;
-    bool requires_grad, retains_grad, contiguous;
-    bool traced;                /* made by, or given to, a function that is being recorded */
-    uint8_t out_index;          /* which result of node this is */
-    aj_node *node;              /* the op that made it, or a leaf's place in the graph; NULL: outside any graph */
-    aj_tensor *grad;
-    aj_tensor *base;            /* of a view that a graph may see: whose storage this is */
-    int32_t view_epoch;         /* base's epoch when node was made */
-    int32_t epoch;              /* recorded writes in place to this storage's root */
-    int64_t numel;
-    uint64_t id, hook;
-    int64_t shape[AJ_MAX_DIM];
-    int64_t stride[AJ_MAX_DIM]; /* in elements */
-};
-
-static inline aj_tensor *aj_untag(aj_tensor *h) { return (aj_tensor *)((uintptr_t)h << 16 >> 16); }
-
-/* The tensor behind a handle; NULL if it is nil or stale. A plain pointer is its own handle within the core. */
-static inline aj_tensor *aj_live(aj_tensor *h) {
-    aj_tensor *t = aj_untag(h);
-    if (AJ_UNLIKELY(!t)) return NULL;
-    uint16_t tag = (uint16_t)((uintptr_t)h >> 48);
-    if (AJ_UNLIKELY(t->refs <= 0 || (tag && tag != t->generation))) return NULL;
-    return t;
-}
 aj_tensor *aj_need(aj_tensor *h, const char *who);      /* the same, with an error that says why not */
 
 aj_tensor *aj_new(aj_dtype dtype, int ndim, const int64_t *shape, int32_t device);    /* one reference, contiguous; NULL: out of memory */
@@ -70,26 +14,9 @@ void aj_drop(aj_tensor *t);                              /* gives one reference 
 static inline aj_tensor *aj_hold(aj_tensor *t) { if (t) t->refs++; return t; }
 aj_tensor *aj_give(aj_tensor *t);                        /* takes the caller's reference: into the scope, as a handle */
 int64_t aj_count(int ndim, const int64_t *shape);        /* the product of sizes, none negative; -1: past 2^63 */
-void aj_set_contiguous(aj_tensor *t);                    /* recomputes numel and contiguous */
 bool aj_same_shape(const aj_tensor *a, const aj_tensor *b);
 
 /* -- Attributes ------------------------------------------------------------------------------------------ */
-
-typedef struct { int32_t v[3]; } aj_triple;
-
-/* Every argument that is not a tensor, of every op. An op reads the fields that its row fills. */
-typedef struct {
-    double s, t, u;             /* an elementwise row's scalars; eps, p, momentum and the like elsewhere */
-    int8_t number;              /* which operand of a binary row is the number s: 1 the first, 2 the second, 0 neither */
-    int8_t dtype;
-    int8_t reduction, mode;
-    bool keepdim, flag, flag2;
-    int32_t dim, dim2, base, groups;
-    int64_t i, j, k;
-    uint64_t seed, position;    /* of the first random number of a row that draws some; core/philox.h */
-    aj_triple kernel, stride, padding, dilation, output_padding;
-    aj_ints list, list2;
-} aj_attrs;
 
 static inline int32_t aj_int32(int64_t v) { return v > INT32_MAX ? INT32_MAX : v < INT32_MIN ? INT32_MIN : (int32_t)v; }
 aj_ints aj_ints_of(const aj_ints *list);                 /* NULL: none */
@@ -105,24 +32,12 @@ int aj_resampling_named(const char *name);               /* NULL: nearest; -1: t
 
 /* -- Calls and rules ------------------------------------------------------------------------------------- */
 
-typedef struct { uint8_t dtype, ndim; int64_t shape[AJ_MAX_DIM]; } aj_spec;
-
-/* One run of an op. Its rule reads in and attrs, checks them, and says in spec what is to be allocated. */
-typedef struct {
-    int op, n_in, n_out;
-    aj_tensor **in;             /* NULL where an optional input was left out */
-    aj_attrs *attrs;
-    aj_spec spec[AJ_MAX_OUT];
-    aj_tensor *out[AJ_MAX_OUT];
-} aj_call;
-
 typedef bool aj_shape_rule(aj_call *c);                  /* false after aj_error */
 typedef aj_tensor *aj_view_rule(aj_call *c);             /* a view with one reference, or NULL */
 typedef aj_tensor *aj_compose_rule(aj_call *c);          /* made of other ops, inside a scope of its own; c->out[1..] for more */
 /* Gradients: gy[i] of result i (NULL: none); write gx[k], made of aj_ ops, for each k with aj_wants(n, k).
  * What a rule makes is freed when it returns, but for gx. */
 typedef bool aj_vjp_rule(aj_node *n, aj_tensor *const *gy, aj_tensor **gx);
-typedef bool aj_kernel(const aj_call *c);                /* fills c->out; false after aj_error: out of memory, a bad index value */
 
 aj_tensor *aj_apply(int op, aj_tensor *const *in, int n_in, const aj_attrs *attrs);
 aj_tensor *aj_apply_(int op, aj_tensor *const *in, int n_in, const aj_attrs *attrs);    /* the result goes into in[0] */
@@ -141,17 +56,12 @@ typedef struct {
 } aj_op;
 extern aj_op aj_ops[OP_COUNT];
 
-static inline bool aj_is_float(int dtype) { return dtype >= AJ_F16; }
 static inline void aj_spec_like(aj_spec *s, const aj_tensor *t) {
     s->dtype = t->dtype; s->ndim = t->ndim;
     for (int d = 0; d < t->ndim; d++) s->shape[d] = t->shape[d];
 }
 /* Helpers of rules; each reports its error under the op's name, with shapes. */
-const char *aj_op_name(int op);                          /* for messages: of the op that the caller named */
-bool aj_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));                 /* always false */
-bool aj_refuse(const aj_call *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));   /* "op: fmt: (2, 3) and (4): ..." */
 int aj_dim_of(const aj_call *c, int64_t dim, int ndim);      /* 0..ndim-1, or -1 after an error */
-bool aj_dims_of(const aj_call *c, const aj_ints *dims, int ndim, bool *is_in);             /* n < 0: all */
 bool aj_broadcast(const aj_call *c, aj_spec *out);       /* of all inputs */
 bool aj_cast_inputs(aj_call *c, int first, int n, int dtype);    /* recorded casts, owned by the scope of the call */
 bool aj_given(const aj_call *c, int first, int n);       /* inputs first to first + n - 1 are not nil */
@@ -215,7 +125,7 @@ bool aj_recording(void);                                 /* gradients of gradien
 typedef aj_tensor *aj_definition(aj_tensor *const *in, int n_in, const aj_attrs *attrs);
 bool aj_vjp_by_definition(aj_node *n, aj_definition *f, aj_tensor *gy, aj_tensor **gx);
 aj_tensor *aj_sum_to(aj_tensor *g, int ndim, const int64_t *shape);      /* sums what broadcasting repeated; a handle */
-aj_tensor *aj_derivative(int op, int k, aj_tensor *const *in, aj_tensor *y, const aj_attrs *attrs);   /* d result / d input k, of a row's text, in ops */
+aj_tensor *aj_derivative(int op, int k, aj_tensor *const *in, aj_tensor *y, const aj_attrs *attrs, int32_t device);   /* d result / d input k, of a row's text, in ops; where it is a number, as a tensor on device */
 bool aj_record(const aj_call *c);                        /* false: out of memory, as the next */
 void aj_record_view(aj_call *c, aj_tensor *y);
 aj_node *aj_node_of(aj_tensor *t);                       /* brings a view's node up to date */
@@ -275,15 +185,9 @@ bool aj_interrupted(void);                               /* true, with the error
 uint64_t aj_random_take(int64_t n);                      /* reserves n numbers of this thread's stream: the first one's position */
 
 /* -- Backends ------------------------------------------------------------------------------------------------------- */
-/* An elementwise gradient: gx = gy * d(result)/d(input k). */
-typedef struct { aj_tensor *gx, *gy, *y, *in[2]; const aj_attrs *attrs; } aj_grad_call;
-typedef bool aj_grad_kernel(const aj_grad_call *g);
-typedef struct {
-    const char *name;
-    aj_kernel *forward[OP_COUNT];
-    aj_grad_kernel *grad[OP_COUNT][2];
-} aj_backend;
 extern const aj_backend *aj_cpu;                         /* picked for this processor when the library is loaded */
-const aj_backend *aj_backend_of(int32_t device);
+const aj_backend *aj_backend_of(int32_t device);         /* NULL: no such device, or not loaded */
+bool aj_device_need(const char *who, int32_t device);    /* loads what the device needs; false after an error that says what is missing */
+extern const aj_backend *aj_plugged;                     /* of the devices from 0 on; NULL: none is loaded */
 
 #endif

@@ -17,6 +17,7 @@ typedef struct {
     const aj_attrs *attrs;
     const char *names;          /* "x" or "ab" */
     int dtype;
+    int32_t device;
     bool failed;
 } reader;
 
@@ -87,7 +88,7 @@ static value call(reader *r, const char *word, size_t n) {
     }
     if (!arg[0].t) {                                     /* a function of a number: by way of a tensor */
         aj_ints none = {0};
-        arg[0] = tensor(r, aj_full((aj_dtype)r->dtype, &none, AJ_CPU, arg[0].v));
+        arg[0] = tensor(r, aj_full((aj_dtype)r->dtype, &none, r->device, arg[0].v));
         if (r->failed) return number(0);
     }
     if (op == OP_softplus) return tensor(r, aj_softplus(arg[0].t, 1, 20));
@@ -193,16 +194,17 @@ static value expression(reader *r) {
     return r->failed ? c : tensor(r, aj_where(c.t, p.t, q.t));
 }
 
-aj_tensor *aj_derivative(int op, int k, aj_tensor *const *in, aj_tensor *y, const aj_attrs *attrs) {
+aj_tensor *aj_derivative(int op, int k, aj_tensor *const *in, aj_tensor *y, const aj_attrs *attrs, int32_t device) {
     const aj_op_info *info = aj_ops[op].info;
     const char *text = info->saves;
     for (int i = 0; i < k; i++) { text = strchr(text, '|'); if (!text) return NULL; text++; }
     reader r = {.p = text, .in = {in[0], in[1]}, .y = y, .attrs = attrs, .names = aj_ops[op].kind == AJ_UNARY ? "x" : "ab"};
     aj_tensor *like = y ? y : in[0] ? in[0] : in[1];
     r.dtype = like && aj_is_float(like->dtype) ? like->dtype : in[0] && aj_is_float(in[0]->dtype) ? in[0]->dtype : in[1] && aj_is_float(in[1]->dtype) ? in[1]->dtype : AJ_F64;
+    r.device = device;
     value d = as_number(&r, expression(&r));
     if (r.failed) return NULL;
     if (d.t) return d.t;
     aj_ints none = {0};
-    return aj_live(aj_full((aj_dtype)r.dtype, &none, like ? like->device : AJ_CPU, d.v));
+    return aj_live(aj_full((aj_dtype)r.dtype, &none, r.device, d.v));
 }

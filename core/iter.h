@@ -16,7 +16,7 @@ typedef struct {
     int64_t stride[AJ_MAX_OPERANDS][AJ_MAX_DIM];         /* in elements; 0 where broadcast */
 } aj_iter;
 
-void aj_iter_init(aj_iter *it, const aj_tensor *const *operands, int n);
+__attribute__((visibility("default"))) void aj_iter_init(aj_iter *it, const aj_tensor *const *operands, int n);
 
 /* Element offsets of every operand at the linear position pos (counted along shape[0] first). */
 static inline void aj_iter_at(const aj_iter *it, int64_t pos, int64_t *offset) {

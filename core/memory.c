@@ -92,7 +92,10 @@ static void system_free(void *p, int64_t bytes) {
 }
 
 void aj_memory_trim(int32_t device) {
-    (void)device;
+    if (device >= 0) {
+        if (aj_plugged && device < aj_plugged->device->count) aj_plugged->device->trim(device);
+        return;
+    }
     if (!own) return;
     for (int c = class_of(CARVED) + 1; c < CLASSES; c++) {
         while (own->free[c]) {
@@ -104,7 +107,7 @@ void aj_memory_trim(int32_t device) {
     }
 }
 
-static void put_bytes(char *to, size_t size, int64_t bytes) {
+void aj_put_bytes(char *to, size_t size, int64_t bytes) {
     static const char *unit[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     double v = (double)bytes;
     int u = 0;
@@ -115,12 +118,12 @@ static void put_bytes(char *to, size_t size, int64_t bytes) {
 static bool out_of_memory(int64_t bytes) {
     char asked[32], live[32], cached[32], limit[48] = "";
     flush();
-    put_bytes(asked, sizeof asked, bytes);
-    put_bytes(live, sizeof live, get(&count.live));
-    put_bytes(cached, sizeof cached, get(&count.cached));
+    aj_put_bytes(asked, sizeof asked, bytes);
+    aj_put_bytes(live, sizeof live, get(&count.live));
+    aj_put_bytes(cached, sizeof cached, get(&count.cached));
     if (get(&count.limit)) {
         char l[32];
-        put_bytes(l, sizeof l, get(&count.limit));
+        aj_put_bytes(l, sizeof l, get(&count.limit));
         snprintf(limit, sizeof limit, ", limit %s", l);
     }
     return aj_error("out of memory: asked for %s on the cpu; live %s, cached %s%s", asked, live, cached, limit);
@@ -183,8 +186,23 @@ static void give_back(void *p, int64_t bytes, int c) {
     if (AJ_UNLIKELY(own->live < -LUMP)) flush();
 }
 
+/* On another device the header stays with us, and its data are a block of that device's allocator. */
+static aj_storage *device_storage(int64_t bytes, int32_t device) {
+    aj_storage *s = aj_storage_new(0, AJ_CPU);
+    if (!s) return NULL;
+    int64_t size;
+    void *theirs, *data = aj_plugged->device->take(device, bytes, &size, &theirs);
+    if (!data) { aj_storage_drop(s); return NULL; }
+    s->data = data; s->arg = theirs;
+    s->device = device;
+    return s;
+}
+
 aj_storage *aj_storage_new(int64_t bytes, int32_t device) {
-    if (device == AJ_META) bytes = 0;
+    if (AJ_UNLIKELY(device != AJ_CPU)) {
+        if (device >= 0) return device_storage(bytes, device);
+        bytes = 0;
+    }
     if (bytes < 0 || bytes > INT64_MAX / 4) { out_of_memory(bytes < 0 ? INT64_MAX : bytes); return NULL; }
     int c = class_of(bytes + UNIT);
     int64_t size = AJ_UNLIKELY(apart) ? bytes + UNIT : class_bytes(c);
@@ -204,6 +222,7 @@ void aj_storage_drop(aj_storage *s) {
         free(s);
         return;
     }
+    if (AJ_UNLIKELY(s->device >= 0)) aj_plugged->device->give(s->device, s->arg);
     give_back(s, s->bytes, s->size_class);
 }
 
@@ -221,11 +240,18 @@ void aj_scratch_free(void *p) {
 
 void aj_memory(int32_t device, aj_memory_t *out) {
     extern int64_t aj_tensors_alive(void);
-    if (device != AJ_CPU) { memset(out, 0, sizeof *out); return; }
+    if (device != AJ_CPU) {
+        memset(out, 0, sizeof *out);
+        if (device >= 0 && device < aj_device_count()) aj_plugged->device->memory(device, out);
+        return;
+    }
     flush();
     *out = (aj_memory_t){get(&count.live), get(&count.peak), get(&count.cached), aj_tensors_alive(), get(&count.limit)};
 }
-void aj_memory_reset_peak(int32_t device) { if (device == AJ_CPU) { flush(); set(&count.peak, get(&count.live)); } }
+void aj_memory_reset_peak(int32_t device) {
+    if (device == AJ_CPU) { flush(); set(&count.peak, get(&count.live)); }
+    else if (device >= 0 && device < aj_device_count()) aj_plugged->device->reset_peak(device);
+}
 void aj_memory_limit(int64_t bytes) { set(&count.limit, bytes); }
 void aj_govern(int64_t bytes) {
     set(&count.govern, bytes);

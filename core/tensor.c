@@ -188,8 +188,7 @@ static bool good_shape(const char *who, aj_shape shape) {
 }
 static bool good_place(const char *who, int dtype, int32_t device) {
     if (dtype < 0 || dtype >= AJ_DTYPES) return aj_error("%s: there is no dtype number %d", who, dtype);
-    if (!aj_backend_of(device)) return aj_error("%s: no device cuda:%d here; `aijit doctor` tells what was found", who, device);
-    return true;
+    return aj_device_need(who, device);
 }
 
 aj_tensor *aj_empty(aj_dtype dtype, aj_shape shape, int32_t device) {
@@ -202,14 +201,22 @@ aj_tensor *aj_full(aj_dtype dtype, aj_shape shape, int32_t device, double value)
     if (h && !aj_fill_(h, value)) { if (!aj_ctx.state.scopes) aj_release(h); return NULL; }
     return h;
 }
+/* A tensor that was made on the CPU, on another device; what is left behind goes. */
+static aj_tensor *moved(aj_tensor *h, int32_t device) {
+    aj_tensor *y = h ? aj_to_device(h, device) : NULL;
+    if (h && !aj_ctx.state.scopes) aj_release(h);
+    return y;
+}
+
 aj_tensor *aj_full_int(aj_dtype dtype, aj_shape shape, int32_t device, int64_t value) {
-    aj_tensor *h = aj_full(dtype, shape, device, (double)value), *t = aj_live(h);
-    if (t && t->dtype == AJ_I64 && device == AJ_CPU) for (int64_t i = 0; i < t->numel; i++) ((int64_t *)t->data)[i] = value;
-    return h;
+    aj_tensor *h = aj_full(dtype, shape, device >= 0 ? AJ_CPU : device, (double)value), *t = aj_live(h);
+    if (t && t->dtype == AJ_I64 && t->device == AJ_CPU) for (int64_t i = 0; i < t->numel; i++) ((int64_t *)t->data)[i] = value;
+    return device >= 0 ? moved(h, device) : h;
 }
 
 aj_tensor *aj_arange(aj_dtype dtype, int32_t device, double start, double step, int64_t n) {
     if (n < 0) n = 0;
+    if (device >= 0) return moved(aj_arange(dtype, AJ_CPU, start, step, n), device);
     aj_ints shape = {1, {n}};
     bool whole = !aj_is_float((int)dtype) && start == (double)(int64_t)start && step == (double)(int64_t)step;
     aj_tensor *h = aj_empty(whole ? AJ_I64 : AJ_F64, &shape, device), *t = aj_live(h);
@@ -292,8 +299,13 @@ static char *element(aj_tensor *h, const int64_t *index, const char *who, aj_ten
 /* The four go through a one-element tensor of double or int64, so that conversion stands in one place. */
 static bool move(aj_tensor *h, const int64_t *index, const char *who, void *value, aj_dtype dtype, bool set) {
     aj_tensor *t;
-    char *p = element(h, index, who, &t);
+    char *p = element(h, index, who, &t), *place = p;
     if (!p) return false;
+    int64_t size = (int64_t)aj_dtype_size(t->dtype), bits;
+    if (t->device >= 0) {
+        p = (char *)&bits;
+        if (!set && !aj_plugged->device->read(t->device, p, place, size)) return false;
+    }
     aj_storage s = {.refs = 100, .device = AJ_CPU};
     aj_tensor one = {.storage = &s, .data = p, .refs = 1, .dtype = t->dtype, .device = AJ_CPU, .numel = 1, .contiguous = true};
     aj_tensor number = {.storage = &s, .data = value, .refs = 1, .dtype = (uint8_t)dtype, .device = AJ_CPU, .numel = 1, .contiguous = true};
@@ -303,7 +315,7 @@ static bool move(aj_tensor *h, const int64_t *index, const char *who, void *valu
         if (t->requires_grad && !aj_before_write(t, who, false)) return false;
         t->storage->version++;
     }
-    return aj_cpu->forward[OP_cast](&c);
+    return aj_cpu->forward[OP_cast](&c) && (t->device < 0 || !set || aj_plugged->device->write(t->device, place, p, size));
 }
 bool aj_get(aj_tensor *h, const int64_t *index, double *value) {
     if (!move(h, index, "item", value, AJ_F64, false)) return false;

@@ -55,6 +55,13 @@ it("core/ includes nothing of cuda/ or bindings/, and only core/cpu/ and backend
   end
 end)
 
+it("cuda/ sees of the core what backend.h gives, and plain C that kernels share", function()
+  local open = {["backend.h"] = true, ["ops.def"] = true, ["philox.h"] = true, ["special.h"] = true}
+  for _, path in ipairs(files "cuda") do
+    for name in read(path):gmatch "#include%s+\"%.%./core/([^\"]+)\"" do assert.is_true(open[name] == true, path .. " includes " .. name) end
+  end
+end)
+
 it("rules are device-free: they never touch a tensor's data", function()
   for _, path in ipairs(files "core/rule") do
     local text = read(path):gsub("/%*.-%*/", "")

@@ -130,6 +130,7 @@ bool KERNEL(copy_into)(aj_tensor *y, const aj_tensor *x) {
 
 bool KERNEL(clone)(const aj_call *c) { return KERNEL(copy_into)(c->out[0], c->in[0]); }
 bool KERNEL(cast)(const aj_call *c) { return KERNEL(copy_into)(c->out[0], c->in[0]); }
+bool KERNEL(to_device)(const aj_call *c) { return KERNEL(copy_into)(c->out[0], c->in[0]); }
 bool KERNEL(copy_)(const aj_call *c) { return KERNEL(copy_into)(c->in[0], c->in[1]); }
 bool KERNEL(fill_)(const aj_call *c) {
     double v = c->attrs->s;

@@ -5,7 +5,7 @@
  */
 #include "cpu.h"
 #include "vmath.h"
-#include "special.h"
+#include "../special.h"
 #include <string.h>
 
 typedef void loop_fn(void *y, const void *a, const void *b, int64_t n, const aj_attrs *attrs);

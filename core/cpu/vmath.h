@@ -58,41 +58,4 @@ static inline float fast_exp_f32(float x) {
     return p * a.f * b.f;
 }
 static inline double fast_exp_f64(double x) { return exp(x); }
-
-static inline int64_t power_i64(int64_t a, int64_t b) {
-    if (b < 0) return a == 1 ? 1 : a == -1 ? (b & 1 ? -1 : 1) : 0;
-    uint64_t y = 1, x = (uint64_t)a;
-    for (; b; b >>= 1, x *= x) if (b & 1) y *= x;
-    return (int64_t)y;
-}
-static inline int64_t floordiv_i64(int64_t a, int64_t b) {
-    if (b == 0) return 0;
-    if (b == -1) return (int64_t)(0 - (uint64_t)a);
-    return a / b - (a % b && (a < 0) != (b < 0));
-}
-static inline int64_t modulo_i64(int64_t a, int64_t b) {
-    if (b == 0 || b == -1) return 0;
-    int64_t r = a % b;
-    return r && (r < 0) != (b < 0) ? r + b : r;
-}
-static inline int64_t truncmod_i64(int64_t a, int64_t b) { return b == 0 || b == -1 ? 0 : a % b; }
-static inline float power_f32(float a, float b) { return b == 2 ? a * a : powf(a, b); }
-static inline double power_f64(double a, double b) { return b == 2 ? a * a : pow(a, b); }
-/* From the exact remainder, as a / b may round up to a whole number that it is below. */
-static inline float floordiv_f32(float a, float b) {
-    if (b == 0) return a / b;
-    float r = fmodf(a, b), q = (a - r) / b;
-    if (r != 0 && (b < 0) != (r < 0)) q -= 1;
-    return q == 0 ? copysignf(0, a / b) : floorf(q + 0.5f);
-}
-static inline double floordiv_f64(double a, double b) {
-    if (b == 0) return a / b;
-    double r = fmod(a, b), q = (a - r) / b;
-    if (r != 0 && (b < 0) != (r < 0)) q -= 1;
-    return q == 0 ? copysign(0, a / b) : floor(q + 0.5);
-}
-static inline float modulo_f32(float a, float b) { float r = fmodf(a, b); return r != 0 && (r < 0) != (b < 0) ? r + b : r; }
-static inline double modulo_f64(double a, double b) { double r = fmod(a, b); return r != 0 && (r < 0) != (b < 0) ? r + b : r; }
-static inline float truncmod_f32(float a, float b) { return fmodf(a, b); }
-static inline double truncmod_f64(double a, double b) { return fmod(a, b); }
 #endif

@@ -24,6 +24,16 @@ bool cast_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     return gx[0] != NULL;
 }
 
+bool to_device_shape(aj_call *c) {
+    if (!aj_given(c, 0, 1)) return false;
+    aj_spec_like(&c->spec[0], c->in[0]);
+    return true;
+}
+bool to_device_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
+    gx[0] = aj_to_device(gy[0], n->edge[0].node->device);
+    return gx[0] != NULL;
+}
+
 bool copy__check(aj_call *c) {
     if (!c->in[1]) return aj_error("copy_: the source is nil, where a tensor is wanted");
     if (!aj_broadcast(c, &c->spec[0])) return false;
@@ -34,9 +44,9 @@ bool copy__check(aj_call *c) {
 }
 /* The old value is gone; the source gets all. */
 bool copy__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
-    (void)n;
-    gx[1] = gy[0];
-    return true;
+    int32_t home = n->edge[1].node ? n->edge[1].node->device : gy[0]->device;
+    gx[1] = home == gy[0]->device ? gy[0] : aj_to_device(gy[0], home);
+    return gx[1] != NULL;
 }
 bool fill__check(aj_call *c) { (void)c; return true; }
 

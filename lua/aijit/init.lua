@@ -48,7 +48,7 @@ ai.empty_cache, ai.set_memory_limit = scope.empty_cache, scope.set_memory_limit
 ai.grad, ai.no_grad, ai.enable_grad = autograd.grad, autograd.no_grad, autograd.enable_grad
 ai.is_grad_enabled, ai.set_grad_enabled, ai.define_op = autograd.is_grad_enabled, autograd.set_grad_enabled, autograd.define_op
 ai.autocast = autograd.autocast
-ai.device_scope = device.scope
+ai.device_scope, ai.cuda = device.scope, device.cuda
 ai.set_print_options = print_options.set
 --- The threads that one op may use.
 ---@param n integer

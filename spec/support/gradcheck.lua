@@ -10,7 +10,7 @@ local gradcheck = {}
 local function weights(y, k)
   local w, n = {}, y:numel()
   for i = 1, n do w[i] = math.sin(i * 1.7 + k) + 0.3 end
-  return ai.tensor(w, {dtype = "f64"}):reshape(y:size()):to(y.dtype)
+  return ai.tensor(w, {dtype = "f64"}):reshape(y:size()):to(y.dtype):to(y.device)
 end
 
 --- The weighted sum of the float results among `results`.
@@ -81,7 +81,7 @@ function gradcheck.second(f, xs, o)
     local ok, result = pcall(function()
       local grads, tied = ai.grad(f(), xs, {create_graph = true, allow_unused = true}), {}
       for _, v in ipairs(grads) do if v then tied[#tied + 1] = v end end
-      return total(tied) or ai.zeros({}, {dtype = "f64"})
+      return total(tied) or ai.zeros({}, {dtype = "f64", device = xs[1].device})
     end)
     ai.set_grad_enabled(before)
     if not ok then error(result, 0) end

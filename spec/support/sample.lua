@@ -9,6 +9,9 @@ local ai = require "aijit"
 
 local sample = {}
 
+--- Where tensors of samples are made: "cpu", or what AIJIT_TEST_DEVICE names.
+sample.device = os.getenv "AIJIT_TEST_DEVICE" or "cpu"
+
 local state = 1
 --- Starts the numbers anew, so that a case is the same in every run.
 function sample.seed(n) state = n % 2147483647 + 1 end
@@ -90,7 +93,7 @@ end
 ---@return aijit.Tensor
 function sample.tensor(input, dtype, layout)
   local own = input.kind == "b" and "bool" or input.kind == "i" and "i64" or dtype or "f64"
-  local flat = ai.tensor(input.values[1] and input.values or {}, {dtype = "f64"}):reshape(input.sizes):to(own)
+  local flat = ai.tensor(input.values[1] and input.values or {}, {dtype = "f64"}):reshape(input.sizes):to(own):to(sample.device)
   if layout == "transposed" and #input.sizes >= 2 then
     local n = #input.sizes
     return flat:transpose(1, n):contiguous():transpose(1, n)
@@ -98,7 +101,7 @@ function sample.tensor(input, dtype, layout)
     local wide = {}
     for i, s in ipairs(input.sizes) do wide[i] = s end
     wide[#wide] = 2 * wide[#wide] + 1
-    local room = ai.zeros(wide, {dtype = own})
+    local room = ai.zeros(wide, {dtype = own, device = sample.device})
     local key = {}
     for i = 1, #wide do key[i] = {} end
     if input.sizes[#input.sizes] > 0 then key[#wide] = {2, wide[#wide], 2} else key[#wide] = {1, 0} end

@@ -1,18 +1,32 @@
-/* special.h - special functions of one number that libm lacks, or has in a form that threads cannot share.
+/* special.h - functions that the expressions of ops.def call and that libm lacks, or has in a form that threads cannot
+ * share: special functions of one number, and whole division and its like. Plain C, for CUDA too.
  *
- * Each is written for double; floats go through doubles but for erfinv, whose single-precision form is short.
+ * The special ones are written for double; floats go through doubles but for erfinv, whose single-precision form is short.
  */
 #ifndef AJ_SPECIAL_H
 #define AJ_SPECIAL_H
 #include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __CUDACC__
+#define AJ_FUNCTION static __host__ __device__ inline
+#else
+#define AJ_FUNCTION static inline
+#endif
 
 /* log |gamma(x)|; libm's own writes the sign to a global. */
-static inline double log_gamma_f64(double x) { int sign; return lgamma_r(x, &sign); }
-static inline float log_gamma_f32(float x) { int sign; return lgammaf_r(x, &sign); }
+#ifdef __CUDA_ARCH__
+AJ_FUNCTION double log_gamma_f64(double x) { return lgamma(x); }
+AJ_FUNCTION float log_gamma_f32(float x) { return lgammaf(x); }
+#else
+AJ_FUNCTION double log_gamma_f64(double x) { int sign; return lgamma_r(x, &sign); }
+AJ_FUNCTION float log_gamma_f32(float x) { int sign; return lgammaf_r(x, &sign); }
+#endif
 
 /* The start is of M. Giles, "Approximating the erfinv function" (GPU Computing Gems, 2010), single precision; Newton's
  * steps on erf, or on erfc in the tails, where 1 - |x| is exact, do the rest. */
-static inline float erfinv_start(float x, float w) {
+AJ_FUNCTION float erfinv_start(float x, float w) {
     float p;
     if (w < 5) {
         w -= 2.5f;
@@ -39,7 +53,7 @@ static inline float erfinv_start(float x, float w) {
     }
     return p * x;
 }
-static inline double erfinv_at_f64(double x) {
+AJ_FUNCTION double erfinv_at_f64(double x) {
     double a = fabs(x);
     if (!(a < 1)) return a == 1 ? copysign((double)INFINITY, x) : (double)NAN;
     double w = -log((1 - a) * (1 + a)), y = (double)erfinv_start((float)a, (float)w);
@@ -55,7 +69,7 @@ static inline double erfinv_at_f64(double x) {
     }
     return copysign(y, x);
 }
-static inline float erfinv_at_f32(float x) {             /* one step from the start is exact to the last bits of a float */
+AJ_FUNCTION float erfinv_at_f32(float x) {             /* one step from the start is exact to the last bits of a float */
     double a = fabs((double)x);
     if (!(a < 1)) return (float)erfinv_at_f64((double)x);
     double y = (double)erfinv_start((float)a, -logf((1 - (float)a) * (1 + (float)a)));
@@ -64,7 +78,7 @@ static inline float erfinv_at_f32(float x) {             /* one step from the st
 }
 
 /* Recurrence up to 10, then the asymptotic series; reflection below 0 (Abramowitz and Stegun 6.3.5, 6.3.18, 6.3.7). */
-static inline double digamma_at_f64(double x) {
+AJ_FUNCTION double digamma_at_f64(double x) {
     if (x == 0) return copysign(INFINITY, -x);
     double y = 0;
     if (x < 0) {
@@ -78,12 +92,12 @@ static inline double digamma_at_f64(double x) {
     double s = z * (1.0 / 12 - z * (1.0 / 120 - z * (1.0 / 252 - z * (1.0 / 240 - z * (1.0 / 132 - z * (691.0 / 32760 - z / 12))))));
     return y + log(x) - 0.5 / x - s;
 }
-static inline float digamma_at_f32(float x) { return (float)digamma_at_f64((double)x); }
+AJ_FUNCTION float digamma_at_f32(float x) { return (float)digamma_at_f64((double)x); }
 
 /* sum over k >= 0 of (q + k)^-s, whole s > 1, by Euler and Maclaurin (Abramowitz and Stegun 23.1.30): terms up to q > 10 one by one,
  * the rest as an integral with corrections 1/12, -1/720, 1/30240, ... of higher derivatives. */
-static inline double zeta_from(double s, double q) {
-    static const double correction[] = {12.0, -720.0, 30240.0, -1209600.0, 47900160.0, -1307674368000.0 / 691, 74724249600.0,
+AJ_FUNCTION double zeta_from(double s, double q) {
+    const double correction[] = {12.0, -720.0, 30240.0, -1209600.0, 47900160.0, -1307674368000.0 / 691, 74724249600.0,
                                         -10670622842880000.0 / 3617, 5109094217170944000.0 / 43867};
     double sum = 0;
     if (q <= 0 && q == trunc(q)) return (double)INFINITY;
@@ -99,7 +113,7 @@ static inline double zeta_from(double s, double q) {
     return sum;
 }
 /* The n-th derivative of digamma: (-1)^(n+1) n! zeta(n + 1, x). */
-static inline double polygamma_at_f64(double x, double n) {
+AJ_FUNCTION double polygamma_at_f64(double x, double n) {
     if (!(n >= 0) || n != trunc(n)) return (double)NAN;
     if (n == 0) return digamma_at_f64(x);
     if (n == 1 && x < 0) {                               /* reflection: Abramowitz and Stegun 6.4.7 */
@@ -109,27 +123,64 @@ static inline double polygamma_at_f64(double x, double n) {
     double z = tgamma(n + 1) * zeta_from(n + 1, x);
     return fmod(n, 2) == 0 ? -z : z;
 }
-static inline float polygamma_at_f32(float x, float n) { return (float)polygamma_at_f64((double)x, (double)n); }
+AJ_FUNCTION float polygamma_at_f32(float x, float n) { return (float)polygamma_at_f64((double)x, (double)n); }
 
-static inline int64_t common_divisor_i64(int64_t a, int64_t b) {
+AJ_FUNCTION int64_t common_divisor_i64(int64_t a, int64_t b) {
     uint64_t x = a < 0 ? 0 - (uint64_t)a : (uint64_t)a, y = b < 0 ? 0 - (uint64_t)b : (uint64_t)b;
     while (y) { uint64_t r = x % y; x = y; y = r; }
     return (int64_t)x;
 }
-static inline int64_t common_multiple_i64(int64_t a, int64_t b) {
+AJ_FUNCTION int64_t common_multiple_i64(int64_t a, int64_t b) {
     int64_t g = common_divisor_i64(a, b);
     if (!g) return 0;
     uint64_t x = (uint64_t)(a / g) * (uint64_t)b;
     return (int64_t)((int64_t)x < 0 ? 0 - x : x);
 }
 /* A shift by less than 0, or by more than there are bits, leaves what very many shifts by 1 would. */
-static inline int64_t shift_left_i64(int64_t a, int64_t b) { return b < 0 || b > 63 ? 0 : (int64_t)((uint64_t)a << b); }
-static inline int64_t shift_right_i64(int64_t a, int64_t b) { return a >> (b < 0 || b > 63 ? 63 : b); }
+AJ_FUNCTION int64_t shift_left_i64(int64_t a, int64_t b) { return b < 0 || b > 63 ? 0 : (int64_t)((uint64_t)a << b); }
+AJ_FUNCTION int64_t shift_right_i64(int64_t a, int64_t b) { return a >> (b < 0 || b > 63 ? 63 : b); }
 
-static inline float truncdiv_f32(float a, float b) { return truncf(a / b); }
-static inline double truncdiv_f64(double a, double b) { return trunc(a / b); }
-static inline int64_t truncdiv_i64(int64_t a, int64_t b) { return b == 0 ? 0 : b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b; }
-static inline bool negative_f32(float x) { return __builtin_signbitf(x) != 0; }
-static inline bool negative_f64(double x) { return __builtin_signbit(x) != 0; }
-static inline bool negative_i64(int64_t x) { return x < 0; }
+AJ_FUNCTION float truncdiv_f32(float a, float b) { return truncf(a / b); }
+AJ_FUNCTION double truncdiv_f64(double a, double b) { return trunc(a / b); }
+AJ_FUNCTION int64_t truncdiv_i64(int64_t a, int64_t b) { return b == 0 ? 0 : b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b; }
+AJ_FUNCTION bool negative_f32(float x) { return copysignf(1, x) < 0; }
+AJ_FUNCTION bool negative_f64(double x) { return copysign(1.0, x) < 0; }
+AJ_FUNCTION bool negative_i64(int64_t x) { return x < 0; }
+
+AJ_FUNCTION int64_t power_i64(int64_t a, int64_t b) {
+    if (b < 0) return a == 1 ? 1 : a == -1 ? (b & 1 ? -1 : 1) : 0;
+    uint64_t y = 1, x = (uint64_t)a;
+    for (; b; b >>= 1, x *= x) if (b & 1) y *= x;
+    return (int64_t)y;
+}
+AJ_FUNCTION int64_t floordiv_i64(int64_t a, int64_t b) {
+    if (b == 0) return 0;
+    if (b == -1) return (int64_t)(0 - (uint64_t)a);
+    return a / b - (a % b && (a < 0) != (b < 0));
+}
+AJ_FUNCTION int64_t modulo_i64(int64_t a, int64_t b) {
+    if (b == 0 || b == -1) return 0;
+    int64_t r = a % b;
+    return r && (r < 0) != (b < 0) ? r + b : r;
+}
+AJ_FUNCTION int64_t truncmod_i64(int64_t a, int64_t b) { return b == 0 || b == -1 ? 0 : a % b; }
+AJ_FUNCTION float power_f32(float a, float b) { return b == 2 ? a * a : powf(a, b); }
+AJ_FUNCTION double power_f64(double a, double b) { return b == 2 ? a * a : pow(a, b); }
+/* From the exact remainder, as a / b may round up to a whole number that it is below. */
+AJ_FUNCTION float floordiv_f32(float a, float b) {
+    if (b == 0) return a / b;
+    float r = fmodf(a, b), q = (a - r) / b;
+    if (r != 0 && (b < 0) != (r < 0)) q -= 1;
+    return q == 0 ? copysignf(0, a / b) : floorf(q + 0.5f);
+}
+AJ_FUNCTION double floordiv_f64(double a, double b) {
+    if (b == 0) return a / b;
+    double r = fmod(a, b), q = (a - r) / b;
+    if (r != 0 && (b < 0) != (r < 0)) q -= 1;
+    return q == 0 ? copysign(0, a / b) : floor(q + 0.5);
+}
+AJ_FUNCTION float modulo_f32(float a, float b) { float r = fmodf(a, b); return r != 0 && (r < 0) != (b < 0) ? r + b : r; }
+AJ_FUNCTION double modulo_f64(double a, double b) { double r = fmod(a, b); return r != 0 && (r < 0) != (b < 0) ? r + b : r; }
+AJ_FUNCTION float truncmod_f32(float a, float b) { return fmodf(a, b); }
+AJ_FUNCTION double truncmod_f64(double a, double b) { return fmod(a, b); }
 #endif

@@ -1,0 +1,152 @@
+/* backend.h - what the library of a device sees of the core: tensors, calls, and the table of kernels that it fills in.
+ *
+ * core/device.c loads such a library (cuda/, as libaijit_cuda.so) when a device is asked for, and takes its table from the
+ * one function that it exports, aijit_backend. The functions declared here are the only ones of the core that it may
+ * call besides those of aijit.h. C++ reads this file too.
+ */
+#ifndef AJ_BACKEND_H
+#define AJ_BACKEND_H
+#ifdef __cplusplus
+extern "C" {
+#endif
+#include "aijit.h"
+#include "iter.h"
+
+#define AJ_LIKELY(x) __builtin_expect(!!(x), 1)
+#define AJ_UNLIKELY(x) __builtin_expect(!!(x), 0)
+enum { AJ_CPU = -1, AJ_META = -2, AJ_MAX_OUT = 4, AJ_MAX_ARGS = 8 };
+
+enum {
+#define ROW(name, ...) OP_##name,
+#include "ops.def"
+    OP_COUNT,
+    OP_LEAF = OP_COUNT, OP_CUSTOM, OP_INPLACE_VIEW    /* nodes that no row made */
+};
+
+/* -- Tensors ------------------------------------------------------------------------------------------- */
+
+/* Bytes that views share. On the CPU our own data follow the header in one block. */
+typedef struct aj_storage {
+    void *data;
+    int64_t bytes;              /* of the block that the allocator counts */
+    int32_t refs;               /* atomic where more than one */
+    int32_t version;            /* writes in place */
+    int32_t device;
+    int32_t size_class;         /* -1: a block of its own; -2: not our memory */
+    uint32_t era;               /* the recording that it was made in; 0: none */
+    void (*done)(void *);
+    void *arg;                  /* of done; on another device than the CPU its allocator's block */
+} aj_storage;
+
+struct aj_tensor {
+    aj_storage *storage;
+    char *data;                 /* storage->data + offset */
+    int32_t refs;               /* 0: the header is free, and every handle to it is stale */
+    uint16_t generation;        /* the upper 16 bits of its handles */
+    uint8_t dtype, ndim;
+    int32_t device;
+    bool requires_grad, retains_grad, contiguous;
+    bool traced;                /* made by, or given to, a function that is being recorded */
+    uint8_t out_index;          /* which result of node this is */
+    aj_node *node;              /* the op that made it, or a leaf's place in the graph; NULL: outside any graph */
+    aj_tensor *grad;
+    aj_tensor *base;            /* of a view that a graph may see: whose storage this is */
+    int32_t view_epoch;         /* base's epoch when node was made */
+    int32_t epoch;              /* recorded writes in place to this storage's root */
+    int64_t numel;
+    uint64_t id, hook;
+    int64_t shape[AJ_MAX_DIM];
+    int64_t stride[AJ_MAX_DIM]; /* in elements */
+};
+
+static inline aj_tensor *aj_untag(aj_tensor *h) { return (aj_tensor *)((uintptr_t)h << 16 >> 16); }
+
+/* The tensor behind a handle; NULL if it is nil or stale. A plain pointer is its own handle within the core. */
+static inline aj_tensor *aj_live(aj_tensor *h) {
+    aj_tensor *t = aj_untag(h);
+    if (AJ_UNLIKELY(!t)) return NULL;
+    uint16_t tag = (uint16_t)((uintptr_t)h >> 48);
+    if (AJ_UNLIKELY(t->refs <= 0 || (tag && tag != t->generation))) return NULL;
+    return t;
+}
+
+/* -- Calls --------------------------------------------------------------------------------------------- */
+
+typedef struct { int32_t v[3]; } aj_triple;
+
+/* Every argument that is not a tensor, of every op. An op reads the fields that its row fills. */
+typedef struct {
+    double s, t, u;             /* an elementwise row's scalars; eps, p, momentum and the like elsewhere */
+    int8_t number;              /* which operand of a binary row is the number s: 1 the first, 2 the second, 0 neither */
+    int8_t dtype;
+    int8_t reduction, mode;
+    bool keepdim, flag, flag2;
+    int32_t dim, dim2, base, groups;
+    int64_t i, j, k;
+    uint64_t seed, position;    /* of the first random number of a row that draws some; core/philox.h */
+    aj_triple kernel, stride, padding, dilation, output_padding;
+    aj_ints list, list2;
+} aj_attrs;
+
+typedef struct { uint8_t dtype, ndim; int64_t shape[AJ_MAX_DIM]; } aj_spec;
+
+/* One run of an op. Its rule reads in and attrs, checks them, and says in spec what is to be allocated. */
+typedef struct {
+    int op, n_in, n_out;
+    aj_tensor **in;             /* NULL where an optional input was left out */
+    aj_attrs *attrs;
+    aj_spec spec[AJ_MAX_OUT];
+    aj_tensor *out[AJ_MAX_OUT];
+} aj_call;
+
+/* An elementwise gradient: gx = gy * d(result)/d(input k). */
+typedef struct { aj_tensor *gx, *gy, *y, *in[2]; const aj_attrs *attrs; } aj_grad_call;
+
+typedef bool aj_kernel(const aj_call *c);                /* fills c->out; false after aj_error: out of memory, a bad index value */
+typedef bool aj_grad_kernel(const aj_grad_call *g);
+
+/* -- A backend ------------------------------------------------------------------------------------------ */
+
+/* What devices that are not the CPU have besides kernels. All of it is for any thread, and false or NULL follows aj_error.
+ * Work is in order: what is read is what the kernels called before it wrote. */
+typedef struct {
+    int32_t count;                                       /* device numbers are from 0 up to below it */
+    bool (*describe)(int32_t device, aj_device_t *out);
+    void *(*take)(int32_t device, int64_t bytes, int64_t *size, void **block);     /* an address, 256-byte aligned; size: what is counted */
+    void (*give)(int32_t device, void *block);
+    void (*memory)(int32_t device, aj_memory_t *out);    /* all but tensors and limit */
+    void (*reset_peak)(int32_t device);
+    void (*trim)(int32_t device);
+    bool (*read)(int32_t device, void *to, const void *from, int64_t bytes);       /* to the host's memory; waits */
+    bool (*write)(int32_t device, void *to, const void *from, int64_t bytes);      /* from the host's memory, which is free on return */
+    bool (*synchronize)(int32_t device);                 /* waits for all work; an error that it met is reported here */
+} aj_device_calls;
+
+typedef struct {
+    const char *name;
+    int64_t size;               /* of this struct, which tells another version of the op table */
+    aj_kernel *forward[OP_COUNT];
+    aj_grad_kernel *grad[OP_COUNT][2];
+    const aj_device_calls *device;      /* NULL: the CPU, and meta */
+} aj_backend;
+
+/* What the library of a device exports as aijit_backend. NULL: no device can be used; `why` says what was found. */
+typedef const aj_backend *aj_backend_start(char *why, size_t size);
+
+/* -- What of the core a backend may call ------------------------------------------------------------------ */
+
+#pragma GCC visibility push(default)
+const char *aj_op_name(int op);                          /* for messages: of the op that the caller named */
+bool aj_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));                 /* always false */
+bool aj_refuse(const aj_call *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));   /* "op: fmt: (2, 3) and (4): ..." */
+bool aj_dims_of(const aj_call *c, const aj_ints *dims, int ndim, bool *is_in);             /* n < 0: all */
+void aj_put_bytes(char *to, size_t size, int64_t bytes); /* for messages: "1.5 GiB" */
+void aj_set_contiguous(aj_tensor *t);                    /* recomputes numel and contiguous */
+#pragma GCC visibility pop
+
+static inline bool aj_is_float(int dtype) { return dtype >= AJ_F16; }
+
+#ifdef __cplusplus
+}
+#endif
+#endif

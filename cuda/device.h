@@ -1,0 +1,57 @@
+// device.h - what the files of cuda/ share: the devices, their one stream of work each, and how errors are told.
+//
+// All work of a device goes onto one stream, in the order in which ops were called, whichever thread called them; so a
+// block of memory that was given back may be used again at once, by work that comes later on that stream.
+#pragma once
+#include "../core/backend.h"
+#include <cuda_runtime.h>
+
+namespace cuda {
+
+enum { MAX_DEVICES = 64 };
+
+// What a kernel found wrong in its inputs' values: the first such finding, told at the next synchronisation.
+enum fault_kind { FINE, DIVISION, INDEX, LABEL };
+struct fault { int32_t kind, op; int64_t value, low, high; };      // value is not from low to high
+
+// The device of a call made current, and its stream: for a kernel's launches, after which done() tells how they went.
+class work {
+  public:
+    work(const char *who, int32_t device);               // who: the op, for errors
+    explicit work(const aj_call *c);
+    cudaStream_t stream;
+    fault *faults;                                       // on the device
+    int processors;
+    int op;
+    bool done(cudaError_t e = cudaSuccess);              // false after aj_error
+  private:
+    const char *who;
+    int32_t device;
+};
+
+int device_count();
+bool device_read(int32_t device, void *to, const void *from, int64_t bytes);       // see aj_device_calls
+bool device_write(int32_t device, void *to, const void *from, int64_t bytes);
+bool check(cudaError_t e, const char *who);              // false after aj_error
+
+// Memory for work on the stream, given back when this goes: what the stream still does with it comes before its next use.
+class scratch {
+  public:
+    scratch(int32_t device, int64_t bytes);
+    ~scratch();
+    scratch(const scratch &) = delete;
+    scratch &operator=(const scratch &) = delete;
+    void *p;                                             // NULL after aj_error
+  private:
+    int32_t device;
+    void *block;
+};
+
+// memory.cpp
+void *memory_take(int32_t device, int64_t bytes, int64_t *size, void **block);
+void memory_give(int32_t device, void *block);
+void memory_stats(int32_t device, aj_memory_t *out);
+void memory_reset_peak(int32_t device);
+void memory_trim(int32_t device);
+
+}

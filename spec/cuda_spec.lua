@@ -1,0 +1,71 @@
+--- The CUDA device over a stand-in for the CUDA runtime (spec/support/cuda), where there is a C++ compiler. Each part runs in
+-- a process of its own, since a process asks once which devices there are.
+--
+-- The whole of it, every test of the op table on the device: `spec/support/cuda/check`.
+
+local process = require "spec.support.process"
+local paths = require "aijit.tree"
+
+local folder = (os.getenv "AIJIT_LIB" or paths.lib or ""):match "^(.*)/[^/]*$"
+local cmake = folder and io.open(folder .. "/CMakeCache.txt")
+local has_compiler = cmake and cmake:read "*a":match "CMAKE_CXX_COMPILER:[%u]+=(/[^\n]+)"
+if cmake then cmake:close() end
+if not has_compiler then
+  pending "the CUDA device over its stand-in: no build tree with a C++ compiler is here"
+  return
+end
+
+local host = process.aijit()
+
+local function run(words, environment, limit)
+  return process.run(("AIJIT_CUDA=%s/libaijit_cuda_host.so %s %s"):format(process.quote(folder), environment or "", words), {limit = limit or 300})
+end
+local function busted(words, environment, limit)
+  local r = run(("%s \"$(command -v busted)\" --ignore-lua -o plainTerminal %s"):format(host, words), environment, limit)
+  assert.are.equal(0, r.status, r.out:sub(-4000) .. r.err:sub(-2000))
+  return r.out
+end
+local function program(text, environment)
+  local path = os.tmpname()
+  local file = assert(io.open(path, "w"))
+  file:write('local ai = require "aijit"\n' .. text)
+  file:close()
+  local r = run(host .. " " .. path, environment)
+  os.remove(path)
+  return r.out .. r.err
+end
+
+describe("the CUDA device", function()
+  setup(function()
+    local r = process.run(("cmake --build %s --target aijit_cuda_host"):format(process.quote(folder)), {limit = 600})
+    assert.are.equal(0, r.status, r.out .. r.err)
+  end)
+
+  it("has memory, streams, copies and errors of its own", function() busted "spec/support/cuda/device_check.lua" end)
+
+  it("gives what the CPU gives, of every op that it has a kernel for", function()
+    local out = busted("--filter='gives what the CPU gives' spec/op_spec.lua", "AIJIT_TEST_DEVICE=cuda")
+    local passed, pending_ = out:match "(%d+) successes", out:match "(%d+) pending"
+    assert.is_true(tonumber(passed) > 100, passed .. " rows passed, " .. pending_ .. " have no kernel")
+  end)
+
+  it("says why there is none", function()
+    local ask = "print(ai.cuda.is_available()) print(pcall(ai.zeros, 2, {device = 'cuda:1'})) print(ai.ones(2):sum():item())"
+    local none = program(ask, "AIJIT_STANDIN_DEVICES=0")
+    assert.is_truthy(none:find("the NVIDIA driver shows no device", 1, true), none)
+    assert.is_truthy(none:find("no device cuda:1: the NVIDIA driver shows no device", 1, true), none)
+    assert.is_truthy(none:match "\n2\n", none)           -- the CPU goes on
+    local old = program(ask, "AIJIT_STANDIN_DEVICES=old")
+    assert.is_truthy(old:find("the NVIDIA driver is too old: it can CUDA 11.4, and this build needs 13.0", 1, true), old)
+    local absent = program(ask, "AIJIT_STANDIN_DEVICES=none")
+    assert.is_truthy(absent:find("no NVIDIA driver was found", 1, true), absent)
+    local lost = program(ask, "AIJIT_CUDA=/nowhere/libaijit_cuda.so")
+    assert.is_truthy(lost:find("the CUDA library cannot be loaded: /nowhere/libaijit_cuda.so", 1, true), lost)
+    assert.is_truthy(lost:match "\n2\n", lost)
+  end)
+
+  it("is refused by a number that it does not have", function()
+    local out = program("print(pcall(ai.zeros, 2, {device = 'cuda:2'}))", "AIJIT_STANDIN_DEVICES=2")
+    assert.is_truthy(out:find("no device cuda:2: there are 2, numbered from cuda:0", 1, true), out)
+  end)
+end)
