@@ -71,7 +71,7 @@ bool aj_device_need(const char *who, int32_t device) {
     if (device == AJ_CPU || device == AJ_META) return true;
     if (device < 0) return aj_error("%s: there is no device number %d", who, device);
     int32_t n = aj_device_count();
-    if (!n) return aj_error("%s: no device cuda:%d: %s", who, device, absence);
+    if (!n) return aj_error("%s: no device cuda:%d: %s; `aijit doctor` tells what else is here", who, device, absence);
     if (device >= n) return aj_error("%s: no device cuda:%d: there %s %d, numbered from cuda:0", who, device, n == 1 ? "is" : "are", n);
     return true;
 }

@@ -69,16 +69,15 @@ local function check_cpu(list, host, ai)
     ok = libraries.openblas ~= nil, required = true, fix = "apt install libopenblas-dev && rocks/bootstrap build"})
 end
 
-local function check_cuda(list, ai, paths)
-  local folder = paths.lib and paths.lib:match("^(.*)/[^/]*$")
-  local plugin = folder and io.open(folder .. "/libaijit_cuda.so")
-  if not plugin then
-    add(list, {name = "CUDA", value = "the plugin libaijit_cuda.so is absent: everything runs on the CPU", ok = true})
-    return
+local function check_cuda(list, ai)
+  local there, why = ai.cuda.is_available()
+  if not there then return add(list, {name = "CUDA", value = why .. ": everything runs on the CPU", ok = true}) end
+  for n = 0, ai.cuda.device_count() - 1 do
+    local ok, p = pcall(ai.cuda.properties, n)
+    local value = ok and ("%s, %.1f of %.1f GiB free, capability %s, %d multiprocessors, CUDA %s, driver for CUDA %s"):format(
+      p.name, p.free / 2 ^ 30, p.total / 2 ^ 30, p.capability, p.multiprocessors, p.runtime, p.driver) or tostring(p)
+    add(list, {name = "cuda:" .. n, value = value, ok = ok})
   end
-  plugin:close()
-  local devices = ask(ai, "device_count", "cuda")
-  add(list, {name = "CUDA", value = devices and ("%d devices"):format(devices) or "plugin found", ok = true})
 end
 
 local function check_data(list, ai)
@@ -111,7 +110,7 @@ function M.findings()
   local ai = check_library(list, host, paths)
   if ai then
     check_cpu(list, host, ai)
-    check_cuda(list, ai, paths)
+    check_cuda(list, ai)
     check_data(list, ai)
   end
   check_optional(list)
