@@ -97,8 +97,8 @@ function lib.raise(message)
   local module_path = package.loaded["aijit.nn.path"]
   local where = module_path and module_path.describe()
   if where then message = message .. "\n  in " .. where end
-  local functions = package.loaded["aijit.fn.hole"]
-  message = message .. (functions and functions.describe_stack() or "")
+  local running = package.loaded["aijit.fn.running"]
+  message = message .. (running and running.describe() or "")
   for level = 2, 100 do
     local info = debug.getinfo(level, "Sl")
     if not info then break end

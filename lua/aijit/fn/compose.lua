@@ -1,8 +1,8 @@
 --- Functions made of functions: one after another, around a residual, each with its part of the parameters or of a key.
 
 local key = require "aijit.fn.key"
-local hole = require "aijit.fn.hole"
-local flexible = hole.flexible
+local flexible = require("aijit.fn.hole").flexible
+local running = require "aijit.fn.running"
 local raise = require("aijit.bindings.lib").raise
 
 local compose = {}
@@ -31,7 +31,7 @@ local function run(fs, i, n, ...)
 end
 
 -- In errors: which function of the chain is running.
-hole.name_running(run, function(level)
+running.name(run, function(level)
   local _, i = debug.getlocal(level, 2)
   local _, n = debug.getlocal(level, 3)
   return ("function %d of %d of a chain"):format(i, n)

@@ -7,8 +7,8 @@
 -- ai.f.softmax(_, 1) is a function of x.
 
 local Tensor = require "aijit.bindings.tensor"
-local lib = require "aijit.bindings.lib"
-local raise = lib.raise
+local running = require "aijit.fn.running"
+local raise = require("aijit.bindings.lib").raise
 
 local hole = {}
 
@@ -67,56 +67,6 @@ local function waits_for(info, places)
   return table.concat(names, ", ")
 end
 
--- -- Which functions are running, for errors ---------------------------------------------------------------------------------
-
--- function -> its name, or what says it from the level of its call.
-local running = setmetatable({}, {__mode = "k"})
-
---- The tensors among the parameters of a running function: "x (2, 8)"; those after its last name without one.
-local function tensors_at(level)
-  local list = {}
-  local function add(sign)
-    for i = 1, 8 do
-      local name, value = debug.getlocal(level + 2, sign * i)
-      if not name then break end
-      local is_own = name:sub(1, 1) ~= "("               -- what the compiler keeps has names in brackets
-      if (is_own or sign < 0) and lib.is_tensor(value) and value:is_live() then
-        list[#list + 1] = (is_own and name .. " " or "") .. "(" .. table.concat(value.shape, ", ") .. ")"
-      end
-    end
-  end
-  add(1)
-  add(-1)
-  return table.concat(list, ", ")
-end
-
---- The flexible functions that are running, outermost first, with the shapes of their tensors: lines for an error, or "".
----@return string
-function hole.describe_stack()
-  local rows, width = {}, 0
-  for level = 2, 200 do
-    local info = debug.getinfo(level, "f")
-    if not info then break end
-    local name = running[info.func]
-    if name and #rows < 12 then
-      local text = type(name) == "function" and name(level + 1) or name
-      table.insert(rows, 1, {text, tensors_at(level)})
-      width = math.max(width, #text)
-    end
-  end
-  if #rows == 0 then return "" end
-  local lines = {"\n  in the functions, outermost first:"}
-  for i, row in ipairs(rows) do
-    lines[i + 1] = ("\n    %s%s"):format(row[1], row[2] ~= "" and (" "):rep(width - #row[1]) .. "  " .. row[2] or "")
-  end
-  return table.concat(lines)
-end
-
---- Says of a function what stands for it in errors: a name, or a function of its level on the stack.
----@param f function
----@param name string|fun(level: integer): string
-function hole.name_running(f, name) running[f] = name end
-
 local bind
 
 local function fill(info, args, n, places, given, n_given)
@@ -164,8 +114,7 @@ end
 function hole.flexible(f, name)
   if type(f) ~= "function" then raise(("fn.flexible: a function is wanted, not a %s"):format(type(f))) end
   local u = debug.getinfo(f, "u")
-  running[f] = name or name_of(f)
-  local info = {f = f, name = running[f], names = parameters(f), most = not u.isvararg and u.nparams or nil}
+  local info = {f = f, name = running.name(f, name or name_of(f)), names = parameters(f), most = not u.isvararg and u.nparams or nil}
   return function(...) return bind(info, {...}, select("#", ...)) end
 end
 

@@ -3,7 +3,7 @@
 local ai = require "aijit"
 local class = require "aijit.class"
 local conv = require "aijit.model.conv"
-local option = require "aijit.model.option"
+local option = require "aijit.option"
 local residual = require "aijit.model.residual"
 local sequence = require "aijit.model.sequence"
 local Model = require "aijit.model.model"

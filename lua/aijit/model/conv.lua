@@ -2,7 +2,7 @@
 
 local ai = require "aijit"
 local name = require "aijit.model.name"
-local option = require "aijit.model.option"
+local option = require "aijit.option"
 local sequence = require "aijit.model.sequence"
 local raise = require("aijit.bindings.lib").raise
 

@@ -10,7 +10,7 @@
 local ai = require "aijit"
 local class = require "aijit.class"
 local Model = require "aijit.model.model"
-local option = require "aijit.model.option"
+local option = require "aijit.option"
 local raise = require("aijit.bindings.lib").raise
 
 local nn, f = ai.nn, ai.f

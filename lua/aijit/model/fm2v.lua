@@ -4,7 +4,7 @@ local ai = require "aijit"
 local conv = require "aijit.model.conv"
 local linear = require "aijit.model.linear"
 local norm = require "aijit.model.norm"
-local option = require "aijit.model.option"
+local option = require "aijit.option"
 local sequence = require "aijit.model.sequence"
 
 local nn = ai.nn

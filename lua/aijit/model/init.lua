@@ -3,7 +3,7 @@
 local ai = require "aijit"
 local conv = require "aijit.model.conv"
 local linear = require "aijit.model.linear"
-local option = require "aijit.model.option"
+local option = require "aijit.option"
 local modulate = require "aijit.model.modulate"
 local param = require "aijit.model.param"
 local rearrange = require "aijit.model.rearrange"

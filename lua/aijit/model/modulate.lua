@@ -6,7 +6,7 @@ local conv = require "aijit.model.conv"
 local linear = require "aijit.model.linear"
 local name = require "aijit.model.name"
 local norm = require "aijit.model.norm"
-local option = require "aijit.model.option"
+local option = require "aijit.option"
 local sequence = require "aijit.model.sequence"
 local raise = require("aijit.bindings.lib").raise
 

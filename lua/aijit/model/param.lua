@@ -1,7 +1,7 @@
 --- First values for the parameters of a model: what Model:init() does to each module.
 
 local ai = require "aijit"
-local option = require "aijit.model.option"
+local option = require "aijit.option"
 local init = ai.nn.init
 
 local param = {}

@@ -4,7 +4,7 @@ local ai = require "aijit"
 local class = require "aijit.class"
 local conv = require "aijit.model.conv"
 local name = require "aijit.model.name"
-local option = require "aijit.model.option"
+local option = require "aijit.option"
 local sequence = require "aijit.model.sequence"
 
 local nn = ai.nn

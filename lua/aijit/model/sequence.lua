@@ -2,7 +2,7 @@
 
 local ai = require "aijit"
 local class = require "aijit.class"
-local option = require "aijit.model.option"
+local option = require "aijit.option"
 local raise = require("aijit.bindings.lib").raise
 
 local nn = ai.nn

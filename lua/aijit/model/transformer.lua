@@ -3,7 +3,7 @@
 local ai = require "aijit"
 local class = require "aijit.class"
 local linear = require "aijit.model.linear"
-local option = require "aijit.model.option"
+local option = require "aijit.option"
 local sequence = require "aijit.model.sequence"
 local raise = require("aijit.bindings.lib").raise
 

@@ -3,34 +3,14 @@
 local ai = require "aijit"
 local flexible = require("aijit.fn.hole").flexible
 local nearest = require "aijit.nearest"
+local option = require "aijit.option"
 local trace = require "aijit.fn.trace"
 local raise = require("aijit.bindings.lib").raise
 
 local common = {}
 
---- A net's options, with defaults: "use_bias=true w_init b_init activation".
----@param who string
----@param text string
----@return fun(o?: table): table
-function common.options(who, text)
-  local names, known, defaults = {}, {}, {}
-  for name, value in text:gmatch "([%w_]+)=?(%S*)" do
-    names[#names + 1], known[name] = name, true
-    if value == "true" or value == "false" then defaults[name] = value == "true"
-    elseif value ~= "" then defaults[name] = tonumber(value) or value end
-  end
-  return function(o)
-    if o == nil then return defaults end
-    if type(o) ~= "table" then raise(("%s: the last argument is a %s, where a table of options is wanted"):format(who, type(o))) end
-    local all = {}
-    for name, value in pairs(defaults) do all[name] = value end
-    for name, value in pairs(o) do
-      if not known[name] then raise(("%s: unknown option '%s': %s"):format(who, tostring(name), nearest.hint(tostring(name), names))) end
-      all[name] = value
-    end
-    return all
-  end
-end
+--- A net's options: option.declare's. Where there are none, the defaults.
+common.options, common.check, common.check_all = option.declare, option.check, option.check_all
 
 --- params[name], declared.
 ---@param who string
@@ -61,13 +41,6 @@ function common.activate(who, x, activation)
     return ai.f[activation](x)
   end
   return activation(x)
-end
-
---- Checks that an argument is a whole number from 1 up.
-function common.size(who, name, value)
-  if type(value) ~= "number" or value < 1 or value % 1 ~= 0 then
-    raise(("%s: %s is %s, where a whole number from 1 up is wanted"):format(who, name, tostring(value)))
-  end
 end
 
 --- Makes each function of a table flexible.

@@ -67,14 +67,32 @@ local function sizes_of(who, x, n)
   return sizes, rank == n + 1
 end
 
-local conv_options = common.options("conv", "stride=1 padding=same dilation=1 groups=1 use_bias=true mask w_init b_init activation")
+--- x with step - 1 zeros between its elements along each of the last dimensions.
+local function stretched(x, sizes, steps)
+  local n, more = #sizes, {}
+  for i = 1, n do
+    local step, dim = steps[i], x:dim() - n + i
+    more[i] = (sizes[i] - 1) * step + 1
+    if step > 1 then
+      local gaps = {0, step - 1}
+      for _ = i + 1, n do table.insert(gaps, 1, 0) table.insert(gaps, 1, 0) end
+      x = f.pad(x:unsqueeze(dim + 1), gaps):flatten(dim, dim + 1):narrow(dim, 1, more[i])
+    end
+  end
+  return x, more
+end
+
+local conv_options = common.options("conv", [[
+  stride:window=1 padding:any=same dilation:window=1 input_dilation:window=1 groups:size=1 use_bias:boolean=true mask:tensor w_init:any b_init:any
+  activation:actv]])
 
 local function conv(who, n, params, x, out_channels, kernel_size, o)
   o = conv_options(o)
-  common.size(who, "out_channels", out_channels)
+  common.check_all(who, "x:tensor out_channels kernel_size:window", x, out_channels, kernel_size)
   local sizes, single = sizes_of(who, x, n)
   if single then x = x:unsqueeze(1) end
   local kernel, stride, dilation = each(who, "kernel_size", kernel_size, n), each(who, "stride", o.stride, n), each(who, "dilation", o.dilation, n)
+  x, sizes = stretched(x, sizes, each(who, "input_dilation", o.input_dilation, n))
   local channels = x:size(2)
   if channels % o.groups ~= 0 or out_channels % o.groups ~= 0 then
     raise(("%s: %d groups do not divide %d channels into %d"):format(who, o.groups, channels, out_channels))
@@ -90,11 +108,12 @@ local function conv(who, n, params, x, out_channels, kernel_size, o)
   return common.activate(who, y, o.activation)
 end
 
-local transpose_options = common.options("conv_transpose", "stride=1 padding=same groups=1 use_bias=true w_init b_init activation")
+local transpose_options = common.options("conv_transpose",
+  "stride:window=1 padding:any=same groups:size=1 use_bias:boolean=true w_init:any b_init:any activation:actv")
 
 local function conv_transpose(who, n, params, x, out_channels, kernel_size, o)
   o = transpose_options(o)
-  common.size(who, "out_channels", out_channels)
+  common.check_all(who, "x:tensor out_channels kernel_size:window", x, out_channels, kernel_size)
   local sizes, single = sizes_of(who, x, n)
   if single then x = x:unsqueeze(1) end
   local kernel, stride = each(who, "kernel_size", kernel_size, n), each(who, "stride", o.stride, n)
@@ -126,7 +145,8 @@ for n = 1, 3 do
   local name, transposed = ("conv_%dd"):format(n), ("conv_transpose_%dd"):format(n)
 
   --- (N, in, *size) -> (N, out_channels, *size'). kernel (out, in / groups, *kernel_size), bias (out). mask is multiplied to the
-  --- kernel. padding: "same", "valid", "causal", "circular", "reflect", "replicate", or numbers.
+  --- kernel. dilation spreads the kernel, input_dilation x, by zeros between. padding: "same", "valid", "causal", "circular",
+  --- "reflect", "replicate", or numbers.
   nets[name] = function(params, x, out_channels, kernel_size, o) return conv(name, n, params, x, out_channels, kernel_size, o) end
 
   --- The gradient of conv with respect to its input, as a net: "same" gives the size times the stride, "valid" all.
@@ -136,12 +156,23 @@ for n = 1, 3 do
   end
 end
 
+--- Convolutions of as many dimensions as kernel_size is a list of, or, for a number, as x has besides N and C.
+for name, one in pairs{conv_general = conv, conv_transpose_general = conv_transpose} do
+  nets[name] = function(params, x, out_channels, kernel_size, o)
+    common.check_all(name, "x:tensor kernel_size:window", x, kernel_size)
+    local n = type(kernel_size) == "table" and #kernel_size or x:dim() - 2
+    if n < 1 or n > 3 then raise(("%s: of %d dimensions; there are convolutions of 1, 2 and 3"):format(name, n)) end
+    return one(name, n, params, x, out_channels, kernel_size, o)
+  end
+end
+
 -- -- Pools ---------------------------------------------------------------------------------------------------------
 
-local pool_options = common.options("pool", "padding=same")
+local pool_options = common.options("pool", "padding:any=same")
 
 --- A list of n numbers is a window on the last n dimensions; one number on all but the first two, N and C.
 local function window_of(who, x, window, stride)
+  common.check_all(who, "x:tensor window:window stride:window", x, window, stride or 1)
   local n = type(window) == "table" and #window or x:dim() - 2
   if n < 1 or n > 3 or n > x:dim() then
     raise(("%s: a window of %d dimensions on an input of %d; one number means all but the first two, a list the last ones"):format(who, n, x:dim()))

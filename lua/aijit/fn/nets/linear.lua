@@ -8,7 +8,7 @@ local raise = require("aijit.bindings.lib").raise
 local f = ai.f
 local nets = {}
 
-local linear_options = common.options("linear", "use_bias=true w_init b_init activation")
+local linear_options = common.options("linear", "use_bias:boolean=true w_init:any b_init:any activation:actv")
 
 --- x W + b over the last dimension: (..., in) -> (..., out_dim). weights (in, out_dim), bias (out_dim).
 ---@param params table
@@ -18,7 +18,7 @@ local linear_options = common.options("linear", "use_bias=true w_init b_init act
 ---@return aijit.Tensor
 function nets.linear(params, x, out_dim, o)
   o = linear_options(o)
-  common.size("linear", "out_dim", out_dim)
+  common.check_all("linear", "x:tensor out_dim", x, out_dim)
   local y = x:matmul(common.param("linear", params, "weights", {x:size(-1), out_dim}, {init = o.w_init}))
   if o.use_bias then y = y + common.param("linear", params, "bias", {out_dim}, {init = o.b_init or "zeros"}) end
   return common.activate("linear", y, o.activation)
@@ -28,7 +28,7 @@ local linear = nets.linear
 --- One linear map into several branches: (..., in) -> (..., num_branches, in).
 ---@return aijit.Tensor
 function nets.branch_linear(params, x, num_branches, o)
-  common.size("branch_linear", "num_branches", num_branches)
+  common.check_all("branch_linear", "x:tensor num_branches", x, num_branches)
   local shape, d = x:size(), x:size(-1)
   shape[#shape] = num_branches
   shape[#shape + 1] = d
@@ -38,10 +38,11 @@ end
 --- Linear, to as many features as `reference` has.
 ---@return aijit.Tensor
 function nets.linear_like(params, x, reference, o)
+  common.check_all("linear_like", "x:tensor reference:tensor", x, reference)
   return linear(params, x, reference:size(-1), o)
 end
 
-local mlp_options = common.options("mlp", "activation=relu activation_final use_bias=true w_init b_init")
+local mlp_options = common.options("mlp", "activation:actv=relu activation_final:actv use_bias:boolean=true w_init:any b_init:any")
 
 --- Linear layers with an activation between them: (..., in) -> (..., last of out_dims). params[1], params[2], ...
 ---@param out_dims integer[]
@@ -49,7 +50,7 @@ local mlp_options = common.options("mlp", "activation=relu activation_final use_
 ---@return aijit.Tensor
 function nets.mlp(params, x, out_dims, o)
   o = mlp_options(o)
-  if type(out_dims) ~= "table" then raise("mlp: out_dims is a " .. type(out_dims) .. ", where a list of sizes is wanted") end
+  common.check_all("mlp", "x:tensor out_dims:sizes", x, out_dims)
   if type(params) ~= "table" then common.param("mlp", params) end
   for i, out_dim in ipairs(out_dims) do
     local activation = o.activation
@@ -59,7 +60,8 @@ function nets.mlp(params, x, out_dims, o)
   return x
 end
 
-local norm_options = common.options("layer_norm", "create_scale=true create_offset=true eps=1e-05 scale_init=ones offset_init=zeros")
+local norm_options = common.options("layer_norm",
+  "create_scale:boolean=true create_offset:boolean=true eps:positive=1e-05 scale_init:any=ones offset_init:any=zeros")
 
 --- One dimension with its own mean and variance (Ba and others, 2016): scale and offset have its size.
 ---@param axis? integer -1
@@ -68,7 +70,10 @@ local norm_options = common.options("layer_norm", "create_scale=true create_offs
 function nets.layer_norm(params, x, axis, o)
   o = norm_options(o)
   axis = axis or -1
-  local n, rank = x:size(axis), x:dim()
+  common.check_all("layer_norm", "x:tensor axis:integer", x, axis)
+  local rank = x:dim()
+  if axis == 0 or axis > rank or axis < -rank then raise(("layer_norm: axis is %d, and x has %d dimensions"):format(axis, rank)) end
+  local n = x:size(axis)
   if axis > 0 then axis = axis - rank - 1 end
   local scale = o.create_scale and common.param("layer_norm", params, "scale", {n}, {init = o.scale_init}) or nil
   local offset = o.create_offset and common.param("layer_norm", params, "offset", {n}, {init = o.offset_init}) or nil
@@ -92,12 +97,12 @@ end
 function nets.dropout(_, k, x, p)
   p = p or 0.5
   key.want(k, "dropout", "key")
-  if type(p) ~= "number" or p < 0 or p > 1 then raise("dropout: p is a probability, between 0 and 1, not " .. tostring(p)) end
+  common.check_all("dropout", "x:tensor p:probability", x, p)
   if p == 0 then return x end
   return f.dropout_at(x, p, key.seed_of(k), 0)
 end
 
-local embed_options = common.options("token_embed", "init=normal")
+local embed_options = common.options("token_embed", "init:any=normal")
 
 --- A row of a table for each index: integers (...) from 1 -> (..., embed_dim). embeddings (vocab_size, embed_dim); init may be
 --- a tensor to start from.
@@ -108,6 +113,7 @@ local embed_options = common.options("token_embed", "init=normal")
 ---@return aijit.Tensor
 function nets.token_embed(params, ids, vocab_size, embed_dim, o)
   o = embed_options(o)
+  common.check_all("token_embed", "ids:tensor vocab_size embed_dim", ids, vocab_size, embed_dim)
   return f.embedding(common.param("token_embed", params, "embeddings", {vocab_size, embed_dim}, {init = o.init}), ids)
 end
 

@@ -1,4 +1,4 @@
---- The arguments of a factory: sizes, then one table of options. Each has a kind, and a wrong value is an error that names it.
+--- The arguments of a function that makes a model: sizes, then one table of options. Each has a kind, and a wrong value is an error that names it.
 
 local ai = require "aijit"
 local nearest = require "aijit.nearest"
@@ -19,12 +19,26 @@ local kinds = {
   probability = {"a number between 0 and 1", function(v) return is_number(v) and v >= 0 and v <= 1 end},
   boolean = {"true or false", function(v) return type(v) == "boolean" end},
   string = {"a string", function(v) return type(v) == "string" end},
+  any = {"a value", function(v) return v ~= nil end},
+  tensor = {"a tensor", function(v) return ai.is_tensor(v) or type(v) == "table" and (getmetatable(v) or {}).__record ~= nil end},
+  window = {"a whole number from 1 up, or a list of them", function(v)
+    if type(v) ~= "table" then return is_whole(v) and v >= 1 end
+    for i = 1, #v do if not is_whole(v[i]) or v[i] < 1 then return false end end
+    return #v > 0 and getmetatable(v) == nil
+  end},
+  sizes = {"a list of whole numbers from 1 up", function(v)
+    if type(v) ~= "table" or getmetatable(v) ~= nil then return false end
+    for i = 1, #v do if not is_whole(v[i]) or v[i] < 1 then return false end end
+    return true
+  end},
   module = {"a module", ai.nn.Module.is_module},
   layer = {"a module or a function", function(v) return ai.nn.Module.is_module(v) or type(v) == "function" end},
   noise = {"true, false or a number from 0 up", function(v) return type(v) == "boolean" or is_number(v) and v >= 0 end},
   callable = {"a function", function(v) return type(v) == "function" or type(v) == "table" and (getmetatable(v) or {}).__call ~= nil end},
   -- Looked up by name where they are used.
-  actv = {"a name, a module or a function", function(v) return type(v) == "string" or type(v) == "function" or ai.nn.Module.is_module(v) end},
+  actv = {"a name, a module or a function", function(v)
+    return type(v) == "string" or type(v) == "function" or type(v) == "table" and (getmetatable(v) or {}).__call ~= nil
+  end},
   norm = {"a name or a module", function(v) return type(v) == "string" or ai.nn.Module.is_module(v) end},
 }
 
@@ -62,7 +76,7 @@ end
 ---@param ... any
 function option.check_all(who, text, ...)
   local i = 0
-  for name, kind in text:gmatch "([%w_]+):?([%w_]*)" do
+  for name, kind in text:gmatch "([%w_%[%]]+):?([%w_]*)" do
     i = i + 1
     option.check(who, name, kind == "" and "size" or kind, (select(i, ...)))
   end
@@ -74,7 +88,7 @@ local words = {["true"] = true, ["false"] = false}
 --- default. One without a default may be left out or false.
 ---@param who string
 ---@param text string
----@return fun(options?: table): table # options and defaults, checked
+---@return fun(options?: table): table # options and defaults, checked; to be read only
 function option.declare(who, text)
   local names, kind_of, defaults = {}, {}, {}
   for word in text:gmatch "%S+" do
@@ -86,9 +100,9 @@ function option.declare(who, text)
     end
   end
   return function(options)
+    if options == nil then return defaults end
     local out = {}
     for name, value in pairs(defaults) do out[name] = value end
-    if options == nil then return out end
     if type(options) ~= "table" or getmetatable(options) ~= nil then
       raise(("%s: the options are %s, and must be a table"):format(who, described(options)))
     end

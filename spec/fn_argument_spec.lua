@@ -1,0 +1,164 @@
+--- Every net of aijit.fn, and every function that takes functions, keys or trees, refuses wrong arguments at the caller's line,
+--- by its own name and that of the argument.
+
+local ai = require "aijit"
+local fn = require "aijit.fn"
+local nets = fn.nets
+
+local function message_of(f, ...)
+  local ok, message = pcall(f, ...)
+  assert.is_false(ok)
+  return message
+end
+
+local SIZE = {0, -1, 1.5, "3", true, {}, 0 / 0}
+local WINDOW = {0, -1, 1.5, "3", {}, {2, 0}}
+local TENSOR = {3, "x", true, {}}
+local BOOLEAN = {1, "true", {}}
+local ACTV = {3, true, {}}
+local INIT = {"glorot", {"glorot"}}
+
+local key = fn.key(1)
+local x, image, row = ai.randn(2, 5, 4), ai.randn(1, 2, 6, 6), ai.randn(2, 3, 8)
+
+--- name, positional arguments after params: {right value, name, wrong values}; options: name -> wrong values.
+local rows = {
+  {"linear", {{x, "x", TENSOR}, {3, "out_dim", SIZE}}, {use_bias = BOOLEAN, w_init = INIT, b_init = INIT, activation = ACTV}},
+  {"branch_linear", {{x, "x", TENSOR}, {2, "num_branches", SIZE}}, {use_bias = BOOLEAN}},
+  {"linear_like", {{x, "x", TENSOR}, {x, "reference", TENSOR}}, {use_bias = BOOLEAN}},
+  {"mlp", {{x, "x", TENSOR}, {{3, 4}, "out_dims", {3, {0}, {"3"}, {2.5}}}}, {activation = ACTV, activation_final = ACTV, use_bias = BOOLEAN}},
+  {"layer_norm", {{x, "x", TENSOR}, {-1, "axis", {0, 4, -4, 1.5, "1"}}}, {create_scale = BOOLEAN, create_offset = BOOLEAN, eps = {0, -1, "x"}}},
+  {"token_embed", {{ai.ones(2, 3, {dtype = "i64"}), "ids", TENSOR}, {7, "vocab_size", SIZE}, {3, "embed_dim", SIZE}}, {init = INIT}},
+  {"conv_1d", {{row, "x", TENSOR}, {4, "out_channels", SIZE}, {3, "kernel_size", WINDOW}},
+    {stride = WINDOW, padding = {"some", {}, true}, dilation = WINDOW, input_dilation = WINDOW, groups = SIZE, use_bias = BOOLEAN, mask = TENSOR,
+     activation = ACTV}},
+  {"conv_2d", {{image, "x", TENSOR}, {4, "out_channels", SIZE}, {{3, 2}, "kernel_size", WINDOW}}, {stride = WINDOW}},
+  {"conv_general", {{image, "x", TENSOR}, {4, "out_channels", SIZE}, {3, "kernel_size", WINDOW}}, {stride = WINDOW}},
+  {"conv_transpose_1d", {{row, "x", TENSOR}, {4, "out_channels", SIZE}, {3, "kernel_size", WINDOW}},
+    {stride = WINDOW, padding = {"some", {}}, groups = SIZE, use_bias = BOOLEAN, activation = ACTV}},
+  {"max_pool", {{image, "x", TENSOR}, {2, "window", WINDOW}, {2, "stride", {0, "2", {}}}}, {padding = {"some"}}},
+  {"avg_pool", {{image, "x", TENSOR}, {2, "window", WINDOW}, {2, "stride", {0, "2", {}}}}, {padding = {"some"}}},
+  {"single_head_attention", {{x, "queries", TENSOR}, {x, "keys", TENSOR}, {x, "values", TENSOR}}, {mask = {3, "x"}, is_causal = BOOLEAN}},
+  {"multi_head_attention", {{x, "queries", TENSOR}, {x, "keys", TENSOR}, {x, "values", TENSOR}, {2, "heads", {0, 3, 1.5, "2"}}},
+    {mask = {3, "x"}, is_causal = BOOLEAN, use_bias = BOOLEAN}},
+  {"multi_head_self_attention", {{x, "queries", TENSOR}, {2, "heads", {0, 3, 1.5, "2"}}}, {is_causal = BOOLEAN}},
+  {"multi_head_linear_attention", {{x, "queries", TENSOR}, {x, "keys", TENSOR}, {x, "values", TENSOR}, {2, "heads", {0, 3, 1.5}}}, {use_bias = BOOLEAN}},
+  {"transformer_block", {{x, "x", TENSOR}, {2, "heads", {0, 3, 1.5, "2"}}}, {mlp_dim = SIZE, activation = ACTV, is_causal = BOOLEAN}},
+  {"linear_transformer_block", {{x, "x", TENSOR}, {2, "heads", {0, 3, 1.5, "2"}}}, {mlp_dim = SIZE, activation = ACTV}},
+  {"rnn", {{x, "x", TENSOR}, {3, "hidden", SIZE}}, {reverse = BOOLEAN, activation = ACTV}},
+  {"gru", {{x, "x", TENSOR}, {3, "hidden", SIZE}}, {reverse = BOOLEAN}},
+  {"lstm", {{x, "x", TENSOR}, {3, "hidden", SIZE}}, {reverse = BOOLEAN}},
+}
+
+for _, r in ipairs(rows) do
+  local name, positional, options = r[1], r[2], r[3]
+  describe("nets." .. name, function()
+    local right = {}
+    for i, p in ipairs(positional) do right[i] = p[1] end
+    local function call(args)
+      return fn.trace(function(params) return (nets[name](params, unpack(args, 1, #right + 1))) end, key)
+    end
+    local function refused(args, what)
+      local message = message_of(call, args):match "^[^\n]*"
+      assert.matches("fn_argument_spec%.lua:%d+: ", message)
+      assert(message:find(what, 1, true), ("%s is not in: %s"):format(what, message))
+    end
+
+    it("takes what is right", function() call(right) end)
+
+    for i, p in ipairs(positional) do
+      it("refuses a wrong " .. p[2], function()
+        for _, wrong in ipairs(p[3]) do
+          local args = {unpack(right)}
+          args[i] = wrong
+          refused(args, p[2])
+        end
+      end)
+    end
+
+    for option, list in pairs(options) do
+      it("refuses a wrong " .. option, function()
+        for _, wrong in ipairs(list) do
+          local args = {unpack(right)}
+          args[#right + 1] = {[option] = wrong}
+          refused(args, option:find "init" and "initialiser" or option)
+        end
+      end)
+    end
+
+    it("refuses an option that it has not, and more arguments than it takes", function()
+      local args = {unpack(right)}
+      args[#right + 1] = {strid = 1}
+      refused(args, "no option 'strid'")
+      args[#right + 1] = 7
+      refused(args, "options are 7, and must be a table")
+      assert.matches("arguments are too many", message_of(nets[name], {}, 1, 2, 3, 4, 5, 6, 7))
+      refused({nil, unpack(right, 2)}, positional[1][2] .. " is nil")
+    end)
+  end)
+end
+
+it("what is given in the place of params is told apart", function()
+  assert.matches("linear: params is nil.*was it traced%?", message_of(nets.linear, nil, x, 3))
+  assert.matches("linear: params is a tensor", message_of(nets.linear, x, x, 3))
+  assert.matches("no activation 'rellu': did you mean 'relu'", message_of(nets.linear, fn.trace(nets.linear, key, x, 3), x, 3, {activation = "rellu"}))
+end)
+
+it("functions of functions, keys and trees", function()
+  local function f(v) return v end
+  for _, wrong in ipairs{3, "f", {}} do
+    for _, name in ipairs{"skip", "flexible", "trace", "vmap", "grad", "value_and_grad"} do
+      assert.matches("fn_argument_spec%.lua:%d+: fn%." .. name .. ":? .*function", message_of(function() fn[name](wrong, key) end))
+    end
+  end
+  assert.matches("fn%.chain: a list of functions", message_of(fn.chain, f))
+  assert.matches("fn%.chain: entry 2 is a number", message_of(fn.chain, {f, 3}))
+  assert.matches("fn%.thread: a list of functions", message_of(fn.thread, f, 1))
+  assert.matches("fn%.thread: the split gave a number", message_of(fn.thread, {f}, 1, function() return 3 end))
+  assert.matches("fn%.thread_params: params is a number", message_of(fn.thread_params, {f}, 1))
+  assert.matches("fn%.thread_key: argument 2 is a number", message_of(fn.thread_key, {f}, 1))
+  assert.matches("fn%.trace: argument 2 is a number", message_of(fn.trace, f, 3))
+  for _, wrong in ipairs{-1, 0.5, "1", {}} do assert.matches("fn%.key: a whole number", message_of(fn.key, wrong)) end
+  for _, wrong in ipairs{0, -1, 1.5, "2"} do assert.matches("fn%.split: a number of keys", message_of(fn.split, key, wrong)) end
+  assert.matches("fn%.fold_in: a whole number or a string", message_of(fn.fold_in, key, {}))
+  for _, wrong in ipairs{3, {1.5}, {"a"}, {-1}} do
+    assert.matches("fn%.validate: the shape", message_of(fn.trace, function(p) return fn.validate(p.w, wrong) end, key))
+  end
+  assert.matches("unknown option 'ini'.*did you mean 'init'", message_of(fn.trace, function(p) return fn.validate(p.w, {2}, {ini = "ones"}) end, key))
+  assert.matches("argument 1 is a number", message_of(fn.tree_map, 3, {}))
+  assert.matches("update_tagged: usage", message_of(fn.update_tagged, {}, {}))
+  assert.matches("unknown option 'argnums'", message_of(fn.grad, f, {argnums = 1}))
+end)
+
+it("an error inside names the functions and the shapes on the way", function()
+  local net = fn.flexible(function(p, v)
+    local y = fn.chain{nets.mlp(p.mlp, fn._, {6, 8}), function(h) return h:reshape(-1, 3, 3) end}(v)
+    return y
+  end, "net")
+  local message = message_of(fn.trace, net, key, ai.ones(2, 5))
+  assert.are.equal(table.concat({
+    "  in the functions, outermost first:",
+    "    net                         v (2, 5)",
+    "    function 2 of 2 of a chain  (2, 8)",
+  }, "\n"), message:match "\n(.*)$")
+  local params = fn.trace(function(p, v) return nets.mlp(p.mlp, v, {6, 8}) end, key, ai.ones(2, 5))
+  message = message_of(function() local y = nets.mlp(params.mlp, ai.ones(2, 4), {6, 8}) return y end)
+  assert.matches("linear's weights has the sizes %(5, 6%), where %(4, 6%) is wanted", message)
+  assert.matches("\n    nets%.mlp +x %(2, 4%)\n    nets%.linear +x %(2, 4%)$", message)
+end)
+
+it("masks, general convolutions, dilated inputs", function()
+  local v, mask = ai.randn(2, 3, 3), ai.ones(3, 3):tril()
+  assert.is_true(nets.apply_mask(v, mask):equal(v * mask):item())
+  assert.are.equal(0, nets.apply_attention_mask(v, mask):softmax(-1)[{1, 1, 2}]:item())
+  local params = fn.trace(nets.conv_general, key, image, 3, {3, 3})
+  assert.is_true(nets.conv_general(params, image, 3, {3, 3}):equal(nets.conv_2d(params, image, 3, {3, 3})):item())
+  -- A convolution of a dilated input is a transposed one, its kernel turned and its channels exchanged.
+  local p = fn.trace(nets.conv_1d, key, row, 4, 3, {input_dilation = 2, padding = 2})
+  local y = nets.conv_1d(p, row, 4, 3, {input_dilation = 2, padding = 2})
+  local wanted = ai.f.conv_transpose1d(row, p.kernel:flip(3):transpose(1, 2), p.bias, {stride = 2})
+  assert.are.same({unpack(wanted.shape)}, {unpack(y.shape)})
+  assert.is_true((wanted - y):abs():max():item() < 1e-5)
+  local q = fn.trace(nets.conv_2d, key, image, 1, 3, {input_dilation = {2, 3}, padding = "valid"})
+  assert.are.same({1, 1, 9, 14}, {unpack(nets.conv_2d(q, image, 1, 3, {input_dilation = {2, 3}, padding = "valid"}).shape)})
+end)
