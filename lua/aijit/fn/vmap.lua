@@ -124,7 +124,7 @@ for _, name in ipairs {"softmax", "log_softmax", "softmin", "cumsum", "cumprod",
   rules[name] = along(1)
 end
 rules.topk, rules.transpose = along(2), along(1, 2)
-for _, name in ipairs {"clone", "cast", "contiguous"} do rules[name] = same end
+for _, name in ipairs {"clone", "cast", "contiguous", "to_device"} do rules[name] = same end
 for _, name in ipairs {"where", "masked_fill"} do rules[name] = elementwise end
 
 local function all_or_along(level, name, x, dim, keepdim)

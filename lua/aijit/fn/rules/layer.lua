@@ -156,6 +156,18 @@ return function(rules, t)
   end
   rules.stft, rules.istft = windowed(1, 4), windowed(3, 4)
 
+  --- Eight-bit products: one quantized weight for all examples.
+  function rules.quantize(_, name, x, ...) return Tensor[name](x.value, ...) end
+  for name, rank in pairs {quantized_linear = 1, quantized_conv2d = 3} do
+    rules[name] = function(level, _, x, weight, scale, bias, ...)
+      if not is_batched(x, level) or is_batched(weight, level) or is_batched(scale, level) or is_batched(bias, level) then
+        refuse(name, "takes one weight, scale and bias for all examples")
+      end
+      local flat, lead = merged(x, rank)
+      return unmerged(Tensor[name](flat, weight, scale, bias, ...), lead)
+    end
+  end
+
   function rules.affine_grid(level, _, theta, size, ...)
     local sizes = {unpack(size)}
     sizes[1] = sizes[1] * t.size(level)

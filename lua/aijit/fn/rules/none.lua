@@ -27,4 +27,10 @@ none.arguments = {
   ["nanquantile q"] = "the positions between two elements are found once for all rows",
 }
 
+for _, name in ipairs {"quantized_linear", "quantized_conv2d"} do
+  for _, argument in ipairs {"weight", "scale", "bias"} do
+    none.arguments[name .. " " .. argument] = "a weight is laid out for the kernel once, for all inputs"
+  end
+end
+
 return none
