@@ -125,18 +125,27 @@ local function measure(v, sizes, depth)
   return sizes
 end
 
-local function put(v, sizes, depth, p, at)
+-- The numbers that integers of a dtype hold, first and last, and the least that wraps to one: u8 counts down from its end.
+local RANGE = {[tonumber(C.AJ_U8)] = {0, 255, -255}, [tonumber(C.AJ_I8)] = {-128, 127, -128}, [tonumber(C.AJ_I16)] = {-32768, 32767, -32768},
+  [tonumber(C.AJ_I32)] = {-2 ^ 31, 2 ^ 31 - 1, -2 ^ 31}, [tonumber(C.AJ_I64)] = {-2 ^ 63, 2 ^ 63, -2 ^ 63}}
+
+-- Entries of nested tables as a row at p[at]; range, or nil: what they may be.
+local function put(v, sizes, depth, p, at, range)
   if type(v) ~= "table" or #v ~= sizes[depth] then
     lib.raise(("tensor: the tables are uneven: %s where %d entries are wanted at depth %d"):format(
       type(v) == "table" and #v .. " entries" or lib.describe(v), sizes[depth], depth))
   end
   if depth < #sizes then
-    for i = 1, #v do at = put(v[i], sizes, depth + 1, p, at) end
+    for i = 1, #v do at = put(v[i], sizes, depth + 1, p, at, range) end
     return at
   end
   for i = 1, #v do
     local x = v[i]
-    if type(x) == "number" then p[at] = x
+    if type(x) == "number" then
+      if range and not (x > range[3] - 1 and x < range[2] + 1) then
+        lib.raise(("tensor: %s is no number that these integers hold: they go from %.17g to %.17g"):format(tostring(x), range[1], range[2]))
+      end
+      p[at] = x
     elseif type(x) == "boolean" then p[at] = x and 1 or 0
     elseif type(x) == "cdata" and not lib.is_tensor(x) then p[at] = x
     else lib.raise(("tensor: entry %d at depth %d is %s, where a number is wanted"):format(i, depth, lib.describe(x))) end
@@ -186,7 +195,7 @@ function construct.tensor(v, o)
   op.helper.ints("tensor", 1, "sizes", shape, sizes)
   t = lib.check(C.aj_empty(through, shape, -1), C.aj_empty, through, shape, -1)
   local p = ffi.cast(pointer[tonumber(through)], C.aj_data(t))
-  put(v, sizes, 1, p, 0)
+  put(v, sizes, 1, p, 0, RANGE[tonumber(d)])
   if through ~= d then t = f.cast(t, lib.dtype_names[tonumber(d)]) end
   if o and o.device then t = Tensor.to(t, o.device) end
   return finish(t, o)

@@ -76,7 +76,9 @@ end
 local function assign(to, v)
   if type(v) == "number" then f.fill_(to, v)
   elseif type(v) == "boolean" then f.fill_(to, v and 1 or 0)
-  elseif lib.is_tensor(v) then f.copy_(to, v)
+  elseif lib.is_tensor(v) then
+    while v:dim() > to:dim() and v:size(1) == 1 do v = f.squeeze(v, 1) end
+    f.copy_(to, v)
   elseif type(v) == "table" then f.copy_(to, require("aijit.bindings.construct").tensor(v, {device = to.device}))
   else lib.raise("index: " .. lib.describe(v) .. " cannot be stored in a tensor; use a number, a table of numbers or a tensor") end
 end

@@ -109,8 +109,12 @@ local function fill(name, i, param, list, v, from_one)
   return list
 end
 
+-- Rows to which no dimensions are all of them, as PyTorch has it.
+local NONE_IS_ALL = {}
+for name in ("sum mean amax amin std var var_mean std_mean norm nansum nanmean count_nonzero"):gmatch "%S+" do NONE_IS_ALL[name] = true end
+
 function helper.dims(name, i, param, list, v)
-  if v == nil then list.n = -1 return list end
+  if v == nil or NONE_IS_ALL[name] and type(v) == "table" and v[1] == nil then list.n = -1 return list end
   return fill(name, i, param, list, v, true)
 end
 --- An op with its first argument converted, and, where the op has a dtype of its own for sums, its result.

@@ -100,7 +100,7 @@ function Tensor.pow(a, b)
   if type(a) == "cdata" then
     if b == 2 then return square(a) end
     if b == 0.5 then return sqrt(a) end
-    if b == -1 then return reciprocal(a) end
+    if b == -1 and C.aj_dtype_is_float(C.aj_dtype_of(a)) then return reciprocal(a) end
   end
   return pow(a, b)
 end
@@ -265,7 +265,11 @@ end
 ---@return aijit.Tensor[]
 function Tensor.chunk(x, chunks, dim)
   if type(chunks) ~= "number" or chunks < 1 then lib.raise("chunk: the number of pieces must be at least 1") end
-  return Tensor.split(x, math.max(1, math.ceil(Tensor.size(x, dim or 1) / chunks)), dim)
+  local size = Tensor.size(x, dim or 1)
+  if size > 0 then return Tensor.split(x, math.ceil(size / chunks), dim) end
+  local sizes = {}
+  for i = 1, chunks do sizes[i] = 0 end
+  return Tensor.split(x, sizes, dim)
 end
 
 --- The slices of x along dim, without that dimension.

@@ -75,6 +75,9 @@ static bool at_edge(aj_call *c, int d) {
         if (a->t == (double)FLT_MAX && aj_is_float(d)) a->t = largest[d];
         if (a->u == -(double)FLT_MAX && aj_is_float(d)) a->u = -largest[d];
         break;
+    case OP_clamp_min: case OP_clamp_max:
+        if (!aj_is_float(d) && (c->op == OP_clamp_min ? a->s > 0 : a->s < 0) && d == c->in[0]->dtype && !aj_holds(c, a->s)) return false;
+        break;
     case OP_softshrink:
         if (!(a->s >= 0)) return aj_refuse(c, "lambda is %g, and must not be negative", a->s);
         break;
@@ -264,6 +267,7 @@ static bool write_in_place(const aj_op *o, aj_call *c, bool record, int32_t devi
         bool same = y->ndim == x->ndim;
         for (int d = 0; same && d < x->ndim; d++) same = y->shape[d] == x->shape[d];
         if (!same) return aj_refuse(c, "the result does not fit the first input, which an in-place op keeps the shape of");
+        if (x->dtype == AJ_BOOL && y->dtype != AJ_BOOL) return aj_refuse(c, "the result is of %s, and cannot be stored in place in bools", aj_dtype_name((aj_dtype)y->dtype));
         if (aj_is_float(y->dtype) && !aj_is_float(x->dtype)) return aj_refuse(c, "the result is of floats, and cannot be stored in place in %s", aj_dtype_name((aj_dtype)x->dtype));
     }
     if (c->op == OP_copy_ && in[1]->device == AJ_META) device = AJ_META;

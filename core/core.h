@@ -65,6 +65,7 @@ int aj_dim_of(const aj_call *c, int64_t dim, int ndim);      /* 0..ndim-1, or -1
 bool aj_broadcast(const aj_call *c, aj_spec *out);       /* of all inputs */
 bool aj_cast_inputs(aj_call *c, int first, int n, int dtype);    /* recorded casts, owned by the scope of the call */
 bool aj_given(const aj_call *c, int first, int n);       /* inputs first to first + n - 1 are not nil */
+bool aj_holds(const aj_call *c, double value);           /* input 0 can hold it: a number that its dtype reaches; of u8 also one below 0, from its end */
 bool aj_floats(const aj_call *c, int k);                 /* input k is not nil, and of floats */
 aj_ints aj_sizes(const aj_tensor *t);
 aj_ints aj_sizes_in(const aj_node *n, int k);            /* of input k, which its node knows even when the tensor was not saved */

@@ -60,10 +60,31 @@ local tests = {
     assert.is_true(ai.is_tensor(ai.equal(x, x)) and ai.equal(x, x):item())
     assert.are.equal("bool", ai.allclose(x, x).dtype)
   end,
-  ["heaviside and isclose promote."] = function()
+  ["More dtypes are taken"] = function()
+    assert.are.same({5}, list(f.hypot(longs {3}, longs {4})))
+    assert.are.same({2}, list(f.lerp(longs {1}, longs {3}, 0.5)))
+    assert.are.same({1.5}, list(f.addcdiv(longs {1}, longs {1}, longs {2})))
+    assert.are.equal(2, ai.tensor {false, true}:argmax():item())
+    assert.are.equal(2, ai.tensor({1, 2, 3}, {dtype = "bf16"}):quantile(0.5):item())
+  end,
+  ["A number keeps its value beside integers."] = function()
+    local x = ai.tensor({0, 255}, {dtype = "u8"})
+    assert.are.same({true, true}, list(x:gt(-1)))
+    assert.are.same({0, 0}, list(f.floor_divide(x, 300)))
+    assert.are.same({0, 255}, list(f.remainder(x, 300)))
+  end,
+  ["Losses of two shapes are refused"] = function()
+    assert.has_error_like(function() ai.mse_loss(ai.ones(3, 1), ai.ones(3)) end, "different shapes")
+  end,
+  ["An expanded tensor is not written"] = function()
+    assert.has_error_like(function() ai.ones(1, 3):expand{2, 3}:fill_(7) end, "expanded")
+    assert.has_error_like(function() ai.ones(1, 3):expand{2, 3}:add_(7) end, "expanded")
+  end,
+  ["heaviside, isclose and lerp promote."] = function()
     local x, y = ai.tensor {1, 0}, ai.tensor({2, 3}, {dtype = "f64"})
     assert.are.equal("f64", f.heaviside(x, y).dtype)
     assert.are.same({1, 3}, list(f.heaviside(x, y)))
+    assert.are.equal("f64", f.lerp(x, y, 0.5).dtype)
     assert.are.same({true, true}, list(f.isclose(longs {1, 2}, ai.tensor {1, 2})))
   end,
   ["A bool counts as 0 or 1 beside another dtype."] = function()

@@ -43,6 +43,7 @@ describe("an embedding", function()
     fails(function() f.embedding(table_(), long {1}, {max_norm = 1, norm_type = 0}) end, "norm_type is 0")
     fails(function() f.embedding(table_(), long {4}, {max_norm = 1}) end, "out of range")
     fails(function() f.embedding(long {{1, 2}}, long {1}, {max_norm = 1}) end, "floats")
+    fails(function() f.embedding_renorm_(table_():requires_grad_() * 1, long {1}, 1) end, "has no gradient")
   end)
 end)
 

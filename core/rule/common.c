@@ -1,5 +1,7 @@
 /* common.c - what many rules need: dimensions, broadcasting, dtypes, lists. */
 #include "rule.h"
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 aj_ints aj_ints_of(const aj_ints *list) {
@@ -27,7 +29,8 @@ bool aj_dims_of(const aj_call *c, const aj_ints *dims, int ndim, bool *is_in) {
     for (int i = 0; i < dims->n; i++) {
         int d = aj_dim_of(c, dims->v[i], ndim);
         if (d < 0) return false;
-        if (ndim == 0) continue;
+        if (ndim == 0 && i == 0) continue;
+        if (ndim == 0) return aj_refuse(c, "a tensor of no dimensions has not %d", dims->n);
         if (is_in[d]) return aj_refuse(c, "dimension %d is named twice", d + 1);
         is_in[d] = true;
     }
@@ -83,6 +86,16 @@ bool aj_given(const aj_call *c, int first, int n) {
     for (int k = first; k < first + n; k++)
         if (!c->in[k]) return aj_error("%s: input %d is nil, where a tensor is wanted", aj_op_name(c->op), k + 1);
     return true;
+}
+
+bool aj_holds(const aj_call *c, double value) {
+    static const double most[AJ_DTYPES] = {[AJ_U8] = 255, [AJ_I8] = 127, [AJ_I16] = 32767, [AJ_I32] = 2147483647, [AJ_I64] = 9223372036854775808.0,
+                                           [AJ_F16] = 65504, [AJ_BF16] = 3.3895313892515355e38, [AJ_F32] = (double)FLT_MAX, [AJ_F64] = DBL_MAX};
+    int d = c->in[0]->dtype;
+    if (d == AJ_BOOL || (aj_is_float(d) && value - value != 0)) return true;
+    double whole = aj_is_float(d) ? value : trunc(value), least = aj_is_float(d) || d == AJ_U8 ? -most[d] : -most[d] - (d != AJ_I64);
+    if (whole >= least && whole <= most[d]) return true;
+    return aj_error("%s: %.17g is no number that %s holds: they go from %.17g to %.17g", aj_op_name(c->op), value, aj_dtype_name((aj_dtype)d), d == AJ_U8 ? 0 : least, most[d]);
 }
 
 bool aj_floats(const aj_call *c, int k) {

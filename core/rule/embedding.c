@@ -73,6 +73,7 @@ bool embedding_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return (g
 bool embedding_renorm__check(aj_call *c) {
     if (!aj_floats(c, 0) || !aj_given(c, 1, 1) || !aj_index_dtype(c, 1) || !aj_cast_inputs(c, 1, 1, AJ_I64)) return false;
     if (c->in[0]->ndim != 2) return aj_refuse(c, "the weight has %d dimensions, and must have 2 to be renormalised", c->in[0]->ndim);
+    if (aj_recording() && c->in[0]->requires_grad) return aj_refuse(c, "has no gradient; call it within ai.no_grad, as embedding does with max_norm");
     if (!(c->attrs->s >= 0)) return aj_refuse(c, "max_norm is %g, and must not be negative", c->attrs->s);
     if (!(c->attrs->t > 0)) return aj_refuse(c, "norm_type is %g, and must be above 0", c->attrs->t);
     return c->in[1]->contiguous || (c->in[1] = aj_live(aj_contiguous(c->in[1]))) != NULL;

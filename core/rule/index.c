@@ -170,7 +170,7 @@ bool index_fill__check(aj_call *c) {
     int dim = aj_dim_of(c, c->attrs->dim, c->in[0]->ndim);
     if (dim < 0) return false;
     c->attrs->dim = dim;
-    return ready_index(c, 1) && flat_index(c);
+    return aj_holds(c, c->attrs->s) && ready_index(c, 1) && flat_index(c);
 }
 /* Along the first dimension; the values broadcast to the index's shape and then x's other dimensions. */
 bool index_put__check(aj_call *c) {

@@ -22,7 +22,7 @@ aj_tensor *masked_fill_compose(aj_call *c) {
     aj_tensor *x = c->in[0], *v = aj_full((aj_dtype)x->dtype, &none, x->device, c->attrs->s);
     return v ? aj_where(c->in[1], v, x) : NULL;
 }
-bool masked_fill__check(aj_call *c) { return aj_given(c, 0, 2) && is_mask(c, 1) && spread_mask(c); }
+bool masked_fill__check(aj_call *c) { return aj_given(c, 0, 2) && is_mask(c, 1) && aj_holds(c, c->attrs->s) && spread_mask(c); }
 bool masked_fill__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     return (gx[0] = aj_masked_fill(gy[0], aj_saved_in(n, 1), 0)) != NULL;
 }

@@ -35,7 +35,7 @@ static aj_tensor *distinct(aj_call *c, bool ordered) {
     bool all = c->attrs->dim == AJ_NO_DIM;
     int dim = all ? 0 : aj_dim_of(c, c->attrs->dim, x->ndim);
     if (dim < 0) return NULL;
-    if (!all && !x->ndim) x = do_row(x);
+    if (!all && !x->ndim) { aj_refuse(c, "a tensor of no dimensions has no slices"); return NULL; }
     int64_t n = !x ? 0 : all ? x->numel : x->shape[dim];
     aj_ints sizes = x ? aj_sizes(x) : (aj_ints){0}, rows = {2, {n, 1}}, of_inverse = all ? sizes : (aj_ints){1, {n}};
     if (!x) return NULL;
