@@ -36,12 +36,16 @@ int aj_unsetenv_(const char *name) __asm__("unsetenv");
 long aj_sysconf_(int name) __asm__("sysconf");
 const char *aj_header(int i);
 ]]
+-- The environment is the process's: a state of another thread leaves it alone, as other settings of all threads.
+local first = not paths.thread
 -- A thread that waits at a barrier sleeps instead of spinning; the pool reads this when it is loaded.
-ffi.C.aj_setenv_("OMP_WAIT_POLICY", "passive", 0)
-ffi.C.aj_setenv_("GOMP_SPINCOUNT", "2000", 0)
+if first then
+  ffi.C.aj_setenv_("OMP_WAIT_POLICY", "passive", 0)
+  ffi.C.aj_setenv_("GOMP_SPINCOUNT", "2000", 0)
+end
 
 -- OpenBLAS starts its threads when it is loaded, and they poll; here it works in ours. Children do not inherit this.
-local blas = os.getenv "OPENBLAS_NUM_THREADS"
+local blas = not first or os.getenv "OPENBLAS_NUM_THREADS"
 if not blas then ffi.C.aj_setenv_("OPENBLAS_NUM_THREADS", "1", 0) end
 
 local path = find_library()
@@ -127,7 +131,7 @@ local memory = ffi.new "aj_memory_t"
 local PAGES, PAGE_SIZE = 85, 30
 local system_bytes = tonumber(ffi.C.aj_sysconf_(PAGES)) * tonumber(ffi.C.aj_sysconf_(PAGE_SIZE))
 local floor_bytes = math.min(math.max(system_bytes / 4, 2 ^ 28), 2 ^ 34)
-C.aj_govern(floor_bytes)
+if first then C.aj_govern(floor_bytes) end
 
 local function govern()
   collectgarbage()

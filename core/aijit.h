@@ -160,6 +160,7 @@ void aj_seed(uint64_t seed);
 void aj_random_state(uint64_t *seed, uint64_t *offset);
 void aj_set_random_state(uint64_t seed, uint64_t offset);
 void aj_set_num_threads(int32_t n);
+int32_t aj_thread_limit(int32_t n);                 /* the most threads an op of this thread may use; 0: those of the process; the one before */
 /* On: nothing is chosen by timing, so that two processes on one machine with as many threads agree to the bit. */
 void aj_set_deterministic(bool on);
 bool aj_deterministic(void);

@@ -34,7 +34,10 @@ typedef struct aj_storage {
     int32_t device;
     int32_t size_class;         /* -1: a block of its own; -2: not our memory */
     uint32_t era;               /* the recording that it was made in; 0: none */
-    void (*done)(void *);
+    union {
+        struct aj_blocks *home; /* the cache that the block goes back to */
+        void (*done)(void *);   /* of memory that is not ours */
+    };
     void *arg;                  /* of done; on another device than the CPU its allocator's block */
 } aj_storage;
 

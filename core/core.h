@@ -150,6 +150,8 @@ typedef struct {
     int n_result;
     bool grad_mode;
     uint64_t seed, offset;      /* of the Philox generator */
+    int32_t limit;              /* the most threads an op of this one may use; 0: those of the process */
+    bool *stop;                 /* of a thread that aj_thread_start() made: asked to stop; NULL: listens to aj_interrupt() */
 } aj_context;
 extern _Thread_local aj_context aj_ctx __attribute__((tls_model("initial-exec")));
 

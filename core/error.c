@@ -12,6 +12,8 @@ enum { MESSAGE = 1024 };
 static _Thread_local char *message;
 static _Thread_local bool registered;
 
+_Static_assert(offsetof(aj_context, state) == 0, "a state leads to its context");
+
 /* States that a signal handler may reach. A thread that is gone leaves its place empty. */
 enum { MAX_THREADS = 256 };
 static aj_state_t *states[MAX_THREADS];
@@ -44,18 +46,23 @@ void aj_error_leave(void) {
 
 __attribute__((constructor)) static void start(void) { aj_state(); }
 
+/* What is asked of the process does not reach the threads that aj_thread_start() made: whoever started them stops them. */
 void aj_interrupt(bool on) {
+    if (aj_ctx.stop) {
+        if (!on) aj_attend_no_more(AJ_INTERRUPTED);
+        return;
+    }
     __atomic_store_n(&interrupted, on, __ATOMIC_RELAXED);
     for (int i = 0; i < MAX_THREADS; i++) {
         aj_state_t *s = __atomic_load_n(&states[i], __ATOMIC_ACQUIRE);
-        if (!s) continue;
+        if (!s || __atomic_load_n(&((aj_context *)s)->stop, __ATOMIC_RELAXED)) continue;
         if (on) __atomic_fetch_or(&s->attend, AJ_INTERRUPTED, __ATOMIC_RELAXED);
         else __atomic_fetch_and(&s->attend, ~AJ_INTERRUPTED, __ATOMIC_RELAXED);
     }
 }
 
 bool aj_interrupted(void) {
-    if (!__atomic_load_n(&interrupted, __ATOMIC_RELAXED)) return false;
+    if (AJ_LIKELY(!__atomic_load_n(aj_ctx.stop ? aj_ctx.stop : &interrupted, __ATOMIC_RELAXED))) return false;
     aj_error("interrupted");
     return true;
 }

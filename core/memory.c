@@ -19,7 +19,15 @@ typedef struct block { struct block *next; } block;
 
 /* One cache for a thread. The counts are of the whole process; a thread adds its own in lumps, since an atomic addition
  * costs as much as the rest of an allocation. */
-typedef struct blocks { block *free[CLASSES]; char *slab; int64_t left, live, cached; struct blocks *next; int64_t fail_at; } blocks;     /* fail_at: for tests, counts down to the allocation that fails */
+typedef struct aj_blocks {
+    block *free[CLASSES];
+    char *slab;
+    int64_t left, live, cached;
+    struct aj_blocks *next;
+    int64_t fail_at;                    /* for tests, counts down to the allocation that fails */
+    block *returned;                    /* atomic: blocks of this cache that other threads let go of last */
+    bool ended;                         /* atomic: its thread is gone, and no other has taken it over */
+} blocks;
 static _Thread_local blocks *own;
 static blocks *left_over;               /* caches of threads that ended, under the lock; a new thread takes one */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -45,6 +53,7 @@ static blocks *cache_new(void) {
     pthread_mutex_lock(&lock);
     own = left_over;
     if (own) left_over = own->next;
+    if (own) __atomic_store_n(&own->ended, false, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&lock);
     return own ? own : (own = calloc(1, sizeof *own));
 }
@@ -58,6 +67,7 @@ static void flush(void) {
 void aj_memory_leave(void) {
     if (!own) return;
     flush();
+    __atomic_store_n(&own->ended, true, __ATOMIC_RELAXED);
     aj_memory_trim(AJ_CPU);
     flush();
     pthread_mutex_lock(&lock);
@@ -91,12 +101,32 @@ static void system_free(void *p, int64_t bytes) {
     else free(p);
 }
 
+/* A loader's thread makes what another one frees: without a way home the blocks would pile up there. */
+static bool take_returned(void) {
+    if (!__atomic_load_n(&own->returned, __ATOMIC_RELAXED)) return false;
+    block *b = __atomic_exchange_n(&own->returned, NULL, __ATOMIC_ACQUIRE);
+    while (b) {
+        block *next = b->next;
+        int c = ((aj_storage *)b)->size_class;
+        b->next = own->free[c];
+        own->free[c] = b;
+        b = next;
+    }
+    return true;
+}
+
+static void return_to(blocks *home, block *b) {
+    b->next = __atomic_load_n(&home->returned, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(&home->returned, &b->next, b, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) { }
+}
+
 void aj_memory_trim(int32_t device) {
     if (device >= 0) {
         if (aj_plugged && device < aj_plugged->device->count) aj_plugged->device->trim(device);
         return;
     }
     if (!own) return;
+    take_returned();
     for (int c = class_of(CARVED) + 1; c < CLASSES; c++) {
         while (own->free[c]) {
             block *b = own->free[c];
@@ -149,6 +179,7 @@ static void *take(int64_t bytes, int c) {
     if (AJ_UNLIKELY(!own && !cache_new())) return NULL;
     if (AJ_UNLIKELY(refused(bytes))) return NULL;
     block *b = own->free[c];
+    if (AJ_UNLIKELY(!b) && take_returned()) b = own->free[c];
     if (AJ_LIKELY(b != NULL)) {
         own->free[c] = b->next;
         own->cached -= bytes;
@@ -173,15 +204,18 @@ static void *take(int64_t bytes, int c) {
     return b;
 }
 
-static void give_back(void *p, int64_t bytes, int c) {
+static void give_back(void *p, int64_t bytes, int c, blocks *home) {
     if (AJ_UNLIKELY(!own && !cache_new())) return;       /* lost, in a thread that never made a tensor */
     own->live -= bytes;
     if (AJ_UNLIKELY(apart)) free(p);
     else {
         block *b = p;
-        b->next = own->free[c];
-        own->free[c] = b;
         own->cached += bytes;
+        if (AJ_UNLIKELY(home != own) && !__atomic_load_n(&home->ended, __ATOMIC_RELAXED)) return_to(home, b);
+        else {
+            b->next = own->free[c];
+            own->free[c] = b;
+        }
     }
     if (AJ_UNLIKELY(own->live < -LUMP)) flush();
 }
@@ -210,7 +244,7 @@ aj_storage *aj_storage_new(int64_t bytes, int32_t device) {
     if (AJ_UNLIKELY(!s)) { out_of_memory(bytes); return NULL; }
     s->data = (char *)s + UNIT;
     s->bytes = size;
-    s->refs = 1; s->version = 0; s->device = device; s->size_class = c; s->era = aj_ctx.era; s->done = NULL;
+    s->refs = 1; s->version = 0; s->device = device; s->size_class = c; s->era = aj_ctx.era; s->home = own;
     return s;
 }
 _Static_assert(sizeof(aj_storage) <= UNIT, "a storage's header fits the room before its data");
@@ -223,7 +257,7 @@ void aj_storage_drop(aj_storage *s) {
         return;
     }
     if (AJ_UNLIKELY(s->device >= 0)) aj_plugged->device->give(s->device, s->arg);
-    give_back(s, s->bytes, s->size_class);
+    give_back(s, s->bytes, s->size_class, s->home);
 }
 
 /* Scratch remembers its class in front of itself. As it is soon given back, a large one takes any cached block that is

@@ -34,6 +34,7 @@ void aj_thread_enter(void) {
 }
 
 int aj_threads(void) {
+    if (aj_ctx.limit) return aj_ctx.limit;
     int n = __atomic_load_n(&wanted, __ATOMIC_RELAXED);
     if (AJ_UNLIKELY(!n)) {
         const char *s = getenv("OMP_NUM_THREADS");
@@ -46,8 +47,15 @@ int aj_threads(void) {
     return n;
 }
 
+int32_t aj_thread_limit(int32_t n) {
+    int32_t before = aj_ctx.limit;
+    aj_ctx.limit = n < 0 ? 0 : n > 256 ? 256 : n;
+    return before;
+}
+
 void aj_set_num_threads(int32_t n) {
     n = n < 1 ? 1 : n > 256 ? 256 : n;
+    if (aj_ctx.limit) { aj_ctx.limit = n; return; }
     __atomic_store_n(&wanted, n, __ATOMIC_RELAXED);
     aj_ctx.state.threads = n;
 #ifndef AJ_NO_OPENMP

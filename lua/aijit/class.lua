@@ -105,4 +105,7 @@ end
 ---@overload fun(name: string, ...: table): table
 class.define = function(...) return define(nil, ...) end
 
+--- The metatable of all classes.
+class.meta = ClassMeta
+
 return setmetatable(class, {__name = "aijit.class", __call = define})

@@ -112,6 +112,7 @@ local parts = {
   get_run_dir = {"aijit.config.directories", "run"}, get_model_dir = {"aijit.config.directories", "models"},
   hann_window = {"aijit.bindings.window", "hann_window"}, hamming_window = {"aijit.bindings.window", "hamming_window"},
   blackman_window = {"aijit.bindings.window", "blackman_window"},
+  thread = {"aijit.thread"},
   save = {"aijit.io", "save"}, load = {"aijit.io", "load"}, download = {"aijit.io", "download"},
 }
 

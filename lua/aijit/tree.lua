@@ -15,6 +15,7 @@
 ---@field header string?    aijit.h
 ---@field examples string?  the folder of the examples
 ---@field source boolean    true in a source tree
+---@field thread boolean?   true in the Lua state of a thread that another state started
 
 local function exists(path)
   local file = path and io.open(path)
