@@ -52,6 +52,7 @@ end
 
 for _, name in ipairs {"empty", "zeros", "ones"} do
   construct[name .. "_like"] = function(t, o)
+    if op.wants_whole(t) then return construct.full_like(t, name == "ones" and 1 or 0, o) end
     o = o or {}
     return construct[name](Tensor.size(t), {dtype = o.dtype or t.dtype, device = o.device or t.device, requires_grad = o.requires_grad})
   end
@@ -63,6 +64,10 @@ end
 ---@return aijit.Tensor
 function construct.full_like(t, value, o)
   o = o or {}
+  if op.wants_whole(t) then                              -- a placeholder: every element is equal to itself, or NaN and is not
+    local y = t:masked_fill(t:eq(t), value):masked_fill(t:ne(t), value)
+    return o.dtype and y:to(o.dtype) or y
+  end
   return construct.full(Tensor.size(t), value, {dtype = o.dtype or t.dtype, device = o.device or t.device, requires_grad = o.requires_grad})
 end
 

@@ -160,14 +160,14 @@ end
 function einsum.einsum(equation, ...)
   if type(equation) ~= "string" then op.helper.bad("einsum", 1, "equation", "a string", equation) end
   local tensors = {...}
-  if #tensors == 1 and type(tensors[1]) == "table" then tensors = tensors[1] end
+  if #tensors == 1 and type(tensors[1]) == "table" and getmetatable(tensors[1]) == nil then tensors = tensors[1] end
   local p = parse(equation)
   if #tensors ~= #p.inputs then
     fail(equation, "there are subscripts of %d operand%s, and %d tensor%s", #p.inputs, #p.inputs == 1 and "" or "s", #tensors, #tensors == 1 and "" or "s")
   end
   local operands, size, times, most, from = {}, {}, {}, 0, {}
   for k, x in ipairs(tensors) do
-    if not lib.is_tensor(x) then op.helper.bad("einsum", k + 1, "operand", "a tensor", x) end
+    if not op.is_operand(x) then op.helper.bad("einsum", k + 1, "operand", "a tensor", x) end
     local labels, further = label_all(equation, k, x, p.inputs[k])
     most = math.max(most, further)
     for _, l in ipairs(p.inputs[k]) do times[l] = (times[l] or 0) + 1 end
@@ -240,6 +240,6 @@ function einsum.einsum(equation, ...)
 end
 
 op.faces.einsum = true
-Tensor.einsum = einsum.einsum
+Tensor.einsum = op.whole_list("einsum", einsum.einsum)
 
 return einsum

@@ -11,10 +11,10 @@ local list = {}
 -- Tensors given one after another, or as one table; the options that may follow.
 local function gather(name, ...)
   local n, all = select("#", ...), {...}
-  local o = type(all[n]) == "table" and (n > 1 or all[1][1] == nil) and table.remove(all) or nil
-  if #all == 1 and type(all[1]) == "table" then all = all[1] end
+  local o = type(all[n]) == "table" and getmetatable(all[n]) == nil and (n > 1 or all[1][1] == nil) and table.remove(all) or nil
+  if #all == 1 and type(all[1]) == "table" and getmetatable(all[1]) == nil then all = all[1] end
   for i, t in ipairs(all) do
-    if not lib.is_tensor(t) then op.helper.bad(name, i, "tensor", "a tensor", t) end
+    if not op.is_operand(t) then op.helper.bad(name, i, "tensor", "a tensor", t) end
   end
   if #all == 0 then lib.raise(name .. ": there are no tensors") end
   return all, o
@@ -54,7 +54,7 @@ end
 -- One tensor gives one; several, or a table, give a table.
 local function at_least(name, widen)
   return function(...)
-    if select("#", ...) == 1 and lib.is_tensor((...)) then return widen((...)) end
+    if select("#", ...) == 1 and op.is_operand((...)) then return widen((...)) end
     return map(gather(name, ...), widen)
   end
 end
@@ -249,7 +249,7 @@ function list.pdist(x, p)
 end
 
 for name, fn in pairs(list) do
-  Tensor[name] = fn
+  Tensor[name] = op.whole_list(name, fn)
   op.faces[name] = true
 end
 

@@ -67,7 +67,7 @@ local lerp, lerp_, lerp_by = f.lerp, f.lerp_, f.lerp_by
 ---@param weight number|aijit.Tensor
 ---@return aijit.Tensor
 function Tensor.lerp(a, b, weight)
-  if is_tensor(weight) then return lerp_by(a, b, weight) end
+  if op.is_operand(weight) then return lerp_by(a, b, weight) end
   return lerp(a, b, weight)
 end
 --- lerp, in place.
@@ -83,10 +83,10 @@ end
 ---@param max number|aijit.Tensor?
 ---@return aijit.Tensor
 function Tensor.clamp(x, min, max)
-  if type(min) == "table" then min, max = min.min, min.max end
+  if type(min) == "table" and not op.is_symbol(min) then min, max = min.min, min.max end
   if min == nil and max == nil then lib.raise "clamp: neither min nor max is given" end
-  if min ~= nil then x = is_tensor(min) and f.clamp_min_by(x, min) or f.clamp_min(x, min) end
-  if max ~= nil then x = is_tensor(max) and f.clamp_max_by(x, max) or f.clamp_max(x, max) end
+  if min ~= nil then x = op.is_operand(min) and f.clamp_min_by(x, min) or f.clamp_min(x, min) end
+  if max ~= nil then x = op.is_operand(max) and f.clamp_max_by(x, max) or f.clamp_max(x, max) end
   return x
 end
 --- clamp, in place.
@@ -103,10 +103,10 @@ local clamp_min, clamp_max, clamp_min_, clamp_max_ = f.clamp_min, f.clamp_max, f
 
 --- x, but at least min, a number or a tensor.
 ---@return aijit.Tensor
-function Tensor.clamp_min(x, min) return (is_tensor(min) and f.clamp_min_by or clamp_min)(x, min) end
+function Tensor.clamp_min(x, min) return (op.is_operand(min) and f.clamp_min_by or clamp_min)(x, min) end
 --- x, but at most max, a number or a tensor.
 ---@return aijit.Tensor
-function Tensor.clamp_max(x, max) return (is_tensor(max) and f.clamp_max_by or clamp_max)(x, max) end
+function Tensor.clamp_max(x, max) return (op.is_operand(max) and f.clamp_max_by or clamp_max)(x, max) end
 --- clamp_min, in place.
 ---@return aijit.Tensor x
 function Tensor.clamp_min_(x, min) return (is_tensor(min) and f.clamp_min_by_ or clamp_min_)(x, min) end
@@ -137,8 +137,8 @@ end
 ---@param b aijit.Tensor|number
 ---@return aijit.Tensor
 function Tensor.float_power(a, b)
-  if is_tensor(a) then a = Tensor.to(a, "f64") end
-  if is_tensor(b) then b = Tensor.to(b, "f64") end
+  if op.is_operand(a) then a = a:to("f64") end
+  if op.is_operand(b) then b = b:to("f64") end
   return Tensor.pow(a, b)
 end
 
@@ -246,6 +246,7 @@ function Tensor.scatter_reduce_(x, ...) return f.copy_(x, f.scatter_reduce(x, ..
 ---@return aijit.Tensor x
 function Tensor.index_reduce_(x, ...) return f.copy_(x, f.index_reduce(x, ...)) end
 
+for _, name in ipairs {"clamp", "float_power", "lerp"} do Tensor[name] = op.whole(name, Tensor[name]) end
 for name in ("clamp clamp_ scatter_reduce_ index_reduce_ addcmul_ addcdiv_ float_power"):gmatch "%S+" do op.faces[name] = true end
 
 return Tensor

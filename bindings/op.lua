@@ -69,6 +69,45 @@ function helper.record(name, ...)
 end
 op.record = helper.record
 
+--- A tensor, or a value that stands for one.
+---@param v any
+---@return boolean
+function op.is_operand(v) return type(v) == "cdata" and lib.is_tensor(v) or is_symbol(v) end
+
+local wants_whole
+function wants_whole(v)
+  if type(v) ~= "table" then return false end
+  local meta = getmetatable(v)
+  if type(meta) == "table" then return meta.__whole == true end
+  for i = 1, #v do if wants_whole(v[i]) then return true end end
+  return false
+end
+op.wants_whole = wants_whole
+
+--- A function that is made of ops in Lua, so that a symbol whose metatable has `__whole` (a placeholder) takes it as one op;
+--- with other symbols it runs, and its ops see them. For functions of up to four arguments.
+---@param name string
+---@param f function
+---@return function
+function op.whole(name, f)
+  return function(a, b, c, d)
+    if wants_whole(a) or wants_whole(b) or wants_whole(c) then return op.record(name, a, b, c, d) end
+    return f(a, b, c, d)
+  end
+end
+--- The same for functions of any number of arguments.
+---@param name string
+---@param f function
+---@return function
+function op.whole_list(name, f)
+  return function(...)
+    for i = 1, select("#", ...) do
+      if wants_whole((select(i, ...))) then return op.record(name, ...) end
+    end
+    return f(...)
+  end
+end
+
 function helper.unknown(name, key, known)
   local near = require("aijit.nearest").find(tostring(key), known)
   local hint = #near > 0 and ("; did you mean %s?"):format(table.concat(near, " or ")) or ("; it takes " .. table.concat(known, ", "))

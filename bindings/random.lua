@@ -79,6 +79,7 @@ end
 
 for _, name in ipairs {"rand", "randn"} do
   random[name .. "_like"] = function(t, o)
+    if op.wants_whole(t) then lib.raise(name .. "_like: of a placeholder: draw in an nn.Lambda, since a graph holds what is computed, not drawn") end
     o = o or {}
     return random[name](t:size(), {dtype = o.dtype or t.dtype, device = o.device or t.device, requires_grad = o.requires_grad})
   end

@@ -109,7 +109,7 @@ end
 local function extreme(name, all, along, pair)
   return function(x, dim, keepdim)
     if dim == nil then return f[all](x) end
-    if type(dim) == "cdata" then return f[pair](x, dim) end
+    if op.is_operand(dim) then return f[pair](x, dim) end
     if type(dim) == "table" and dim.keepdim ~= nil and dim[1] == nil then return f[all](x, nil, dim) end
     if not f[along] then lib.raise(name .. ": along a dimension needs the op " .. along) end
     return f[along](x, dim, keepdim)
@@ -137,6 +137,7 @@ function Tensor.min(x, dim, keepdim) return smallest(x, dim, keepdim) end
 -- Choices between a tensor and a number.
 local function as_tensor(v, like)
   if type(v) ~= "number" then return v end
+  if type(like) ~= "cdata" then return v end
   local none = ffi.new "aj_ints"
   local d = C.aj_dtype_of(like)
   if not C.aj_dtype_is_float(d) and v % 1 ~= 0 or d == C.AJ_BOOL then d = C.AJ_F32 end
@@ -220,8 +221,7 @@ end
 ---@param x aijit.Tensor  of at most 2 dimensions
 ---@return aijit.Tensor
 function Tensor.t(x)
-  local n = C.aj_ndim(x)
-  lib.ok()
+  local n = Tensor.dim(x)
   if n > 2 then lib.raise(("t: a tensor of %d dimensions; use :transpose(dim0, dim1)"):format(n)) end
   if n < 2 then return f.view(x, Tensor.size(x)) end
   return f.transpose(x, 1, 2)
@@ -282,6 +282,8 @@ function Tensor.unbind(x, dim)
   return slices
 end
 
+for _, name in ipairs {"max", "min", "where", "t", "split", "chunk", "unbind"} do Tensor[name] = op.whole(name, Tensor[name]) end
+
 -- -- Questions ----------------------------------------------------------------------------------------------------------
 
 --- Without dim, a table of all sizes.
@@ -289,6 +291,7 @@ end
 ---@param dim integer?
 ---@return integer|integer[]
 function Tensor.size(x, dim)
+  if op.is_symbol(x) then return x:size(dim) end
   if dim ~= nil then
     if type(dim) ~= "number" or dim == 0 then lib.raise("size: a dimension counts from 1, or from -1 at the end, and is not " .. lib.describe(dim)) end
     return lib.ok(tonumber(C.aj_size(x, dim > 0 and dim - 1 or dim)))
@@ -311,9 +314,15 @@ function Tensor.stride(x, dim)
 end
 
 ---@return integer dimensions
-function Tensor.dim(x) return lib.ok(C.aj_ndim(x)) end
+function Tensor.dim(x)
+  if op.is_symbol(x) then return x:dim() end
+  return lib.ok(C.aj_ndim(x))
+end
 ---@return integer elements
-function Tensor.numel(x) return lib.ok(tonumber(C.aj_numel(x))) end
+function Tensor.numel(x)
+  if op.is_symbol(x) then return x:numel() end
+  return lib.ok(tonumber(C.aj_numel(x)))
+end
 Tensor.nelement = Tensor.numel
 ---@return integer bytes of one element
 function Tensor.element_size(x) return lib.ok(tonumber(C.aj_dtype_size(C.aj_dtype_of(x)))) end

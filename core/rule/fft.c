@@ -237,9 +237,9 @@ aj_tensor *istft_compose(aj_call *c) {
     if (have <= first) { aj_refuse(c, "nothing is left between the ends"); return NULL; }
     x = aj_live(aj_narrow(x, 1, first, have - first));
     square = aj_live(aj_narrow(square, 1, first, have - first));
-    double least = 0;
+    double least = 1;
     aj_tensor *low = square ? aj_live(aj_amin(aj_live(aj_detach(square)), &(aj_ints){-1, {0}}, false)) : NULL;
-    if (!low || !aj_get(low, (const int64_t[]){0}, &least)) return NULL;
+    if (!low || (low->device != AJ_META && !aj_get(low, (const int64_t[]){0}, &least))) return NULL;
     if (least < 1e-11) { aj_refuse(c, "the windows leave samples uncovered; take a smaller hop_length"); return NULL; }
     x = to_length(over(x, square), 1, last - first);
     return x && one ? aj_squeeze(x, &(aj_ints){1, {0}}) : x;

@@ -187,7 +187,7 @@ aj_tensor *gaussian_nll_loss_compose(aj_call *c) {
         aj_tensor *low = aj_amin(v, &(aj_ints){-1, {0}}, false);
         aj_tensor *more = aj_clamp_min(v, c->attrs->s), *lift = more ? do_sub(aj_live(more), v) : NULL;
         aj_grad_mode(mode);
-        if (!low || !lift || !aj_get(low, NULL, &least)) return NULL;
+        if (!low || !lift || (low->device != AJ_META && !aj_get(low, NULL, &least))) return NULL;
         if (least < 0) { aj_refuse(c, "a variance is %g, and must not be negative", least); return NULL; }
         v = do_add(v, lift);
     }

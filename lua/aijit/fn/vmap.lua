@@ -125,7 +125,11 @@ for _, name in ipairs {"softmax", "log_softmax", "softmin", "cumsum", "cumprod",
 end
 rules.topk, rules.transpose = along(2), along(1, 2)
 for _, name in ipairs {"clone", "cast", "contiguous", "to_device"} do rules[name] = same end
-for _, name in ipairs {"where", "masked_fill"} do rules[name] = elementwise end
+rules.where = elementwise
+function rules.masked_fill(level, _, x, mask, value)
+  if is_tensor(value) then return elementwise(level, "where", mask, value:to(x.dtype), x) end
+  return elementwise(level, "masked_fill", x, mask, value)
+end
 
 local function all_or_along(level, name, x, dim, keepdim)
   if dim ~= nil then return Tensor[name](x.value, dim_in(dim), keepdim) end
@@ -308,11 +312,17 @@ function methods:unbind(dim)
 end
 
 function methods:split(size, dim)
-  if type(size) ~= "number" then refuse "split by a table" end
-  local list, n, first = {}, self:size(dim or 1), 1
-  while first <= n do
-    list[#list + 1] = self:slice(dim or 1, first, math.min(first + size - 1, n))
-    first = first + size
+  dim = dim or 1
+  if type(size) == "number" then
+    local n = self:size(dim)
+    local sizes = {}
+    for first = 1, n, size do sizes[#sizes + 1] = math.min(size, n - first + 1) end
+    size = sizes
+  end
+  local list, first = {}, 1
+  for i, n in ipairs(size) do
+    list[i] = self:narrow(dim, first, n)
+    first = first + n
   end
   return list
 end
@@ -321,7 +331,14 @@ function methods:chunk(chunks, dim)
   return methods.split(self, math.max(1, math.ceil(self:size(dim or 1) / chunks)), dim)
 end
 
-function methods:clamp(min, max) return Tensor.clamp(self, min, max) end
+function methods:detach() return new(self.value:detach(), self.level) end
+function methods:type_as(other) return self:to(other.dtype) end
+
+--- Methods that are made of ops in Lua: these see the batched tensor.
+local composed = {}
+for name in ([[clamp float_power expand_as reshape_as view_as unflatten atleast_1d atleast_2d atleast_3d combinations vander pdist where
+  lerp]]):gmatch "%S+" do composed[name] = true end
+
 
 function methods:max(dim, keepdim)
   if is_tensor(dim) then return ai.f.maximum(self, dim) end
@@ -376,7 +393,7 @@ function Batched.__index(self, k)
   if methods[k] then return methods[k] end
   local method = Tensor[k]
   if method then
-    if op.functions[k] then return method end
+    if op.functions[k] or composed[k] then return method end
     refuse("the method " .. k)
   end
   raise(("a batched tensor has no method or property '%s': %s"):format(k, nearest.hint(k, Tensor.names())))

@@ -155,6 +155,7 @@ end
 registry.record = graph.call
 registry.stands_in = function(a, b) return graph.contains(a) or graph.contains(b) end
 Placeholder.__record = graph.op
+Placeholder.__whole = true                               -- functions made of ops in Lua are one step
 
 -- -- What a placeholder can do ------------------------------------------------------------------------------------
 
@@ -231,15 +232,6 @@ function Placeholder.__tostring(self)
   local node = self.node
   local from = node and " of " .. (node.op or node.module:title()) or ""
   return ("Placeholder %s %s%s"):format(graph.shape_text(self.shape), self.dtype, from)
-end
-
---- Functions with a face of their own are recorded by that name, with all they take.
-for _, name in ipairs {"max", "min", "clamp", "split", "chunk", "unbind", "t", "where"} do
-  local f = Tensor[name]
-  ai.f[name] = function(a, b, c)
-    if is_placeholder(a) or is_placeholder(b) or is_placeholder(c) then return graph.op(name, a, b, c) end
-    return f(a, b, c)
-  end
 end
 
 return graph

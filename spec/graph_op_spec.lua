@@ -1,0 +1,168 @@
+--- The op table is the test table of graphs: every row is called with placeholders, and the Functional of it gives what the op
+--- gives, itself and made again from its spec. Rows that a graph cannot hold are listed with the reason.
+
+local ai = require "aijit"
+local op = require "aijit.bindings.op"
+local sample = require "spec.support.sample"
+local nn = ai.nn
+
+local none = {}
+local function refuse(reason, names) for name in names:gmatch "%S+" do none[name] = reason end end
+refuse("its sizes, or which way it goes, depend on the values", [[
+  repeat_each repeat_positions masked_select masked_scatter nonzero unique unique_consecutive quantile nanquantile bincount histc lstsq matrix_exp]])
+refuse("it is a step of autograd, and takes sizes that no sample of a graph has", "cross_entropy_grad nll_loss_grad")
+
+local function near(a, b, what)
+  assert.are.same({unpack(b.shape)}, {unpack(a.shape)}, what)
+  assert.are.equal(b.dtype, a.dtype, what)
+  if a:numel() > 0 then assert(ai.f.isclose(a:double(), b:double(), {rtol = 0, atol = 0, equal_nan = true}):all():item(), what) end
+end
+
+local function check(row)
+  sample.seed(row.index + 1)
+  local args, n, tensors = sample.arguments(row, function(input) return sample.tensor(input) end)
+  local inputs, places, by_id = {}, {}, {}
+  for i = 1, 9 do
+    local t = tensors[i]
+    if t then
+      local shape = {unpack(t.shape)}
+      shape.dtype = t.dtype
+      inputs[#inputs + 1], places[#places + 1] = t, nn.Placeholder(shape)
+      by_id[t:id()] = places[#places]
+    end
+  end
+  local symbols = {}
+  for i = 1, n do
+    local v = args[i]
+    if ai.is_tensor(v) then v = by_id[v:id()]
+    elseif type(v) == "table" and ai.is_tensor(v[1]) then
+      local parts = {}
+      for k, t in ipairs(v) do parts[k] = by_id[t:id()] end
+      v = parts
+    end
+    symbols[i] = v
+  end
+  ai.manual_seed(1)
+  local wanted = {ai.f[row.name](unpack(args, 1, n))}
+  local outs = {ai.f[row.name](unpack(symbols, 1, n))}
+  assert.are.equal(#wanted, #outs)
+  for i, y in ipairs(outs) do
+    assert.are.same({unpack(wanted[i].shape)}, {unpack(y.shape)}, "shape of result " .. i)
+    assert.are.equal(wanted[i].dtype, y.dtype, "dtype of result " .. i)
+  end
+  local net = nn.Functional{inputs = places, outputs = outs}
+  local again = nn.from_spec(ai.json.decode(ai.json.encode(net:to_spec())))
+  for _, m in ipairs {net, again} do
+    ai.manual_seed(1)
+    local got = m(inputs)
+    for i, y in ipairs(wanted) do near(got[i], y, "result " .. i) end
+  end
+  assert.is_string(tostring(net))
+end
+
+for _, row in ipairs(op.rows) do
+  if row.name:sub(-1) == "_" then
+    it(row.name .. " writes, and a graph holds no memory", function()
+      sample.seed(row.index + 1)
+      local args, n = sample.arguments(row, function(input) return sample.tensor(input) end)
+      args[1] = nn.Placeholder{unpack(args[1].shape)}
+      assert.has_error(function() ai.f[row.name](unpack(args, 1, n)) end)
+    end)
+  elseif none[row.name] then
+    it(row.name .. " is refused where it stands", function()
+      local ok, message = pcall(check, row)
+      assert.is_false(ok)
+      assert(message:find("no elements", 1, true) or message:find("list of sizes", 1, true), message)
+    end)
+  else
+    it(row.name .. " in a graph is the op", function() check(row) end)
+  end
+end
+
+-- -- Functions that are made of ops in Lua ---------------------------------------------------------------------------------
+
+local f, fn = ai.f, require "aijit.fn"
+
+local cases = {
+  atleast_1d = function(x) return f.atleast_1d(x) end,
+  atleast_2d = function(x) return f.atleast_2d(x[1]) end,
+  atleast_3d = function(x) return f.atleast_3d(x) end,
+  broadcast_tensors = function(x, v)
+    local list = f.broadcast_tensors(x, v[1])
+    return list[1] + list[2]
+  end,
+  cartesian_prod = function(x, v) return f.cartesian_prod(v[1], x[2]) end,
+  combinations = function(x) return f.combinations(x[1], 3) end,
+  column_stack = function(x, v) return f.column_stack{x, v[{{}, 1}]} end,
+  dstack = function(x, v) return f.dstack(x, v) end,
+  hstack = function(x, v) return f.hstack{x, v} end,
+  vstack = function(x, v) return f.vstack{x, v[1]} end,
+  einsum = function(x, v) return f.einsum("ij,kj->ik", x, v) + f.einsum("ij,ij->", {x, v}) end,
+  expand_as = function(x, v) return v[1]:expand_as(x) end,
+  reshape_as = function(x, v) return x:t():reshape_as(v) end,
+  view_as = function(x, v) return x:view_as(v) end,
+  type_as = function(x, v) return x:gt(0):type_as(v) end,
+  float_power = function(x) return x:abs():float_power(2) end,
+  meshgrid = function(x, v)
+    local grids = f.meshgrid({x[1], v[2]}, {indexing = "xy"})
+    return grids[1] * grids[2]
+  end,
+  unflatten = function(x) return x:unflatten(2, {2, -1}) end,
+  vander = function(x) return f.vander(x[1], {N = 3}) end,
+  max = function(x, v) return (x:max(1)) + f.max(x, v):min() + f.min(x, v):sum(1) end,
+  clamp = function(x, v) return x:clamp(-1, 1) + x:clamp(v, nil) + f.clamp(x, {max = 0}) + f.clamp_min(x, v) end,
+  split = function(x) return x:split(2, 2)[1] + f.split(x, {1, 2, 1}, 2)[2] + f.chunk(x, 2, 2)[2] end,
+  unbind = function(x) return x:unbind(1)[2] * f.unbind(x, 1)[3] end,
+  t = function(x) return x:t() + f.t(x) end,
+  where = function(x, v) return f.where(x:gt(0), x, v) + f.where(v:gt(0), 1, x) end,
+  casts = function(x) return x:double() + x:long():to("f64") end,
+  likes = function(x) return ai.ones_like(x) + ai.zeros_like(x) * x + ai.full_like(x, 3, {dtype = "f64"}) end,
+  lerp = function(x, v) return x:lerp(v, 0.25) + x:lerp(v, v) end,
+  detach = function(x) return x:detach() * 2 end,
+  numbers = function(x) return 2 ^ x % 3 - -x / 4 + x:numel() * x:size(2) * x:dim() end,
+  options = function(x, v) return x:add(v, {alpha = 2}) + x:div(v, {rounding_mode = "floor"}) + x:gelu "tanh" + x:pow(2) end,
+  masks = function(x) return x:masked_fill(x:gt(0), 0) + x:masked_fill(x:gt(0), x:sum()) end,
+  indices = function(x) return x[{{1, 2}, 3}]:sum() * x[-1] + x[2] end,
+}
+
+local function same(a, b, what)
+  assert.are.same({unpack(b.shape)}, {unpack(a.shape)}, what)
+  assert.are.equal(b.dtype, a.dtype, what)
+  assert((a:double() - b:double()):abs():max():item() < 1e-5, what)
+end
+
+for name, run in pairs(cases) do
+  it(name .. ", made of ops in Lua, takes placeholders and batched tensors", function()
+    local x, v = ai.randn(2, 3, 4), ai.randn(2, 3, 4)
+    local a, b = nn.Placeholder{3, 4}, nn.Placeholder{3, 4}
+    local net = nn.Functional{inputs = {a, b}, outputs = run(a, b)}
+    local again = nn.from_spec(ai.json.decode(ai.json.encode(net:to_spec())))
+    local mapped = fn.vmap(run)(x, v)
+    for e = 1, 2 do
+      local wanted = run(x[e], v[e])
+      same(net{x[e], v[e]}, wanted, "graph")
+      same(again{x[e], v[e]}, wanted, "graph from its spec")
+      same(mapped[e], wanted, "vmap")
+    end
+    assert.are.same({unpack(run(x[1], v[1]).shape)}, (fn.output_shape(run, x[1], v[1])))
+  end)
+end
+
+it("a step with an open batch is one step, whatever its sizes are", function()
+  local x = nn.Placeholder{false, 3}
+  local net = nn.Functional{inputs = x, outputs = {f.einsum("ni,ni->n", x, x), f.hstack{x, x}, ai.ones_like(x), x:chunk(3, 2)[2]}}
+  assert.are.same({false}, f.einsum("ni,ni->n", x, x).shape)
+  assert.are.same({false, 6}, f.hstack{x, x}.shape)
+  assert.are.same({false, 3}, ai.ones_like(x).shape)
+  assert.are.same({false, 1}, x:chunk(3, 2)[2].shape)
+  for _, n in ipairs {1, 5} do
+    local v = ai.randn(n, 3)
+    local out = net(v)
+    same(out[1], v:square():sum(2), "einsum")
+    same(out[2], ai.cat({v, v}, 2), "hstack")
+    same(out[3], ai.ones(n, 3), "ones_like")
+  end
+  local ok, message = pcall(ai.randn_like, x)
+  assert.is_false(ok)
+  assert.matches("draw in an nn%.Lambda", message)
+end)
