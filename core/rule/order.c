@@ -53,6 +53,16 @@ aj_tensor *kthvalue_compose(aj_call *c) {
     return chosen(c, x, dim, x->ndim ? do_narrow(order, dim, k - 1, 1) : order, c->attrs->keepdim);
 }
 
+/* y, one of the elements of row x, with a gradient that all equal to it share. */
+static aj_tensor *shared(aj_tensor *x, aj_tensor *y) {
+    bool mode = aj_grad_mode(false);
+    aj_tensor *v = do_clone(y), *same = do_logical_or(do_eq(x, v), do_logical_and(do_isnan(x), do_isnan(v)));
+    aj_tensor *count = do_cast(do_sum(same, 0, false), y->dtype), *zero = v ? do_number(v, 0) : NULL;
+    aj_grad_mode(mode);
+    aj_tensor *exact = do_add(do_div(do_sum(do_where(same, do_sub(x, v), zero), 0, false), count), v);
+    return do_where(do_isfinite(v), exact, do_sum(do_where(same, do_div(x, count), zero), 0, false));
+}
+
 /* The lower one of two in the middle. A NaN is the median of all, unless they are left out. */
 static aj_tensor *median(aj_call *c, bool leave_out) {
     aj_tensor *x, *values, *order, *at;
@@ -81,7 +91,8 @@ static aj_tensor *median(aj_call *c, bool leave_out) {
         at = k ? do_gather(order, dim, k) : NULL;
     }
     if (!at) return NULL;
-    aj_tensor *y = chosen(c, x, dim, at, c->attrs->keepdim && !all);
+    aj_tensor *y = chosen(c, x, dim, at, c->attrs->keepdim && !all), *place = c->out[1];
+    if (y && all && y->requires_grad && !y->ndim && (y = shared(x->ndim ? x : do_row(x), y))) c->out[1] = place;
     if (!y || !all || !c->attrs->keepdim) return y;
     aj_ints ones = {c->in[0]->ndim, {1, 1, 1, 1, 1, 1, 1, 1}};
     c->out[1] = do_reshape(c->out[1], &ones);

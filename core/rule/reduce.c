@@ -52,7 +52,8 @@ static bool extreme_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     aj_tensor *x = aj_saved_in(n, 0), *y = put_back(n, n->out[0].t), *g = put_back(n, gy[0]);
     if (!y || !g) return false;
     bool mode = aj_grad_mode(false);
-    aj_tensor *at = aj_eq(x, y);
+    aj_tensor *at = aj_eq(x, y), *nan = at && aj_is_float(x->dtype) ? aj_isnan(x) : NULL;
+    if (nan) at = aj_logical_or(at, nan);                /* a NaN is the extreme where it is */
     at = at ? aj_cast(at, (aj_dtype)gy[0]->dtype) : NULL;
     aj_tensor *count = at ? aj_sum(at, &n->attrs->list, true) : NULL;
     aj_tensor *share = count ? aj_div(at, count) : NULL;
