@@ -97,11 +97,13 @@ function nets.shapes()
     nn.Upsample{scale_factor = 2}, nn.Upsample{size = {5, 7}, mode = "bilinear"}, nn.Upsample{size = {7, 9}, mode = "bicubic"},
     nn.Lambda(function(x) return x:permute(1, 3, 2, 4):flatten(2) end),
   }
-  local net = several{same = nn.Identity(), fc = nn.Linear(6, 4)}
+  -- PyTorch's has one name for the layer that stands here twice.
+  local Shapes = ai.class("ParityShapes", nn.Module)
+  function Shapes:load_state_dict(state) return nn.Module.load_state_dict(self, state, {strict = false}) end
+  local net = Shapes()
+  net.same, net.fc = nn.Identity(), nn.Linear(6, 4)
   net.rest = nn.ModuleDict{layers = nn.ModuleList(layers)}
   net.each = nn.TimeDistributed(net.fc)
-  local function load(self, state) return nn.Module.load_state_dict(self, state, {strict = false}) end
-  net.load_state_dict = load
   return net, function(x, image)
     local l = layers
     return flat{net.each(x), l[8](l[1](net.same(x))), l[2](image), l[3](image), l[4](image), l[5](image), l[6](image), l[7](image)}

@@ -22,6 +22,7 @@ local function double(_, nc1, nc2) return residual.resblk(nc1, nc2, {stride = 0.
 ---@overload fun(imsize: integer, bottleneck: integer, options?: table): aijit.model.ImgAutoencoder
 local ImgAutoencoder = class("ImgAutoencoder", Model)
 ae.ImgAutoencoder = ai.nn.register(ImgAutoencoder)
+ImgAutoencoder.call_arguments = "imsize bottleneck {nc_img nc_min nc_max}"
 
 ---@param imsize integer|integer[]
 ---@param bottleneck integer|integer[]

@@ -127,6 +127,8 @@ end
 ---@class aijit.model.ModulatedResidual: aijit.nn.Module
 local ModulatedResidual = class("ModulatedResidual", nn.Module)
 nn.register(ModulatedResidual)
+ModulatedResidual.call_arguments =
+  "nc1 nc2 z_dim {modtype k stride actv noise gain clamp blur scale_w lr_mul padtype demodulate}"
 
 function ModulatedResidual:__init(nc1, nc2, z_dim, options)
   option.check_all("modresblk", "nc1 nc2 z_dim", nc1, nc2, z_dim)

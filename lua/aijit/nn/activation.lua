@@ -84,18 +84,18 @@ end
 
 --- x where positive, else weight * x; one weight, or one a channel (dimension 2). num_parameters "channels" infers how many.
 ---@class aijit.nn.PReLU: aijit.nn.Layer
-local PReLU = layer("PReLU", "num_parameters=1 init=0.25")
+local PReLU = layer("PReLU", "num_parameters:slopes=1 init=0.25")
 nn.PReLU = PReLU
 
-function PReLU:waits() return self.num_parameters == "channels" end
-function PReLU:sizes(x) self.num_parameters = x:size(2) end
-function PReLU:sizes_from(state) self.num_parameters = state.weight:size(1) end
-function PReLU:build() self:parameter("weight", self.num_parameters) end
+function PReLU:waits() return self.slopes == "channels" end
+function PReLU:sizes(x) self.slopes = x:size(2) end
+function PReLU:sizes_from(state) self.slopes = state.weight:size(1) end
+function PReLU:build() self:parameter("weight", self.slopes) end
 function PReLU:reset() init.constant_(self.weight, self.init) end
 
 function PReLU:forward(x)
   local weight = self.weight
-  if self.num_parameters > 1 then
+  if self.slopes > 1 then
     local shape = {weight:size(1)}
     for i = 3, x:dim() do shape[i - 1] = 1 end
     weight = weight:reshape(shape)

@@ -75,6 +75,7 @@ end
 ---@overload fun(input_sizes: integer[], feature_size: integer, options?: {num_layers: integer}): aijit.nn.BiFPN
 local BiFPN = class("BiFPN", Module)
 nn.BiFPN = Module.register(BiFPN)
+BiFPN.call_arguments = "input_sizes feature_size {num_layers}"
 
 ---@param input_sizes integer[] channels of each map
 ---@param feature_size integer

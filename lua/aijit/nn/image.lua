@@ -18,6 +18,7 @@ local nn = {}
 ---@overload fun(channels: integer, options?: {reduction: integer, actv: aijit.nn.Module|function}): aijit.nn.SqueezeExcite
 local SqueezeExcite = class("SqueezeExcite", Module)
 nn.SqueezeExcite = Module.register(SqueezeExcite)
+SqueezeExcite.call_arguments = "channels {reduction actv}"
 
 --- reduction 16; actv ReLU: a module, or a function, which a spec cannot hold.
 ---@param channels integer

@@ -8,8 +8,9 @@
 ---     function Scale:forward(x) return x * self.weight end
 ---
 --- The declaration gives the constructor (positional and named arguments, checked), to_spec, print, and the name in
---- errors. Arguments are fields of the object. Positional ones are taken in order; when there are only as many as there
---- are required ones, those that can be inferred are left out: Conv2d(1, 32, 3), Conv2d(32, 3), Conv2d(32, {kernel_size = 3}).
+--- errors. Arguments are fields of the object; one whose name a method has is kept in another: "num_parameters:slopes=1".
+--- Positional ones are taken in order; when there are only as many as there are required ones, those that can be inferred are
+--- left out: Conv2d(1, 32, 3), Conv2d(32, 3), Conv2d(32, {kernel_size = 3}).
 --- Every layer with parameters takes {dtype=, device=} as well; a layer that infers follows its first input.
 
 local ai = require "aijit"
@@ -23,6 +24,7 @@ local Layer = class("Layer", Module)
 
 ---@class aijit.nn.Argument
 ---@field name string
+---@field field string of the object, where it is kept
 ---@field inferred boolean
 ---@field required boolean
 ---@field default any
@@ -32,8 +34,8 @@ local words = {["true"] = true, ["false"] = false}
 local function parse(text)
   local list, by_name = {}, {}
   for word in text:gmatch("%S+") do
-    local name, mark, value = word:match("^([%a_][%w_]*)([?=]?)(.*)$")
-    local argument = {name = name, inferred = mark == "?", required = mark == ""}
+    local name, field, mark, value = word:match("^([%a_][%w_]*):?([%w_]*)([?=]?)(.*)$")
+    local argument = {name = name, field = field ~= "" and field or name, inferred = mark == "?", required = mark == ""}
     if mark == "=" and value ~= "none" then
       argument.default = words[value]
       if argument.default == nil then argument.default = tonumber(value) or value end
@@ -82,7 +84,7 @@ local function read(self, cls, ...)
   for _, argument in ipairs(cls.arguments) do
     local given = options and options[argument.name]
     if given ~= nil then
-      rawset(self, argument.name, given)
+      rawset(self, argument.field, given)
     else
       free[#free + 1] = argument
       if argument.required or argument.inferred then sizes = sizes + 1 end
@@ -101,7 +103,7 @@ local function read(self, cls, ...)
     end
     if value == nil then value = argument.default end
     if value == nil and argument.required then refuse(cls, "%s is nil", argument.name) end
-    rawset(self, argument.name, value)
+    rawset(self, argument.field, value)
   end
   return options
 end
@@ -109,7 +111,7 @@ end
 local function sizes_known(self)
   if self:waits() then return false end
   for _, argument in ipairs(getmetatable(self).arguments) do
-    if argument.inferred and self[argument.name] == nil then return false end
+    if argument.inferred and self[argument.field] == nil then return false end
   end
   return true
 end
@@ -200,7 +202,7 @@ end
 
 --- An argument as it stands now: of a bias, whether there is one.
 local function value_of(self, argument)
-  local value = self[argument.name]
+  local value = self[argument.field]
   if type(argument.default) == "boolean" and (value == nil or ai.is_tensor(value)) then return value ~= nil end
   return value
 end

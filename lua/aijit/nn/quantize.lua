@@ -137,6 +137,7 @@ end
 ---@overload fun(n: integer, codebook_size: integer, options?: table): aijit.nn.ResidualVectorQuantization
 local ResidualVectorQuantization = class("ResidualVectorQuantization", Module)
 nn.ResidualVectorQuantization = Module.register(ResidualVectorQuantization)
+ResidualVectorQuantization.call_arguments = "n codebook_size {dim decay commitment threshold kmeans_iters eps}"
 
 ---@param n integer quantisers
 ---@param codebook_size integer

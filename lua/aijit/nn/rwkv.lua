@@ -143,6 +143,7 @@ end
 ---@overload fun(dim: integer, options?: {hidden: integer}): aijit.nn.RwkvBlock
 local Block = class("RwkvBlock", Module)
 nn.RwkvBlock = Module.register(Block)
+Block.call_arguments = "dim {hidden}"
 
 ---@param dim integer
 ---@param options? {hidden: integer} of the channel mix, 4 dim

@@ -135,7 +135,21 @@ local function spec_of(self)
   return {type = getmetatable(self).__name, layers = self.layers:to_spec().layers, norm = self.norm and self.norm:to_spec() or nil}
 end
 
+local stack_keys = {"type", "layers", "layer", "num_layers", "norm"}
+
+--- Its layers, or one `layer` and how many of it.
 local function from_spec(cls, spec)
+  for key in pairs(spec) do
+    local known = false
+    for _, name in ipairs(stack_keys) do known = known or key == name end
+    if not known then
+      raise(("from_spec: %s has no argument '%s': %s"):format(cls.__name, tostring(key), nearest.hint(tostring(key), stack_keys)))
+    end
+  end
+  if not spec.layers then
+    if type(spec.layer) ~= "table" then raise(("from_spec: %s wants a list `layers`, or a `layer` and `num_layers`"):format(cls.__name)) end
+    return cls(Module.make_from_spec(spec.layer), spec.num_layers, {norm = spec.norm and Module.make_from_spec(spec.norm)})
+  end
   local object = setmetatable({}, cls)
   object.layers = container.ModuleList()
   for _, block in ipairs(spec.layers) do object.layers:append(Module.make_from_spec(block)) end

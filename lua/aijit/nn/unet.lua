@@ -59,6 +59,7 @@ end
 ---@overload fun(in_channels: integer, embed_dim: integer, options?: table): aijit.nn.UNet
 local UNet = class("UNet", Module)
 nn.UNet = Module.register(UNet)
+UNet.call_arguments = "in_channels embed_dim {dim_scales out_channels embedding_dim heads}"
 
 local known = {dim_scales = true, out_channels = true, embedding_dim = true, heads = true}
 
@@ -79,7 +80,10 @@ function UNet:__init(in_channels, embed_dim, options)
   local n, last = #channels, channels[#channels]
   self.levels, self.embedding_dim = n, e
   self.first = conv.Conv2d(in_channels, channels[1], 3, {padding = 1})
-  self.down, self.shrink, self.up, self.grow = {}, {}, {}, {}
+  self.down = {}                                         -- one after another: the order of definition is that of the parameters
+  self.shrink = {}
+  self.up = {}
+  self.grow = {}
   for i = 1, n do
     self.down[i] = Block(channels[math.max(1, i - 1)], channels[i], e)
     if i < n then self.shrink[i] = conv.Conv2d(channels[i], channels[i], 3, {stride = 2, padding = 1}) end

@@ -1,0 +1,126 @@
+--- Specs: every network of the proof of parity, and so every kind of layer, as plain data in JSON and in YAML and back; and what
+--- a person writes by hand, with its mistakes.
+
+local ai = require "aijit"
+local m = require "aijit.model"
+local registry = require "aijit.nn.registry"
+local nn = ai.nn
+
+local function message_of(f, ...)
+  local ok, message = pcall(f, ...)
+  assert.is_false(ok)
+  return message
+end
+
+--- Networks with parts that no spec holds, and what to_spec says of them.
+local refused = {
+  losses = "CrossEntropyLoss%.weight is a tensor, and a spec holds no values",
+  shapes = "Lambda%.fn is a function, and a spec holds data only",
+}
+
+for _, file in ipairs{"networks", "layers"} do
+  for name, make in pairs(require("spec.support." .. file)) do
+    it(name .. (refused[name] and " is refused" or " survives JSON and YAML"), function()
+      local model, run = make()
+      if refused[name] then
+        assert.matches(refused[name], message_of(model.to_spec, model))
+        return
+      end
+      local text = ai.json.encode(model:to_spec())
+      local is_built, state = pcall(model.state_dict, model)
+      for _, format in ipairs{"json", "yaml"} do
+        local again = nn.from_spec(ai[format].decode(ai[format].encode(model:to_spec())))
+        assert.are.equal(text, ai.json.encode(again:to_spec()))
+        assert.are.equal(tostring(model), tostring(again))
+        if is_built then again:load_state_dict(state) end
+        if is_built and not run then
+          local shapes, got = {}, again:state_dict()
+          for key, t in pairs(state) do shapes[key] = t:equal(got[key]):item() end
+          for key, is_equal in pairs(shapes) do assert(is_equal, key) end
+        end
+      end
+    end)
+  end
+end
+
+it("the same model from its spec gives the same outputs", function()
+  for _, row in ipairs{
+    {m.seq{m.conv(3, 4, {actv = "mish", norm = "batch", stride = 2}), m.resblk(4, 6, {stride = 0.5}), m.global_avg(), m.fc(6, 2, {scale_w = true})},
+     {2, 3, 8, 8}},
+    {m.tx_enc(2, 8, 2), {2, 5, 8}},
+    {nn.Sequential{nn.Linear(4, 6), nn.PReLU(6), nn.Dropout(0.5)}:eval(), {3, 4}},
+    {nn.UNet(3, 4, {dim_scales = {1, 2}}), {1, 3, 8, 8}},
+  } do
+    local model, x = row[1], ai.randn(row[2])
+    local again = nn.from_spec(ai.yaml.decode(ai.yaml.encode(model:to_spec())))
+    again:load_state_dict(model:state_dict())
+    again:train(model.training)
+    assert.is_true(model(x):equal(again(x)):item())
+  end
+end)
+
+describe("a spec written by hand", function()
+  it("names the constructor's arguments, of layers and of larger modules", function()
+    local net = nn.from_spec(ai.yaml.decode [[
+type: sequential
+layers:
+  - {type: conv2d, out_channels: 8, kernel_size: 3, padding: 1}
+  - {type: SqueezeExcite, channels: 8, reduction: 4, actv: {type: mish}}
+  - {type: unet, in_channels: 8, embed_dim: 4, dim_scales: [1, 2], out_channels: 2}
+  - type: Flatten
+  - {type: linear, args: [10]}
+]])
+    assert.are.same({2, 10}, {unpack(net(ai.randn(2, 3, 4, 4)).shape)})
+    assert.are.equal("Mish", getmetatable(net[2].actv).__name)
+    local stack = nn.from_spec{type = "TransformerEncoder", layer = {type = "TransformerEncoderLayer", d_model = 4, nhead = 2}, num_layers = 3}
+    assert.are.equal(3, #stack.layers)
+    assert.are.equal(2, #nn.from_spec{type = "transformer", d_model = 4, nhead = 2, num_encoder_layers = 2, num_decoder_layers = 1}.encoder.layers)
+    assert.are.equal(2, #nn.from_spec{type = "ResidualVectorQuantization", n = 2, codebook_size = 4, dim = 3}.quantizers)
+    assert.are.equal(4, nn.from_spec{type = "RwkvBlock", args = {4}}.att.dim)
+    assert.is_truthy(nn.from_spec{type = "ImgAutoencoder", imsize = 8, bottleneck = 4, nc_min = 4, nc_max = 8}.encode)
+  end)
+
+  it("calls the constructor of one's own class, with a table of what it says", function()
+    local Own = ai.class("RoundTripOwn", nn.Module)
+    nn.register(Own)
+    function Own:__init(o)
+      self.hidden = o and o.hidden or 3
+      self.fc = nn.Linear(2, self.hidden)
+    end
+    assert.are.equal(7, nn.from_spec{type = "RoundTripOwn", hidden = 7}.fc.out_features)
+    assert.are.equal(3, nn.from_spec{type = "roundtripown"}.fc.out_features)
+    local again = nn.from_spec(ai.json.decode(ai.json.encode(Own{hidden = 5}:to_spec())))
+    assert.are.equal(5, again.fc.out_features)
+    local Plain = ai.class("RoundTripPlain", nn.Module)
+    nn.register(Plain)
+    function Plain:__init(factor) self.factor = factor * 2 end
+    assert.are.equal(6, nn.from_spec(ai.json.decode(ai.json.encode(Plain(3):to_spec()))).factor)
+  end)
+
+  it("that is wrong is an error with the nearest name, for every class that has arguments", function()
+    for _, name in ipairs(registry.names()) do
+      local class = registry.find(name)
+      local one = class.arguments and class.arguments[1] and class.arguments[1].name
+        or class.call_arguments and class.call_arguments:match "[%w_]+"
+      if one then
+        local wrong = one .. "x"
+        assert.matches(("no argument '%s'.*'%s'"):format(wrong, one), message_of(nn.from_spec, {type = name, [wrong] = 3}), name)
+      end
+    end
+    assert.matches("no class 'Convv2d': did you mean 'Conv2d'", message_of(nn.from_spec, {type = "Convv2d"}))
+    assert.matches("TransformerEncoder has no argument 'layrs': did you mean 'layers'", message_of(nn.from_spec, {type = "TransformerEncoder", layrs = {}}))
+    assert.matches("wants a list `layers`, or a `layer`", message_of(nn.from_spec, {type = "TransformerDecoder"}))
+    assert.matches("a spec is a table with a string `type`", message_of(nn.from_spec, {out_features = 3}))
+    assert.matches("Sequential has no argument 'layer'", message_of(nn.from_spec, {type = "Sequential", layer = {}}))
+  end)
+end)
+
+it("no argument of a layer hides a method", function()
+  for _, name in ipairs(registry.names()) do
+    for _, argument in ipairs(registry.find(name).arguments or {}) do
+      assert(nn.Module[argument.field] == nil, ("%s.%s"):format(name, argument.field))
+    end
+  end
+  assert.are.equal(6, nn.PReLU(6):num_parameters())
+  assert.matches("nn%.PReLU%({num_parameters = 6}%)", tostring(nn.Sequential{nn.PReLU(6)}))
+end)
