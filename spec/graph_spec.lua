@@ -297,3 +297,71 @@ describe("the spec of a graph", function()
     os.remove(path) os.remove(path .. ".json") os.remove(path .. ".yaml")
   end)
 end)
+
+describe("every structure of inputs with every structure of outputs:", function()
+  -- Inputs a, b; h = shared(a), k = shared(b) are inner nodes.
+  local ins = {
+    ["a list"] = {function(a, b) return {a, b} end, function(net, a, b) return net{a, b} end},
+    ["one after another"] = {function(a, b) return {a, b} end, function(net, a, b) return net(a, b) end},
+    ["names"] = {function(a, b) return {left = a, right = b} end, function(net, a, b) return net{left = a, right = b} end},
+    ["a list in a name"] = {function(a, b) return {both = {a, b}} end, function(net, a, b) return net{both = {a, b}} end},
+    ["names in a list"] = {function(a, b) return {{x = a}, {x = b}} end, function(net, a, b) return net({x = a}, {x = b}) end},
+    ["three levels"] = {function(a, b) return {p = {a, {q = {b}}}} end, function(net, a, b) return net{p = {a, {q = {b}}}} end},
+  }
+  local outs = {
+    ["one"] = function(t) return t.sum end,
+    ["a list of one"] = function(t) return {t.sum} end,
+    ["a list"] = function(t) return {t.sum, t.h} end,
+    ["names"] = function(t) return {s = t.sum, k = t.k} end,
+    ["repeated"] = function(t) return {t.sum, t.sum, {t.sum}} end,
+    ["an input itself"] = function(t) return {t.a, t.sum} end,
+    ["nested"] = function(t) return {u = {t.h, {v = t.product}}, w = {t.k, t.b}} end,
+  }
+  local function walk(got, wanted, at)
+    if ai.is_tensor(wanted) then return assert(got:equal(wanted):item(), at) end
+    local keys = 0
+    for key in pairs(got) do assert(wanted[key] ~= nil, at) keys = keys + 1 end
+    for key, inner in pairs(wanted) do
+      walk(got[key], inner, at .. "." .. tostring(key))
+      keys = keys - 1
+    end
+    assert.are.equal(0, keys)
+  end
+  for in_name, input in pairs(ins) do
+    for out_name, output in pairs(outs) do
+      it(in_name .. " to " .. out_name, function()
+        local shared = nn.Linear(3, 3)
+        local function values(a, b)
+          local h, k = shared(a), shared(b)
+          return {a = a, b = b, h = h, k = k, sum = h + k * 2, product = (h * k):tanh()}
+        end
+        local a, b = nn.Placeholder{false, 3}, nn.Placeholder{false, 3}
+        local net = nn.Functional{inputs = input[1](a, b), outputs = output(values(a, b))}
+        assert.are.equal(12, net:num_parameters())
+        local again = nn.from_spec(ai.yaml.decode(ai.yaml.encode(net:to_spec())))
+        again:load_state_dict(net:state_dict())
+        local x, y = ai.randn(4, 3), ai.randn(4, 3)
+        for _, each in ipairs{net, again, net:clone()} do walk(input[2](each, x, y), output(values(x, y)), "") end
+      end)
+    end
+  end
+
+  it("a cut at inner nodes takes their values", function()
+    local shared, last = nn.Linear(3, 3), nn.Linear(3, 2)
+    local a, b = nn.Placeholder{false, 3}, nn.Placeholder{false, 3}
+    local h, k = shared(a), shared(b)
+    local y = last(h * k)
+    local x, z = ai.randn(2, 3), ai.randn(2, 3)
+    assert.is_true(nn.Functional{inputs = {h, k}, outputs = y}(x, z):equal(last(x * z)):item())
+    assert.is_true(nn.Functional{inputs = {a = a, k = k}, outputs = {y}}{a = x, k = z}[1]:equal(last(shared(x) * z)):item())
+    assert.are.equal(1, #nn.Functional{inputs = {h, k}, outputs = y})
+  end)
+
+  it("what cannot be is refused", function()
+    local a = nn.Placeholder{false, 3}
+    assert.matches("the same placeholder is input%[1%] and input%[2%]", message_of(nn.Functional, {inputs = {a, a}, outputs = a + 1}))
+    assert.matches("no placeholder among the outputs", message_of(nn.Functional, {inputs = a, outputs = {}}))
+    assert.matches("%(12, 3%) and %(12, 4%).*\n  a size of 12 stands for one that is left open", message_of(function() return a + nn.Placeholder{false, 4} end))
+    assert.is_nil(message_of(function() return nn.Placeholder{2, 3} + nn.Placeholder{2, 4} end):find("left open", 1, true))
+  end)
+end)

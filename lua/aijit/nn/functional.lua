@@ -101,11 +101,15 @@ function Functional:__init(o)
     for key, inner in pairs(value) do out[key] = structure(inner, what) end
     return {table = out}
   end
+  local first = {}
   each(o.inputs, function(p, where)
+    if first[p] then raise(("Functional: the same placeholder is input%s and input%s"):format(first[p], where)) end
+    first[p] = where
     give(p)
     fed[#fed + 1] = {register = registers[p], shape = p.shape, dtype = p.dtype, where = where}
   end)
   if #fed == 0 then raise "Functional: there is no placeholder among the inputs" end
+  if not graph.contains(o.outputs) then raise "Functional: there is no placeholder among the outputs" end
   local nodes = order(o.inputs, o.outputs)
   for i, node in ipairs(nodes) do
     local step = {op = node.op, n = node.n, args = {}, results = {}, n_results = node.n_results}

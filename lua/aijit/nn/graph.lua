@@ -127,7 +127,8 @@ local function record(node, run, ...)
       return pack(meta.run(run, unpack(args, 1, node.n)))
     end)
   end
-  local a = once(1)
+  local ok, a = pcall(once, 1)
+  if not ok then error(open and ("%s\n  a size of %d stands for one that is left open"):format(a, meta.open_sizes[1]) or a, 0) end
   local b = open and once(2) or nil
   node.results, node.n_results = {}, a.n
   for i = 1, a.n do node.results[i] = placed(a[i], b and b[i], node) end
