@@ -278,17 +278,6 @@ describe("a loader", function()
     assert.matches("batch_size must be a whole number from 1 on, not 0", message(data.Loader, numbers(1), {batch_size = 0}))
     assert.matches("not a dataset", message(data.Loader, {1, 2}))
   end)
-
-  it("says once that threads are not there yet", function()
-    local stderr, said = io.stderr, {}
-    rawset(io, "stderr", {write = function(_, text) said[#said + 1] = text end})
-    local sum = 0
-    for a in data.Loader(numbers(3), {workers = 2, prefetch = 2}) do sum = sum + a[1]:item() end
-    data.Loader(numbers(3), {workers = 2})
-    rawset(io, "stderr", stderr)
-    assert.equal(6, sum)
-    assert.is_true(#said <= 1)
-  end)
 end)
 
 describe("the data folder", function()
@@ -350,5 +339,161 @@ describe("MNIST", function()
     else
       assert.matches("apt install dataset%-fashion%-mnist", set)
     end
+  end)
+end)
+
+describe("datasets made of others", function()
+  local function all(ds)
+    local list = {}
+    for i = 1, ds:size() do list[i] = (ds:get(i)) end
+    return list
+  end
+
+  it("of tensors have their rows, one by one and many at once", function()
+    local ds = data.TensorDataset(ai.arange(1, 6):reshape(3, 2), ai.tensor({7, 8, 9}, {dtype = "i64"}))
+    assert.equal(3, ds:size())
+    local x, y = ds:get(2)
+    assert.same({{3, 4}, 8}, {x:totable(), y:item()})
+    local rows, labels = data.Loader(ds, {batch_size = 3})()
+    assert.same({{1, 2}, {3, 4}, {5, 6}}, rows:totable())
+    assert.same({7, 8, 9}, labels:totable())
+    assert.matches("argument 2 has 2 rows where the first has 3", message(data.TensorDataset, ai.ones(3), ai.ones(2)))
+    assert.matches("argument 1 is a number, not a tensor", message(data.TensorDataset, 5))
+    assert.matches("there is no sample 4; they count from 1 to 3", message(ds.get, ds, 4))
+  end)
+
+  it("joined have each one's samples in turn, their names and their versions", function()
+    local first, second = numbers(2), numbers(3)
+    function second.describe(_, i) return "second " .. i end
+    local both = data.ConcatDataset {first, second}
+    assert.same({1, 2, 1, 2, 3}, all(both))
+    assert.equal("second 2", both:describe(4))
+    local before = both:version()
+    function second.version() return 2 end
+    assert.not_equal(before, both:version())
+    assert.matches("there is no sample 6", message(both.get, both, 6))
+    assert.matches("a table where a dataset is wanted", message(data.ConcatDataset, {{}}))
+    assert.matches("write data.ConcatDataset", message(data.ConcatDataset, numbers(1)))
+  end)
+
+  it("cut have the samples that were named", function()
+    local some = data.Subset(numbers(5), {5, 1, 1})
+    assert.same({5, 1, 1}, all(some))
+    assert.matches("index 2 of the list is 6; the dataset's samples count from 1 to 5", message(data.Subset, numbers(5), {1, 6}))
+    local rows = data.Subset(data.TensorDataset(ai.arange(1, 6)), {6, 2})
+    assert.same({6, 2}, (data.Loader(rows, {batch_size = 2})():totable()))
+  end)
+
+  it("split have all samples once: in order, or at random by a seed", function()
+    local train, test = data.split(numbers(10), {0.75, 0.25})
+    assert.same({8, 2}, {train:size(), test:size()})
+    assert.same({9, 10}, all(test))
+    local a, b = data.random_split(numbers(10), {7, 3}, {seed = 4})
+    local again = data.random_split(numbers(10), {7, 3}, {seed = 4})
+    assert.same(all(a), all(again))
+    assert.not_same(all(a), all((data.random_split(numbers(10), {7, 3}, {seed = 5}))))
+    local whole = all(a)
+    for _, v in ipairs(all(b)) do whole[#whole + 1] = v end
+    table.sort(whole)
+    assert.same(all(numbers(10)), whole)
+    assert.matches("the sizes add up to 9, and the dataset has 10 samples", message(data.split, numbers(10), {5, 4}))
+    assert.matches("%-1 is no share and no number of samples", message(data.split, numbers(10), {11, -1}))
+  end)
+end)
+
+describe("a sampler", function()
+  local function counts(list)
+    local count = {}
+    for _, i in ipairs(list) do count[i] = (count[i] or 0) + 1 end
+    return count
+  end
+
+  it("says the order of a loader's samples", function()
+    local sampler = {size = function() return 3 end, order = function() return {4, 4, 2} end}
+    local loader = data.Loader(numbers(5), {batch_size = 2, sampler = sampler})
+    assert.equal(2, loader:size())
+    assert.same({4, 4}, values((loader())))
+    assert.same({2}, values((loader(nil, true))))
+    assert.matches("shuffle and sampler both say the order", message(data.Loader, numbers(5), {shuffle = true, sampler = sampler}))
+    assert.matches("sampler must be one, with size", message(data.Loader, numbers(5), {sampler = {}}))
+  end)
+
+  it("at random draws each once, or more with replacement", function()
+    for _, n in ipairs(counts(data.RandomSampler(20):order(1, 1))) do assert.equal(1, n) end
+    assert.equal(20, #data.RandomSampler(20):order(1, 1))
+    assert.equal(50, #data.RandomSampler(20, {num_samples = 50}):order(1, 1))
+    local repeated = data.RandomSampler(20, {replacement = true}):order(1, 1)
+    local most = 0
+    for _, n in pairs(counts(repeated)) do most = math.max(most, n) end
+    assert.is_true(most > 1)
+    assert.same(repeated, data.RandomSampler(20, {replacement = true}):order(1, 1))
+    assert.not_same(repeated, data.RandomSampler(20, {replacement = true}):order(1, 2))
+    local some = data.SubsetRandomSampler({3, 9, 12}):order(5, 1)
+    table.sort(some)
+    assert.same({3, 9, 12}, some)
+  end)
+
+  it("with weights draws as often as they say", function()
+    local count = counts(data.WeightedRandomSampler({1, 0, 3, 6}, 20000):order(7, 1))
+    assert.is_nil(count[2])
+    assert.near(2000, count[1], 200)
+    assert.near(6000, count[3], 300)
+    assert.near(12000, count[4], 300)
+    local once = data.WeightedRandomSampler(ai.tensor {1, 0, 3, 6}, 3, {replacement = false}):order(7, 1)
+    table.sort(once)
+    assert.same({1, 3, 4}, once)
+    local first = 0
+    for epoch = 1, 2000 do
+      if data.WeightedRandomSampler({1, 3}, 1, {replacement = false}):order(1, epoch)[1] == 2 then first = first + 1 end
+    end
+    assert.near(1500, first, 100)
+  end)
+
+  it("with weights refuses those that make no sense", function()
+    assert.matches("weight 2 is %-1; weights are finite and not negative", message(data.WeightedRandomSampler, {1, -1}, 1))
+    assert.matches("weight 1 is nan", (message(data.WeightedRandomSampler, {0 / 0}, 1):gsub("%-nan", "nan")))
+    assert.matches("no weight is above 0", message(data.WeightedRandomSampler, {0, 0}, 1))
+    assert.matches("3 samples without replacement, where 2 have a weight above 0",
+      message(data.WeightedRandomSampler, {1, 2, 0}, 3, {replacement = false}))
+  end)
+
+  it("of one process among several has its share", function()
+    local seen = {}
+    for rank = 0, 2 do
+      local sampler = data.DistributedSampler(10, {rank = rank, world_size = 3})
+      assert.equal(4, sampler:size())
+      for _, i in ipairs(sampler:order(1, 1)) do seen[#seen + 1] = i end
+    end
+    assert.equal(12, #seen)
+    assert.equal(10, #counts(seen))
+    assert.same({2, 5, 8}, data.DistributedSampler(10, {rank = 1, world_size = 3, shuffle = false, drop_last = true}):order(1, 1))
+    assert.same({1, 2, 3}, data.DistributedSampler(3, {shuffle = false}):order(1, 1))
+    local weighted = data.DistributedSampler(data.WeightedRandomSampler({0, 1}, 4), {rank = 1, world_size = 2})
+    assert.same({2, 2}, weighted:order(1, 1))
+    assert.matches("rank must be a whole number from 0 to 2, not 3", message(data.DistributedSampler, 10, {rank = 3, world_size = 3}))
+  end)
+end)
+
+describe("samples of different sizes", function()
+  it("are padded to the largest, and their lengths kept", function()
+    local ds = Listed {{ai.tensor {1, 2, 3}, "a", {1}}, {ai.tensor {4}, "b", {2, 3}}}
+    local x, names, y, lengths = data.Loader(ds, {batch_size = 2, collate = data.pad_collate {value = -1, lengths = true}})()
+    assert.same({{1, 2, 3}, {4, -1, -1}}, x:totable())
+    assert.same({"a", "b"}, names)
+    assert.same({{1, -1}, {2, 3}}, y:totable())
+    assert.same({3, 1}, lengths:totable())
+    local images = Listed {{ai.ones(1, 2, {dtype = "u8"})}, {ai.ones(3, 1, {dtype = "u8"})}}
+    local z = data.Loader(images, {batch_size = 2, workers = 1, collate = data.pad_collate()})()
+    assert.equal("u8", z.dtype)
+    assert.same({{{1, 1}, {0, 0}, {0, 0}}, {{1, 0}, {1, 0}, {1, 0}}}, z:totable())
+  end)
+
+  it("are padded in the fields that are named alone, and only where they may be", function()
+    local ds = Listed {{ai.ones(2), ai.ones(2)}, {ai.ones(3), ai.ones(3)}}
+    assert.matches("field 2: sample 2 of the batch is a tensor %(3%)",
+      message(data.Loader(ds, {batch_size = 2, collate = data.pad_collate {fields = {1}}})))
+    local mixed = Listed {{ai.ones(2)}, {ai.ones(2, 2)}}
+    assert.matches("sample 2 of the batch is a tensor %(2, 2%) of f32 where the first is a tensor %(2%)",
+      message(data.Loader(mixed, {batch_size = 2, collate = data.pad_collate()})))
   end)
 end)

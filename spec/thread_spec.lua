@@ -152,7 +152,7 @@ describe("a thread", function()
   end)
 
   it("lets Ctrl-C end the program that waits for it", function()
-    local ran = process.run("timeout --preserve-status -s INT 1 " .. process.quote(paths.exe) .. [[ -e 'local ai = require "aijit"
+    local ran = process.run("timeout --foreground --preserve-status -s INT 1 " .. process.quote(paths.exe) .. [[ -e 'local ai = require "aijit"
       local t = ai.thread(function(c) c:get() end, ai.thread.Channel(1))
       t:join()']])
     assert.equal(130, ran.status)

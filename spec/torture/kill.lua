@@ -1,6 +1,7 @@
 -- Kills a training that saves every few steps, with SIGKILL and at random moments, and resumes it, again and again.
 --   luajit spec/torture/kill.lua [kills 200] [runs to the end 30]
--- Every resume must work, and every run that comes to its end must agree with one that was never killed, bit for bit.
+-- Every resume must work, and every run that comes to its end must agree with one that was never killed, bit for bit: with as many
+-- threads that load the data as chance will have it, another number each time.
 
 package.path = "spec/torture/?.lua;" .. package.path
 local compare = require "compare"
@@ -19,7 +20,8 @@ end
 
 local root = output("mktemp -d"):match("%S+")
 local function train(dir, limit)
-  local command = ("%s spec/torture/train.lua exp_dir=%s max_steps=%d"):format(aijit, dir, steps)
+  local workers = limit and math.random(0, 2) or 0
+  local command = ("%s spec/torture/train.lua exp_dir=%s max_steps=%d num_workers=%d"):format(aijit, dir, steps, workers)
   if limit then command = ("timeout -s KILL %.3f %s"):format(limit, command) end
   local text, status = output(command)
   return text, tonumber(status)

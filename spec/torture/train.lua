@@ -9,7 +9,7 @@ function Waves:__init(n) self.n = n end
 function Waves:size() return self.n end
 function Waves:get(i)
   local a, b = math.sin(12.9 * i), math.cos(78.2 * i)
-  return {a, b, a * b}, {a + 2 * b}
+  return {a, b, a * b}, {a + 2 * b + 0.01 * math.random()}
 end
 
 local Config = ai.Config.extend("TortureConfig", {

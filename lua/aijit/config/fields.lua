@@ -7,7 +7,9 @@ local field = schema.field
 return {
   batch_size = field(32, {help = "Samples in a training batch", type = "integer", min = 1}),
   valid_batch_size = field(256, {help = "Samples in a validation batch", type = "integer", min = 1}),
-  num_workers = field(0, {help = "Threads that load data", type = "integer", min = 0}),
+  num_workers = field(0, {help = "Threads that load data; 0: the training loads them itself", type = "integer", min = 0}),
+  prefetch = field(2, {help = "Batches for each of num_workers that are loaded ahead", type = "integer", min = 1}),
+  on_data_error = field("raise", {help = "What a sample that cannot be loaded does: end the run, or be left out", choices = {"raise", "skip"}}),
   max_epochs = field(nil, {help = "Stop after so many passes over the training data", type = "integer", min = 0}),
   max_steps = field(nil, {help = "Stop after so many optimizer steps", type = "integer", min = 0}),
   max_samples = field(nil, {help = "Stop after so many training samples", type = "integer", min = 0}),

@@ -40,6 +40,8 @@ function Cached:size() return self.dataset:size() end
 
 function Cached:version() return self.dataset:version() end
 
+function Cached:describe(index) return self.dataset:describe(index) end
+
 function Cached:get(index)
   local path = path_of(self, index)
   if file.exists(path) then

@@ -93,4 +93,62 @@ function collate.batch(samples)
   return fields
 end
 
+local function padded(values, value, name)
+  local most, dim
+  for i, x in ipairs(values) do
+    dim = dim or x:dim()
+    if x:dim() ~= dim or x.dtype ~= values[1].dtype then fail(name, i, describe(values[1]), describe(x)) end
+    most = most or {}
+    for d = 1, dim do most[d] = math.max(most[d] or 0, x:size(d)) end
+  end
+  local all = ai.full({#values, unpack(most)}, value, {dtype = values[1].dtype})
+  for i, x in ipairs(values) do
+    local place = all[i]
+    for d = 1, dim do place = place:narrow(d, 1, x:size(d)) end
+    place:copy_(x)
+  end
+  return all
+end
+
+--- A collate function for samples of different sizes: tensors, and lists of numbers, are padded at their ends to the largest of the
+-- batch along each dimension; all else is stacked.
+---@param o? {value: number, fields: integer[], lengths: boolean}
+---  value 0: of the padding; fields: those to pad, by their places in the sample (all that are tensors or lists); lengths: the
+---  batch gets one more field, i64 (B): the first size that each sample's first padded field had
+---@return fun(samples: any[][]): any[]
+function collate.pad(o)
+  o = require("aijit.data.option").read("data.pad_collate", o, {value = 0, fields = {}, lengths = true})
+  local value, wanted, lengths = o.value or 0, nil, o.lengths
+  if o.fields then
+    wanted = {}
+    for _, k in ipairs(o.fields) do wanted[k] = true end
+  end
+  return function(samples)
+    local fields, count, sizes = {}, samples[1].n or #samples[1], nil
+    for k = 1, count do
+      local column = {}
+      for i, sample in ipairs(samples) do
+        local x = sample[k]
+        if type(x) == "table" and is_array(x) and (not wanted or wanted[k]) then x = ai.tensor(x) end
+        column[i] = x
+      end
+      local pads = (not wanted or wanted[k]) and type(column[1]) == "cdata" and column[1]:dim() > 0
+      for i = 2, #column do
+        if pads and type(column[i]) ~= "cdata" then fail(tostring(k), i, describe(column[1]), describe(column[i])) end
+      end
+      if pads then
+        if not sizes then
+          sizes = {}
+          for i, x in ipairs(column) do sizes[i] = x:size(1) end
+        end
+        fields[k] = padded(column, value, tostring(k))
+      else
+        fields[k] = collate.stack(column, tostring(k))
+      end
+    end
+    if lengths then fields[count + 1] = ai.tensor(sizes or {}, {dtype = "i64"}) end
+    return fields
+  end
+end
+
 return collate

@@ -1,72 +1,100 @@
 --- Batches of a dataset: `for features, labels in data.Loader(dataset, {batch_size = 8, shuffle = true}) do ... end`.
 --
--- Each `for` goes through the dataset once; with `shuffle`, the next one in another order. The order is a function of the
--- seed and the epoch, and nothing else, so `loader:seek(epoch, batch)` takes up a run where it stopped.
+-- Each `for` goes through the dataset once; with `shuffle`, the next one in another order. What a batch holds is a function of
+-- the seed, the epoch and the batch's number, random augmentations included, and of nothing else: not of the number of
+-- workers. So `loader:seek(epoch, batch)`, or `load_state_dict`, takes up a run where it stopped, to the bit.
 
 local class = require "aijit.class"
 local collate = require "aijit.data.collate"
 local Dataset = require("aijit.data.dataset").Dataset
-local nearest = require "aijit.nearest"
+local fetch = require "aijit.data.fetch"
+local option = require "aijit.data.option"
 local order = require "aijit.data.order"
 
 ---@class aijit.Loader
 local Loader = class("Loader")
 
 local options = {
-  batch_size = 1, shuffle = false, drop_last = false, seed = 0, collate = collate.batch, workers = 0, prefetch = 2,
+  batch_size = 1, shuffle = false, drop_last = false, seed = 0, collate = collate.batch, workers = 0, prefetch = 2, on_error = "raise",
+  max_errors = 100, sampler = {}, batch_transform = function() end,
 }
-
-local noticed = false
 
 ---@class aijit.LoaderOptions
 ---@field batch_size? integer
 ---@field shuffle? boolean
+---@field sampler? aijit.Sampler
 ---@field drop_last? boolean
 ---@field seed? integer
 ---@field collate? fun(samples: any[][]): any[]
+---@field batch_transform? fun(...): ...
 ---@field workers? integer
 ---@field prefetch? integer
+---@field on_error? "raise"|"skip"
+---@field max_errors? integer
 
 ---@param dataset aijit.Dataset
 ---@param o? aijit.LoaderOptions
----  batch_size 1; drop_last: leave out a last batch that is not full; seed 0: of the shuffling; collate(samples): from a
----  list of samples, each a list of fields, to the batch's list of fields. workers, prefetch: threads that load and batches
----  they load ahead; until those threads are there, the calling thread does the work, and says so once.
+---  batch_size 1; shuffle false, or a sampler: the order of the samples; drop_last: leave out a last batch that is not full;
+---  seed 0: of the shuffling and of what the samples draw; collate(samples): from a list of samples, each a list of fields, to
+---  the batch's list of fields; batch_transform(fields...): changes a batch, as mixup does; workers 0: threads that load, each
+---  with a Lua state of its own, to which the dataset goes as a copy (its tensors without one); prefetch 2: batches for each
+---  worker that are loaded ahead; on_error "raise", or "skip": a sample that cannot be had is left out, at most max_errors 100
+---  of them in an epoch.
 function Loader:__init(dataset, o)
   if not class.is(dataset, Dataset) then
     error(("data.Loader: the first argument is a %s, not a dataset (a class derived from data.Dataset)"):format(type(dataset)), 3)
   end
-  o = o or {}
-  local names = {}
-  for name in pairs(options) do names[#names + 1] = name end
-  for name, value in pairs(o) do
-    if options[name] == nil then
-      error(("data.Loader: no option '%s'; %s"):format(tostring(name), nearest.hint(tostring(name), names)), 3)
-    end
-    if type(value) ~= type(options[name]) then
-      error(("data.Loader: %s must be a %s, not %s"):format(name, type(options[name]), tostring(value)), 3)
-    end
-  end
+  o = option.read("data.Loader", o, options)
   for name, default in pairs(options) do
     if o[name] == nil then self[name] = default else self[name] = o[name] end
   end
-  if self.batch_size < 1 or self.batch_size ~= math.floor(self.batch_size) then
-    error(("data.Loader: batch_size must be a whole number from 1 on, not %s"):format(tostring(self.batch_size)), 3)
-  end
+  if o.sampler == nil then self.sampler = nil end
+  if o.batch_transform == nil then self.batch_transform = nil end
+  option.whole("data.Loader", "batch_size", self.batch_size, 1)
+  option.whole("data.Loader", "workers", self.workers, 0, 256)
+  option.whole("data.Loader", "prefetch", self.prefetch, 1)
+  option.whole("data.Loader", "max_errors", self.max_errors, 0)
+  option.whole("data.Loader", "seed", self.seed, 0)
+  option.choice("data.Loader", "on_error", self.on_error, {"raise", "skip"})
   self.dataset = dataset
-  self.epoch = 1
-  self._order, self._next = nil, 0
-  if self.workers > 0 and not noticed then
-    noticed = true
-    io.stderr:write("data.Loader: threads that load data are not there yet: workers are accepted, this thread does the work\n")
+  self.streaming = dataset.iterate ~= nil
+  if self.sampler and (self.shuffle or self.streaming or not self.sampler.order) then
+    error("data.Loader: " .. (self.shuffle and "shuffle and sampler both say the order: give one"
+      or self.streaming and "a dataset that is iterated has an order of its own, and takes no sampler"
+      or "sampler must be one, with size() and order(seed, epoch): data.WeightedRandomSampler, say"), 3)
   end
+  if self.shuffle and self.streaming then
+    error("data.Loader: a dataset that is iterated has an order of its own: shuffle it by data.Shuffled(dataset, {buffer = 1000})", 3)
+  end
+  self.epoch = 1
+  self.errors = {}
+  self._order, self._next = nil, 0
+  self._source = {
+    dataset = dataset, collate = self.collate, batch_transform = self.batch_transform, seed = self.seed, on_error = self.on_error,
+  }
 end
 
---- The number of batches in an epoch.
----@return integer
+--- The number of samples in an epoch; nil where a dataset that is iterated does not tell.
+---@return integer?
+function Loader:samples()
+  if self.sampler then return self.sampler:size() end
+  return self.dataset:size()
+end
+
+--- The number of batches in an epoch; nil where a dataset that is iterated does not tell. Of its parts, and of samples that are
+--- left out, it knows nothing.
+---@return integer?
 function Loader:size()
-  local batches = self.dataset:size() / self.batch_size
+  local samples = self:samples()
+  if not samples then return nil end
+  local batches = samples / self.batch_size
   return self.drop_last and math.floor(batches) or math.ceil(batches)
+end
+
+-- What was asked for ahead belongs to another place.
+local function forget(self)
+  self._order, self._sent, self._empty = nil, nil, 0
+  if self._pool then self._pool:restart() end
 end
 
 --- Goes to a place: the next batch is number `batch` (from 1) of epoch `epoch` (from 1).
@@ -74,7 +102,10 @@ end
 ---@param batch? integer
 ---@return aijit.Loader self
 function Loader:seek(epoch, batch)
-  self.epoch, self._next, self._order = epoch, (batch or 1) - 1, nil
+  if self.epoch ~= epoch or self._next ~= (batch or 1) - 1 or not self._sought then
+    self.epoch, self._next, self.errors = epoch, (batch or 1) - 1, {}
+    forget(self)
+  end
   self._sought = true
   return self
 end
@@ -88,69 +119,120 @@ function Loader:state_dict() return {epoch = self.epoch, batch = self._next} end
 ---@return aijit.Loader self
 function Loader:load_state_dict(dict) return self:seek(dict.epoch, dict.batch + 1) end
 
-local function sample(self, index, ...)
-  local fields = {n = select("#", ...), ...}
-  if fields.n == 0 or fields[1] == nil then
-    error(("data.Loader: sample %d: %s:get gave nothing"):format(index, self.dataset.__name), 0)
+--- Ends the workers. The next batch starts new ones, with the dataset as it is then.
+function Loader:close()
+  if self._pool then self._pool:close() end
+  self._pool, self._sent = nil, nil
+end
+
+local function order_of(self)
+  if not self._order then
+    local sampler = self.sampler
+    if sampler then self._order = sampler:order(self.seed, self.epoch)
+    elseif self.shuffle then self._order = order.shuffled(self.dataset:size(), self.seed, self.epoch)
+    else self._order = order.straight(self.dataset:size()) end
   end
-  return fields
+  return self._order
 end
 
-local function named(index, ok, ...)
-  if ok then return ... end
-  local problem = tostring((...))
-  if problem:find("interrupted", 1, true) == 1 then error(problem, 0) end
-  error(("data.Loader: sample %d: %s"):format(index, problem), 0)
+-- The job of batch `number` of this epoch; nil past its end.
+local function job_of(self, number)
+  if self.streaming then
+    local parts = self.dataset.parts and self.dataset:parts() or 1
+    return {epoch = self.epoch, batch = number, part = (number - 1) % parts + 1, from = math.floor((number - 1) / parts) * self.batch_size,
+      count = self.batch_size, drop_last = self.drop_last or nil}
+  end
+  local indices, all, first = {}, order_of(self), (number - 1) * self.batch_size
+  local count = math.min(self.batch_size, #all - first)
+  if count < 1 or self.drop_last and count < self.batch_size then return nil end
+  for i = 1, count do indices[i] = all[first + i] end
+  return {epoch = self.epoch, batch = number, indices = indices}
 end
 
-local function load_batch(self, indices)
-  local dataset = self.dataset
-  if dataset.get_batch and self.collate == collate.batch then
-    local fields = {pcall(dataset.get_batch, dataset, indices)}
-    if not fields[1] then
-      local problem = tostring(fields[2])
-      if problem:find("interrupted", 1, true) == 1 then error(problem, 0) end
-      error(("data.Loader: samples %d to %d of this epoch, the first one being %d: %s"):format(
-        self._next + 1, self._next + #indices, indices[1], problem), 0)
+local function start_pool(self)
+  local parts = self.streaming and (self.dataset.parts and self.dataset:parts() or 1) or nil
+  self._pool = require "aijit.data.pool"(self._source, {
+    workers = parts and math.min(parts, self.workers) or self.workers, prefetch = self.prefetch, parts = parts,
+  })
+end
+
+-- Sends jobs on, up to number `last` in any case, and further as long as there is room.
+local function send(self, last, job)
+  local pool = self._pool
+  while self._sent < last or pool:has_room() do
+    local next_job = self._sent + 1 == last and job or job_of(self, self._sent + 1)
+    if not next_job then return end
+    pool:send(next_job)
+    self._sent = self._sent + 1
+  end
+end
+
+local function by_workers(self, number, job)
+  if not self._pool then start_pool(self) end
+  if not self._sent then self._offset, self._sent = number - 1, number - 1 end
+  send(self, number, job)
+  local ok, fields, skipped = pcall(self._pool.take, self._pool, number - self._offset)
+  if ok then
+    send(self, number)                                   -- while this one is used
+    return fields, skipped
+  end
+  if fields ~= "interrupted" then self:close() end        -- so that the same batch may be asked for again
+  error(fields, 0)
+end
+
+local function here(self, job)
+  local ok, fields, skipped = pcall(fetch.make, self._source, job)
+  if ok then return fields, skipped end
+  error(type(fields) == "table" and fields.problem or fields, 0)
+end
+
+-- Notes the samples that were left out, and says so; too many of them end the program.
+local function note(self, skipped)
+  for _, one in ipairs(skipped or {}) do
+    self.errors[#self.errors + 1] = one
+    if #self.errors > self.max_errors then
+      error(("data.Loader: %d samples of epoch %d could not be had, which is more than max_errors; the last one: %s"):format(
+        #self.errors, self.epoch, one.problem), 0)
     end
-    table.remove(fields, 1)
-    return fields
+    if #self.errors <= 3 then io.stderr:write("data.Loader: left out: ", one.problem, "\n") end
   end
-  local samples = {}
-  for i, index in ipairs(indices) do
-    samples[i] = sample(self, index, named(index, pcall(dataset.get, dataset, index)))
+end
+
+local function end_epoch(self)
+  if #self.errors > 3 then
+    io.stderr:write(("data.Loader: left out in epoch %d: %d samples\n"):format(self.epoch, #self.errors))
   end
-  local ok, fields = pcall(self.collate, samples)
-  if not ok then
-    error(("data.Loader: the batch of samples %s%s: %s"):format(
-      table.concat(indices, ", ", 1, math.min(8, #indices)), #indices > 8 and ", ..." or "", tostring(fields)), 0)
-  end
-  return fields
+  self.epoch, self._next, self.last_errors, self.errors = self.epoch + 1, 0, self.errors, {}
+  forget(self)
 end
 
 --- The next batch of this epoch as a table of its fields; nil when the epoch is over, and then the next one begins.
 ---@return any[]?
 function Loader:next_batch()
-  local n = self.dataset:size()
-  if not self._order then
-    self._order = self.shuffle and order.shuffled(n, self.seed, self.epoch) or order.straight(n)
+  while true do
+    local number = self._next + 1
+    local job = job_of(self, number)
+    if not job then return end_epoch(self) end
+    local fields, skipped
+    if self.workers > 0 then fields, skipped = by_workers(self, number, job) else fields, skipped = here(self, job) end
+    self._next = number
+    note(self, skipped)
+    if fields then
+      self._empty = 0
+      return fields
+    end
+    -- A part that is over, or a batch of which no sample could be had. A stream is over when every part is.
+    self._empty = (self._empty or 0) + (skipped and #skipped > 0 and 0 or 1)
+    if self.streaming and self._empty >= (self.dataset.parts and self.dataset:parts() or 1) then return end_epoch(self) end
   end
-  if self._next >= self:size() then
-    self.epoch, self._next, self._order = self.epoch + 1, 0, nil
-    return nil
-  end
-  local indices, first = {}, self._next * self.batch_size
-  for i = 1, math.min(self.batch_size, n - first) do indices[i] = self._order[first + i] end
-  local fields = load_batch(self, indices)
-  self._next = self._next + 1
-  return fields
 end
 
 -- In a generic `for` the loader is its own iterator: the control value is nil at the first call only.
 function Loader:__call(_, control)
   if control == nil then
-    if self._next > 0 and not self._sought then
-      self.epoch, self._next, self._order = self.epoch + 1, 0, nil       -- the last `for` was left by a break
+    if self._next > 0 and not self._sought then                          -- the last `for` was left by a break
+      self.epoch, self._next, self.errors = self.epoch + 1, 0, {}
+      forget(self)
     end
   end
   self._sought = nil

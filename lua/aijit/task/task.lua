@@ -98,7 +98,8 @@ function Task:get_loader(phase)
   end
   local training = phase == "train"
   return Loader(dataset, {
-    batch_size = training and o.batch_size or o.valid_batch_size, shuffle = training, seed = o.seed, workers = o.num_workers,
+    batch_size = training and o.batch_size or o.valid_batch_size, shuffle = training and not dataset.iterate, seed = o.seed,
+    workers = o.num_workers, prefetch = o.prefetch, on_error = o.on_data_error,
   })
 end
 
@@ -148,7 +149,10 @@ function Task:on_training_end(state) end
 --- The number of optimizer steps that the training will take; for schedules, in build_optimizer.
 ---@return integer? steps nil when only the time limits it
 function Task:total_steps()
-  self._steps_per_epoch = self._steps_per_epoch or math.ceil(self:get_loader("train"):size() / self.config.batches_per_step)
+  if not self._steps_per_epoch then
+    local size = self:get_loader("train"):size()
+    self._steps_per_epoch = size and math.ceil(size / self.config.batches_per_step)
+  end
   local _, total = State():progress(State.limits(self.config), self._steps_per_epoch)
   return total
 end

@@ -17,18 +17,24 @@ local lib = require "aijit.bindings.lib"
 ---@class aijit.Thread
 local Thread = class("Thread")
 
+local function begin(self, o, f, ...)
+  self._results = raw.channel(1)
+  local names = {"(results)", "the function"}
+  for i = 1, select("#", ...) do names[i + 2] = o.names and o.names[i + 2] or "argument " .. i end
+  local box = raw.channel(1)
+  local values = {n = select("#", ...) + 2, names = names, self._results, f, ...}
+  raw.put(box, portable.pack(values, o.who or "thread", {code = true, hint = o.hint}))
+  self._thread = raw.start("aijit.thread.worker", box)
+  return self
+end
+
 ---@param f function|string a function, or the name of a module that gives one
 ---@param ... any its arguments
 function Thread:__init(f, ...)
   if type(f) ~= "function" and type(f) ~= "string" then
     error(("thread: a function or the name of a module is wanted, not a %s"):format(type(f)), 3)
   end
-  self._results = raw.channel(1)
-  local names = {"(results)", "the function"}
-  for i = 1, select("#", ...) do names[i + 2] = "argument " .. i end
-  local box = raw.channel(1)
-  raw.put(box, portable.pack({n = select("#", ...) + 2, names = names, self._results, f, ...}, "thread", {code = true}))
-  self._thread = raw.start("aijit.thread.worker", box)
+  begin(self, {}, f, ...)
 end
 
 --- Whether it has ended.
@@ -68,4 +74,11 @@ end
 --- Asks it to end: its next op, or wait at a channel, raises "interrupted" there.
 function Thread:stop() raw.stop(self._thread) end
 
-return setmetatable({Thread = Thread, Channel = Channel}, {__name = "aijit.thread", __call = function(_, ...) return Thread(...) end})
+--- A thread whose errors about its arguments name them otherwise.
+---@param o {who: string, names: string[], hint: string}
+---@param f string
+---@param ... any
+---@return aijit.Thread
+local function start(o, f, ...) return begin(setmetatable({}, Thread), o, f, ...) end
+
+return setmetatable({Thread = Thread, Channel = Channel, start = start}, {__name = "aijit.thread", __call = function(_, ...) return Thread(...) end})
