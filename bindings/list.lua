@@ -200,9 +200,11 @@ end
 
 local function triangle(part)
   return function(rows, columns, offset)
-    if type(offset) == "table" then offset = offset.offset end
+    local dtype
+    if type(offset) == "table" then offset, dtype = offset.offset, offset.dtype end
     local ones = construct.ones(rows, columns, {dtype = "bool"})
-    return f.contiguous(f.transpose(f.nonzero(f[part](ones, offset or 0)), 1, 2))
+    local at = f.contiguous(f.transpose(f.nonzero(f[part](ones, offset or 0)), 1, 2))
+    return dtype and Tensor.to(at, dtype) or at
   end
 end
 local lower, upper = triangle "tril", triangle "triu"
@@ -210,13 +212,13 @@ local lower, upper = triangle "tril", triangle "triu"
 --- Rows (first) and columns (second) of the elements of a lower triangle; i64, from 1.
 ---@param rows integer
 ---@param columns integer
----@param offset integer?  of its diagonal
+---@param offset integer|{offset: integer?, dtype: string?}?  of its diagonal
 ---@return aijit.Tensor
 function list.tril_indices(rows, columns, offset) return lower(rows, columns, offset) end
 --- Rows (first) and columns (second) of the elements of an upper triangle; i64, from 1.
 ---@param rows integer
 ---@param columns integer
----@param offset integer?  of its diagonal
+---@param offset integer|{offset: integer?, dtype: string?}?  of its diagonal
 ---@return aijit.Tensor
 function list.triu_indices(rows, columns, offset) return upper(rows, columns, offset) end
 

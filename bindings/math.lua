@@ -3,6 +3,7 @@
 local lib = require "aijit.bindings.lib"
 local op = require "aijit.bindings.op"
 local Tensor = require "aijit.bindings.tensor"
+local construct = require "aijit.bindings.construct"
 local f = op.functions
 
 local function is_tensor(v) return type(v) == "cdata" end
@@ -167,7 +168,8 @@ end
 
 local quantile, nanquantile, median, nanmedian = f.quantile, f.nanquantile, f.median, f.nanmedian
 
-local function probabilities(x, q)
+-- A number as a tensor of the dtype of x.
+local function of_dtype(x, q)
   if type(q) == "number" and lib.is_tensor(x) then return lib.check(lib.C.aj_full(lib.C.aj_dtype_of(x), lib.ffi.new "aj_ints", lib.C.aj_device_of(x), q)) end
   return q
 end
@@ -179,10 +181,10 @@ end
 ---@param keepdim boolean?
 ---@param interpolation string?  linear, lower, higher, midpoint or nearest
 ---@return aijit.Tensor
-function Tensor.quantile(x, q, dim, keepdim, interpolation) return quantile(x, probabilities(x, q), dim, keepdim, interpolation) end
+function Tensor.quantile(x, q, dim, keepdim, interpolation) return quantile(x, of_dtype(x, q), dim, keepdim, interpolation) end
 --- quantile of what is not NaN.
 ---@return aijit.Tensor
-function Tensor.nanquantile(x, q, dim, keepdim, interpolation) return nanquantile(x, probabilities(x, q), dim, keepdim, interpolation) end
+function Tensor.nanquantile(x, q, dim, keepdim, interpolation) return nanquantile(x, of_dtype(x, q), dim, keepdim, interpolation) end
 
 --- Without dim, the median of all elements; along dim, the medians and where they are. Of two in the middle it is the lower.
 ---@param x aijit.Tensor
@@ -202,6 +204,20 @@ function Tensor.nanmedian(x, dim, keepdim)
   return nanmedian(x, dim, keepdim)
 end
 
+local searchsorted = f.searchsorted
+
+--- Where in sorted rows each value, or the number, would be put in: before what equals it, or, right, behind.
+---@param sorted_sequence aijit.Tensor
+---@param values aijit.Tensor|number
+---@param out_int32 boolean|table?  or a table of what follows by name
+---@param right boolean?
+---@param side "left"|"right"?
+---@param sorter aijit.Tensor?
+---@return aijit.Tensor
+function Tensor.searchsorted(sorted_sequence, values, out_int32, right, side, sorter)
+  return searchsorted(sorted_sequence, of_dtype(sorted_sequence, values), out_int32, right, side, sorter)
+end
+
 -- -- Places ---------------------------------------------------------------------------------------------------------------
 
 local repeat_interleave, repeat_each = f.repeat_interleave, f.repeat_each
@@ -214,6 +230,42 @@ local repeat_interleave, repeat_each = f.repeat_interleave, f.repeat_each
 function Tensor.repeat_interleave(x, repeats, dim)
   if is_tensor(repeats) then return repeat_each(x, repeats, dim) end
   return repeat_interleave(x, repeats, dim)
+end
+
+local index_fill, index_fill_, fill_ = f.index_fill, f.index_fill_, f.fill_
+
+-- A value that is a tensor has no dimensions.
+local function single(name, value)
+  if Tensor.dim(value) ~= 0 then lib.raise(("%s: the value has %d dimensions; it is a number or a tensor of none"):format(name, Tensor.dim(value))) end
+  return value
+end
+-- Where the slices are, so that an index that is named twice counts once in the value's gradient.
+local function slices(x, dim, index, value)
+  local none = construct.zeros(Tensor.size(x), {dtype = "bool", device = x.device})
+  return f.where(index_fill_(none, dim, index, 1), Tensor.to(single("index_fill", value), x), x)
+end
+
+--- x with the slices along dim at index set to value, a number or a tensor of no dimensions.
+---@param x aijit.Tensor
+---@param dim integer
+---@param index aijit.Tensor
+---@param value number|aijit.Tensor
+---@return aijit.Tensor
+function Tensor.index_fill(x, dim, index, value)
+  if is_tensor(value) and is_tensor(x) then return slices(x, dim, index, value) end
+  return index_fill(x, dim, index, value)
+end
+--- index_fill, in place.
+---@return aijit.Tensor x
+function Tensor.index_fill_(x, dim, index, value)
+  if is_tensor(value) and is_tensor(x) then return f.copy_(x, slices(x, dim, index, value)) end
+  return index_fill_(x, dim, index, value)
+end
+--- Every element of x becomes value, a number or a tensor of no dimensions.
+---@return aijit.Tensor x
+function Tensor.fill_(x, value)
+  if is_tensor(value) and is_tensor(x) then return f.copy_(x, single("fill_", value)) end
+  return fill_(x, value)
 end
 
 local scatter, scatter_ = f.scatter, f.scatter_

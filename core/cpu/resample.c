@@ -45,11 +45,12 @@ static void planes_range(void *arg, int64_t lo, int64_t hi) {
     aj_scratch_free(own);
 }
 
-/* Where result o of Y comes from among I; as in PyTorch, the ratio of a scale_factor that was given stands for that of the sizes. */
+/* Where result o of Y comes from among I; as in PyTorch, the ratio of a scale_factor that was given stands for that of the sizes.
+ * corners: of nearest, from the middle of elements. */
 static place place_of(bool is_linear, bool corners, double factor, int64_t o, int64_t I, int64_t Y) {
     if (!is_linear) {                                    /* in float, as everywhere, for the sake of equal rounding */
         float scale = factor > 0 ? (float)(1 / factor) : (float)I / (float)Y;
-        int64_t i = I == Y ? o : (int64_t)floorf((float)o * scale);
+        int64_t i = I == Y ? o : (int64_t)floorf(((float)o + (corners ? 0.5f : 0)) * scale);
         if (i > I - 1) i = I - 1;
         return (place){i, i, 0};
     }

@@ -156,6 +156,7 @@ static aj_tensor *areas(aj_call *c, int *dim) {
     if (!y->ndim) { aj_refuse(c, "a tensor of no dimensions has no neighbours"); return NULL; }
     int64_t n = y->shape[*dim];
     aj_tensor *s = do_mul_n(do_add(do_narrow(y, *dim, n ? 1 : 0, n ? n - 1 : 0), do_narrow(y, *dim, 0, n ? n - 1 : 0)), x ? 0.5 : 0.5 * c->attrs->s);
+    if (s && !aj_is_float(s->dtype)) s = do_cast(s, AJ_F32);
     if (!x) return s;
     aj_ints line = {y->ndim, {1, 1, 1, 1, 1, 1, 1, 1}};
     if (x->ndim == 1) {

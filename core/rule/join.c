@@ -99,6 +99,7 @@ aj_tensor *roll_compose(aj_call *c) {
         y = y ? aj_live(aj_reshape(y, &shape)) : NULL;
         return y == x ? aj_clone(x) : y;
     }
+    if (!x->ndim && dims->n) { aj_refuse(c, "a tensor of no dimensions has not %d", dims->n); return NULL; }
     if (shifts->n != dims->n) { aj_refuse(c, "%d shifts for %d dims", shifts->n, dims->n); return NULL; }
     for (int i = 0; i < dims->n && y; i++) {
         int dim = aj_dim_of(c, dims->v[i], x->ndim);

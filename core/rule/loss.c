@@ -106,6 +106,7 @@ aj_tensor *triplet_margin_loss_compose(aj_call *c) {
     if (!aj_given(c, 0, 3) || !aj_reduction(c, false)) return NULL;
     aj_tensor *a = c->in[0], *p = c->in[1], *n = c->in[2];
     double margin = c->attrs->s, power = c->attrs->t, eps = c->attrs->u;
+    if (!(margin > 0)) { aj_refuse(c, "margin is %g, and must be above 0", margin); return NULL; }
     aj_tensor *near = aj_live(aj_pairwise_distance(a, p, power, eps, false)), *far = near ? aj_live(aj_pairwise_distance(a, n, power, eps, false)) : NULL;
     if (far && c->attrs->flag) {                         /* the negative that is nearer, of the anchor's and the positive's */
         aj_tensor *swapped = aj_live(aj_pairwise_distance(p, n, power, eps, false));

@@ -105,7 +105,7 @@ local function interpolate(args, kw)
   local x, size, scale, mode, corners = args[1], args[2] or kw.size, args[3] or kw.scale_factor, args[4] or kw.mode, args[5]
   if corners == nil then corners = kw.align_corners end
   if type(size) == "table" then size = plain(size) end
-  return f.interpolate(x, size, scale or 0, mode or "nearest", corners or false)
+  return f.interpolate(x, size, scale or 0, mode or "nearest", corners or false, kw.recompute_scale_factor or false)
 end
 local function pad(args, kw)
   return f.pad(args[1], plain(args[2] or kw.pad), args[3] or kw.mode or "constant", args[4] or kw.value or 0)
@@ -266,6 +266,7 @@ map.ops = {
   ["nn.functional.interpolate.nearest"] = interpolate, ["nn.functional.interpolate.linear"] = interpolate,
   ["nn.functional.interpolate.bilinear"] = interpolate, ["nn.functional.interpolate.bicubic"] = interpolate,
   ["nn.functional.interpolate.trilinear"] = interpolate, ["nn.functional.interpolate.area"] = interpolate,
+  ["nn.functional.interpolate.nearest-exact"] = interpolate,
   ["nn.functional.unfold"] = "im2col",
   atleast_1d = tensors(f.atleast_1d), atleast_2d = tensors(f.atleast_2d), atleast_3d = tensors(f.atleast_3d),
   hstack = tensors(f.hstack), vstack = tensors(f.vstack), dstack = tensors(f.dstack), column_stack = tensors(f.column_stack),
@@ -273,8 +274,8 @@ map.ops = {
   ["meshgrid.list_of_tensors"] = tensors(f.meshgrid),
   combinations = function(args, kw) return f.combinations(args[1], args[2] or kw.r, kw.with_replacement) end,
   unflatten = function(args) return f.unflatten(args[1], from_one(args[2]), plain(args[3])) end,
-  tril_indices = function(args, kw) return f.tril_indices(args[1], args[2], args[3] or kw.offset) - 1 end,
-  triu_indices = function(args, kw) return f.triu_indices(args[1], args[2], args[3] or kw.offset) - 1 end,
+  tril_indices = function(args, kw) return f.tril_indices(args[1], args[2], {offset = args[3] or kw.offset, dtype = kw.dtype}) - 1 end,
+  triu_indices = function(args, kw) return f.triu_indices(args[1], args[2], {offset = args[3] or kw.offset, dtype = kw.dtype}) - 1 end,
   -- Fourier transforms
   ["fft.fft"] = fourier("fft", true), ["fft.ifft"] = fourier("ifft", true), ["fft.rfft"] = fourier "rfft", ["fft.irfft"] = fourier("irfft", true),
   ["fft.fftn"] = fourier("fftn", true), ["fft.ifftn"] = fourier("ifftn", true), ["fft.rfftn"] = fourier "rfftn",

@@ -49,10 +49,11 @@ end
 
 --- A larger or smaller image: (N, C, *size) -> (N, C, *size').
 ---@class aijit.nn.Upsample: aijit.nn.Layer
-local Upsample = layer("Upsample", "size=none scale_factor=none mode=nearest align_corners=false")
+local Upsample = layer("Upsample", "size=none scale_factor=none mode=nearest align_corners=false recompute_scale_factor=false")
 nn.Upsample = Upsample
 function Upsample:build()
-  self._options = {size = self.size, scale_factor = self.scale_factor, mode = self.mode, align_corners = self.align_corners}
+  self._options = {size = self.size, scale_factor = self.scale_factor, mode = self.mode, align_corners = self.align_corners,
+                   recompute_scale_factor = self.recompute_scale_factor}
 end
 function Upsample:forward(x) return f.interpolate(x, self._options) end
 
