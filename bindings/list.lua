@@ -229,15 +229,145 @@ function list.triu_indices(rows, columns, offset) return upper(rows, columns, of
 ---@return aijit.Tensor
 function list.vander(x, N, increasing)
   if type(N) == "table" then N, increasing = N.N, N.increasing end
-  if Tensor.dim(x) ~= 1 then lib.raise(("vander: of a vector, not of %d dimensions"):format(Tensor.dim(x))) end
-  N = N or Tensor.numel(x)
-  if N == 0 then return construct.empty(Tensor.numel(x), 0, {dtype = x.dtype}) end
+  if Tensor.dim(x) == 0 then x = f.unsqueeze(x, 1) end
+  N = N or Tensor.size(x, -1)
+  if N == 0 then
+    local sizes = Tensor.size(x)
+    sizes[#sizes + 1] = 0
+    return construct.empty(sizes, {dtype = x.dtype})
+  end
   local columns, power = {}, construct.ones_like(x)
   for k = 1, N do
     columns[increasing and k or N + 1 - k] = power
     if k < N then power = f.mul(power, x) end
   end
-  return f.stack(columns, 2)
+  return f.stack(columns, Tensor.dim(x) + 1)
+end
+
+--- x split along dim into `sections` pieces as equal as can be, the first ones larger, or before each of the positions in a
+-- table: tensor_split(x, {3, 5}) gives elements 1 and 2, 3 and 4, and the rest.
+---@param x aijit.Tensor
+---@param sections integer|integer[]|aijit.Tensor  a tensor of whole numbers counts as either
+---@param dim integer?  1 by default
+---@return aijit.Tensor[]
+function list.tensor_split(x, sections, dim)
+  if lib.is_tensor(sections) then sections = Tensor.dim(sections) == 0 and Tensor.item(sections) or Tensor.totable(sections) end
+  dim = dim or 1
+  local n, pieces, first = Tensor.size(x, dim), {}, 1
+  if type(sections) == "number" then
+    if sections < 1 or sections ~= math.floor(sections) then
+      lib.raise(("tensor_split: the number of pieces is %s, and must be whole and at least 1"):format(tostring(sections)))
+    end
+    local each, more = math.floor(n / sections), n % sections
+    for i = 1, sections do
+      local size = each + (i <= more and 1 or 0)
+      pieces[i] = f.narrow(x, dim, first, size)
+      first = first + size
+    end
+    return pieces
+  end
+  if type(sections) ~= "table" then lib.raise("tensor_split: " .. lib.describe(sections) .. ", where a number or a table of positions is wanted") end
+  for i = 1, #sections + 1 do
+    local last = sections[i] or n + 1
+    if type(last) ~= "number" then lib.raise(("tensor_split: position %d is %s, where a number is wanted"):format(i, lib.describe(last))) end
+    if last < 0 then last = last + n + 1 end
+    last = math.max(1, math.min(last, n + 1))
+    pieces[i] = f.narrow(x, dim, math.min(first, n + 1), math.max(0, last - first))
+    first = last
+  end
+  return pieces
+end
+
+local function split_along(name, least, dim)
+  return function(x, sections)
+    local have = Tensor.dim(x)
+    if have < least then lib.raise(("%s: a tensor of %d dimensions, where at least %d are wanted"):format(name, have, least)) end
+    local d = name == "hsplit" and have == 1 and 1 or dim
+    if type(sections) == "number" and Tensor.size(x, d) % sections ~= 0 then
+      lib.raise(("%s: size %d along dimension %d does not divide into %s pieces"):format(name, Tensor.size(x, d), d, tostring(sections)))
+    end
+    return list.tensor_split(x, sections, d)
+  end
+end
+--- tensor_split along the second dimension (of a vector, its only one) into equal pieces, or before positions.
+---@type fun(x: aijit.Tensor, sections: integer|integer[]): aijit.Tensor[]
+list.hsplit = split_along("hsplit", 1, 2)
+--- The same along the first dimension.
+---@type fun(x: aijit.Tensor, sections: integer|integer[]): aijit.Tensor[]
+list.vsplit = split_along("vsplit", 2, 1)
+--- The same along the third dimension.
+---@type fun(x: aijit.Tensor, sections: integer|integer[]): aijit.Tensor[]
+list.dsplit = split_along("dsplit", 3, 3)
+
+-- The slope of x along one dimension: inside by the second-order formula for unequal steps (Fornberg, 1988: steps h before
+-- and k after), at the ends of first or second order.
+local function slope(x, dim, spacing, order)
+  local n = Tensor.size(x, dim)
+  local function part(first, last) return f.slice(x, dim, first, last) end
+  local function shaped(t)
+    local sizes = {}
+    for d = 1, Tensor.dim(x) do sizes[d] = d == dim and Tensor.numel(t) or 1 end
+    return Tensor.reshape(t, sizes)
+  end
+  local h, k, first_step, second_step, last_step, before_last
+  if lib.is_tensor(spacing) then
+    if Tensor.dim(spacing) ~= 1 or Tensor.numel(spacing) ~= n then
+      lib.raise(("gradient: the coordinates along dimension %d must be a vector of %d"):format(dim, n))
+    end
+    local steps = f.sub(f.slice(spacing, 1, 2, n), f.slice(spacing, 1, 1, n - 1))
+    local function step(i) return shaped(f.slice(steps, 1, i, i)) end
+    first_step, last_step = step(1), step(n - 1)
+    if n > 2 then
+      h, k = shaped(f.slice(steps, 1, 1, n - 2)), shaped(f.slice(steps, 1, 2, n - 1))
+      second_step, before_last = step(2), step(n - 2)
+    end
+  else h, k, first_step, second_step, last_step, before_last = spacing, spacing, spacing, spacing, spacing, spacing end
+  local pieces = {}
+  local function ends(a, b, c, s, t)                     -- a at the end, b next to it, then c; steps s and t
+    if order == 1 then return (b - a) / s end
+    return a * ((s * -2 - t) / (s * (s + t))) + b * ((s + t) / (s * t)) - c * (s / (t * (s + t)))
+  end
+  pieces[1] = ends(part(1, 1), part(2, 2), order == 2 and part(3, 3), first_step, second_step)
+  if n > 2 then
+    local a, b, c = part(1, n - 2), part(2, n - 1), part(3, n)
+    pieces[2] = lib.is_tensor(h) and c * (h / (k * (h + k))) - b * ((h - k) / (h * k)) - a * (k / (h * (h + k))) or (c - a) / (2 * h)
+  end
+  local back = ends(part(n, n), part(n - 1, n - 1), order == 2 and part(n - 2, n - 2), last_step, before_last)
+  pieces[#pieces + 1] = -back
+  return f.cat(pieces, dim)
+end
+
+--- The slopes of samples x along each of the dimensions, by central differences of second order (torch.gradient).
+---@param x aijit.Tensor
+---@param o {spacing: number|(number|aijit.Tensor)[]?, dim: integer|integer[]?, edge_order: integer?}?  spacing: the distance of
+--- samples, or for each dimension it or the coordinates; dim: all by default; edge_order: 1 or 2, of the formulas at the ends
+---@return aijit.Tensor[]  one for each dimension
+function list.gradient(x, o)
+  o = o or {}
+  local dims, spacing, order = o.dim, o.spacing or 1, o.edge_order or 1
+  if dims == nil then
+    dims = {}
+    for d = 1, Tensor.dim(x) do dims[d] = d end
+  elseif type(dims) ~= "table" then dims = {dims} end
+  if order ~= 1 and order ~= 2 then lib.raise(("gradient: edge_order is %s, and must be 1 or 2"):format(tostring(order))) end
+  if not Tensor.is_floating_point(x) then x = Tensor.float(x) end
+  local several = type(spacing) == "table" and not lib.is_tensor(spacing)
+  if several and #spacing ~= #dims then
+    lib.raise(("gradient: %d spacings for %d dimensions"):format(#spacing, #dims))
+  end
+  local slopes, seen = {}, {}
+  for i, d in ipairs(dims) do
+    local at = d < 0 and d + Tensor.dim(x) + 1 or d
+    if at < 1 or at > Tensor.dim(x) then lib.raise(("gradient: dimension %s of %d"):format(tostring(d), Tensor.dim(x))) end
+    if seen[at] then lib.raise(("gradient: dimension %d is named twice"):format(at)) end
+    seen[at] = true
+    if Tensor.size(x, at) < order + 1 then
+      lib.raise(("gradient: dimension %d has size %d, and edge_order %d wants at least %d"):format(at, Tensor.size(x, at), order, order + 1))
+    end
+    local step = several and spacing[i] or spacing
+    slopes[i] = slope(x, at, step, order)
+  end
+  return slopes
 end
 
 --- The distances between all pairs of rows, first with second, first with third, and so on: the upper triangle of cdist(x, x).

@@ -398,7 +398,7 @@ op.faces = {}
 ---@type table<string, string>
 op.later = {einsum = "aijit.bindings.einsum"}
 for name in ([[broadcast_tensors atleast_1d atleast_2d atleast_3d unflatten hstack vstack dstack column_stack meshgrid cartesian_prod combinations
-  tril_indices triu_indices vander pdist]]):gmatch "%S+" do op.later[name] = "aijit.bindings.list" end
+  tril_indices triu_indices vander pdist tensor_split hsplit vsplit dsplit gradient]]):gmatch "%S+" do op.later[name] = "aijit.bindings.list" end
 op.later.histogram, op.later.histogramdd = "aijit.bindings.histogram", "aijit.bindings.histogram"
 for n = 1, 3 do op.later[("max_pool%dd"):format(n)], op.later[("adaptive_max_pool%dd"):format(n)] = "aijit.bindings.pool", "aijit.bindings.pool" end
 

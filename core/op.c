@@ -109,6 +109,7 @@ static void read_saves(aj_op *op) {
         const char *q = p;
         while (*q == ' ') q++;
         op->never[k] = *q == '-' && (q[1] == 0 || q[1] == '|' || q[1] == ' ');
+        op->unknown[k] = !strncmp(q, "no_derivative", 13);
         for (int n; (n = next_word(&q, end)); q += n) {
             int j = place_of(info->tensors, q, n);
             if (j >= 0 && j < 16) op->saves_in[k] |= (uint16_t)(1u << j);

@@ -94,7 +94,7 @@ AJ_FUNCTION double digamma_at_f64(double x) {
 }
 AJ_FUNCTION float digamma_at_f32(float x) { return (float)digamma_at_f64((double)x); }
 
-/* sum over k >= 0 of (q + k)^-s, whole s > 1, by Euler and Maclaurin (Abramowitz and Stegun 23.1.30): terms up to q > 10 one by one,
+/* sum over k >= 0 of (q + k)^-s, whole s > 1, by Euler and Maclaurin (Abramowitz and Stegun 23.1.30): terms up to q > 10 + s one by one,
  * the rest as an integral with corrections 1/12, -1/720, 1/30240, ... of higher derivatives. */
 AJ_FUNCTION double zeta_from(double s, double q) {
     const double correction[] = {12.0, -720.0, 30240.0, -1209600.0, 47900160.0, -1307674368000.0 / 691, 74724249600.0,
@@ -102,8 +102,13 @@ AJ_FUNCTION double zeta_from(double s, double q) {
     double sum = 0;
     if (q <= 0 && q == trunc(q)) return (double)INFINITY;
     if (q < -1e5) return (double)NAN;                            /* the terms below 0 would take too long */
-    for (; q < 10; q += 1) sum += pow(q, -s);
-    double t = pow(q, -s), a = s, power = t / q;
+    double t = pow(q, -s), a = s;
+    for (; q < 10 + s; t = pow(q, -s)) {
+        sum += t;
+        if (q > 1 && t <= 1e-17 * sum) return sum;       /* so are all that follow, together: s is large then */
+        q += 1;
+    }
+    double power = t / q;
     sum += t * q / (s - 1) + 0.5 * t;
     for (int i = 0; i < 9; i++) {
         sum += a * power / correction[i];
@@ -121,7 +126,7 @@ AJ_FUNCTION double polygamma_at_f64(double x, double n) {
         return v == 0 ? (double)INFINITY : M_PI * M_PI / (v * v) - zeta_from(2, 1 - x);
     }
     double z = tgamma(n + 1) * zeta_from(n + 1, x);
-    return fmod(n, 2.0) == 0 ? -z : z;
+    return fmod(n, 2) == 0 ? -z : z;
 }
 AJ_FUNCTION float polygamma_at_f32(float x, float n) { return (float)polygamma_at_f64((double)x, (double)n); }
 
@@ -139,6 +144,12 @@ AJ_FUNCTION int64_t common_multiple_i64(int64_t a, int64_t b) {
 /* A shift by less than 0, or by more than there are bits, leaves what very many shifts by 1 would. */
 AJ_FUNCTION int64_t shift_left_i64(int64_t a, int64_t b) { return b < 0 || b > 63 ? 0 : (int64_t)((uint64_t)a << b); }
 AJ_FUNCTION int64_t shift_right_i64(int64_t a, int64_t b) { return a >> (b < 0 || b > 63 ? 63 : b); }
+
+/* x = mantissa 2^exponent, 1/2 <= |mantissa| < 1; of 0, an infinity and NaN the number itself and 0. */
+AJ_FUNCTION double mantissa_at_f64(double x) { int e; return frexp(x, &e); }
+AJ_FUNCTION double exponent_at_f64(double x) { int e = 0; if (x - x != 0) return 0; frexp(x, &e); return e; }
+AJ_FUNCTION float mantissa_at_f32(float x) { int e; return (float)frexp((double)x, &e); }
+AJ_FUNCTION float exponent_at_f32(float x) { return (float)exponent_at_f64((double)x); }
 
 AJ_FUNCTION float truncdiv_f32(float a, float b) { return truncf(a / b); }
 AJ_FUNCTION double truncdiv_f64(double a, double b) { return trunc(a / b); }
@@ -177,7 +188,7 @@ AJ_FUNCTION double floordiv_f64(double a, double b) {
     if (b == 0) return a / b;
     double r = fmod(a, b), q = (a - r) / b;
     if (r != 0 && (b < 0) != (r < 0)) q -= 1;
-    return q == 0 ? copysign(0.0, a / b) : floor(q + 0.5);
+    return q == 0 ? copysign(0, a / b) : floor(q + 0.5);
 }
 AJ_FUNCTION float modulo_f32(float a, float b) { float r = fmodf(a, b); return r != 0 && (r < 0) != (b < 0) ? r + b : r; }
 AJ_FUNCTION double modulo_f64(double a, double b) { double r = fmod(a, b); return r != 0 && (r < 0) != (b < 0) ? r + b : r; }

@@ -196,6 +196,9 @@ local tests = {
     assert.are.same({1, -1}, list(f.softsign(ai.tensor({2 ^ 31 - 1, -2 ^ 31}, {dtype = "i32"}))))
     assert.are.equal(math.huge, f.polygamma(1, ai.tensor {-1}):item())
     assert.is_true(f.isfinite(f.matrix_exp(ai.full({2, 2}, 3, {dtype = "bf16"}))):all():item())
+    assert.are.equal(math.huge, ai.tensor {-math.huge}:i0():item())
+    assert.are.equal(0, ai.tensor {3}:zeta(ai.tensor {math.huge}):item())
+    assert.is_true(f.isnan(ai.tensor {math.huge}:igamma(ai.tensor {0 / 0})):item())
   end,
   ["A scope frees what was made in it"] = function()
     local lost

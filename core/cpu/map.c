@@ -5,6 +5,9 @@
  */
 #include "cpu.h"
 #include "vmath.h"
+#include "../bessel.h"
+#include "../incomplete.h"
+#include "../normal.h"
 #include "../special.h"
 #include <string.h>
 

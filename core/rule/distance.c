@@ -10,6 +10,13 @@ aj_tensor *pairwise_distance_compose(aj_call *c) {
     return d ? aj_norm(d, c->attrs->s, &(aj_ints){1, {-1}}, c->attrs->keepdim) : NULL;
 }
 
+aj_tensor *dist_compose(aj_call *c) {
+    if (!aj_given(c, 0, 2)) return NULL;
+    aj_tensor *d = do_sub(c->in[0], c->in[1]);
+    if (d && !aj_is_float(d->dtype)) d = do_cast(d, AJ_F32);
+    return d ? aj_norm(d, c->attrs->s, &(aj_ints){-1, {0}}, false) : NULL;
+}
+
 /* Above so many differences they are not all held in memory at once where p is 2. */
 enum { FEW = 1 << 18 };
 

@@ -1,5 +1,5 @@
 /* linear.c - matrix products and linear layers. Their gradients are products again, of transposed views, never of copies. */
-#include "rule.h"
+#include "compose.h"
 
 static bool is_there(const aj_call *c, int n) {
     static const char *const name[] = {"first input", "second input"};
@@ -95,4 +95,31 @@ bool linear_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     if (aj_wants(n, 1) && (!(x = as_matrix(x)) || !(gx[1] = aj_matmul(transposed(flat), x)))) return false;
     if (aj_wants(n, 2) && !(gx[2] = aj_sum(flat, &(aj_ints){1, {0}}, false))) return false;
     return true;
+}
+
+/* -- Other products ----------------------------------------------------------------------------------------------------- */
+
+aj_tensor *vecdot_compose(aj_call *c) {
+    if (!is_there(c, 2)) return NULL;
+    aj_tensor *p = aj_live(aj_mul(c->in[0], c->in[1]));
+    return p ? aj_sum(p, &(aj_ints){1, {c->attrs->dim}}, false) : NULL;
+}
+
+/* x1 times all matrices at once, (rows, outputs, inputs 2); then rows of that by x2. */
+aj_tensor *bilinear_compose(aj_call *c) {
+    if (!aj_given(c, 0, 3)) return NULL;
+    aj_tensor *a = c->in[0], *b = c->in[1], *w = c->in[2], *bias = c->in[3];
+    if (w->ndim != 3) { aj_refuse(c, "the weight has %d dimensions, and must have 3: outputs x inputs 1 x inputs 2", w->ndim); return NULL; }
+    bool fits = a->ndim == b->ndim && a->ndim > 0 && a->shape[a->ndim - 1] == w->shape[1] && b->shape[b->ndim - 1] == w->shape[2];
+    for (int d = 0; d < a->ndim - 1 && fits; d++) fits = a->shape[d] == b->shape[d];
+    if (!fits) { aj_refuse(c, "x1 and x2 must have the same sizes but for the last, which must be %lld and %lld", (long long)w->shape[1], (long long)w->shape[2]); return NULL; }
+    int64_t O = w->shape[0], I = w->shape[1], J = w->shape[2], rows = 1;
+    if (bias && (bias->ndim != 1 || bias->shape[0] != O)) { aj_refuse(c, "the bias must have one element for each of the %lld outputs", (long long)O); return NULL; }
+    aj_ints out = aj_sizes(a);
+    for (int d = 0; d < out.n - 1; d++) rows *= out.v[d];
+    out.v[out.n - 1] = O;
+    aj_tensor *flat = do_reshape(do_permute(w, &(aj_ints){3, {1, 0, 2}}), &(aj_ints){2, {I, O * J}});
+    aj_tensor *first = do_reshape(do_matmul(do_reshape(a, &(aj_ints){2, {rows, I}}), flat), &(aj_ints){3, {rows, O, J}});
+    aj_tensor *y = do_reshape(do_matmul(first, do_reshape(b, &(aj_ints){3, {rows, J, 1}})), &out);
+    return bias ? do_add(y, bias) : y;
 }

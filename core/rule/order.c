@@ -300,3 +300,8 @@ aj_tensor *bucketize_compose(aj_call *c) {
     if (c->in[1]->ndim != 1) { aj_refuse(c, "the boundaries have one dimension, not %d", c->in[1]->ndim); return NULL; }
     return aj_searchsorted(c->in[1], c->in[0], c->attrs->flag2, c->attrs->flag, NULL, NULL, c->attrs->base);
 }
+
+aj_tensor *msort_compose(aj_call *c) {
+    if (!aj_given(c, 0, 1)) return NULL;
+    return c->in[0]->ndim ? aj_sort(c->in[0], 0, false, false, 0) : aj_clone(c->in[0]);
+}

@@ -10,7 +10,7 @@ local linalg = {}
 -- name = the op's
 local ops = {inv = "inverse", matmul = "matmul"}
 for name in ([[det slogdet cholesky qr svd svdvals eigh eigvalsh pinv lstsq matrix_rank matrix_power matrix_exp cond cholesky_solve
-  cholesky_inverse solve_triangular lu lu_factor lu_solve diagonal cross]]):gmatch "%S+" do ops[name] = name end
+  cholesky_inverse solve_triangular lu lu_factor lu_solve diagonal cross vander vecdot]]):gmatch "%S+" do ops[name] = name end
 
 local function order_text(ord)
   if type(ord) ~= "number" then return ord end
@@ -70,20 +70,75 @@ local EPSILON = {f64 = 2 ^ -52, f32 = 2 ^ -23, f16 = 2 ^ -10, bf16 = 2 ^ -7}
 ---@param A aijit.Tensor  (..., rows, columns)
 ---@param atol number|aijit.Tensor|table?  or a table of what follows by name
 ---@param rtol number|aijit.Tensor?
+---@param hermitian boolean?  A is symmetric: its eigenvalues' sizes are counted
 ---@return aijit.Tensor rank  i64 (...)
-function linalg.matrix_rank(A, atol, rtol, ...)
-  if type(atol) == "table" and not lib.is_tensor(atol) then
-    if not lib.is_tensor(atol.atol) and not lib.is_tensor(atol.rtol) then return f.matrix_rank(A, atol, rtol, ...) end
-    atol, rtol = atol.atol, atol.rtol
-  end
-  if not lib.is_tensor(atol) and not lib.is_tensor(rtol) then return f.matrix_rank(A, atol, rtol, ...) end
-  local s = f.svdvals(A)
+function linalg.matrix_rank(A, atol, rtol, hermitian)
+  if type(atol) == "table" and not lib.is_tensor(atol) then atol, rtol, hermitian = atol.atol, atol.rtol, atol.hermitian end
+  if not hermitian and not lib.is_tensor(atol) and not lib.is_tensor(rtol) then return f.matrix_rank(A, atol, rtol) end
+  local s = hermitian and f.abs(f.eigvalsh(A)) or f.svdvals(A)
   if Tensor.size(s, -1) == 0 then return Tensor.to(f.sum(s, -1), "i64") end
   local usual = EPSILON[A.dtype] * math.max(Tensor.size(A, -1), Tensor.size(A, -2))
-  if rtol == nil then rtol = Tensor.where(f.gt(atol, 0), 0, usual) end
+  if rtol == nil then rtol = lib.is_tensor(atol) and Tensor.where(f.gt(atol, 0), 0, usual) or (atol or 0) > 0 and 0 or usual end
   local limit = f.mul(f.amax(s, -1), rtol)
-  if atol ~= nil then limit = f.maximum(limit, atol) end
+  if lib.is_tensor(atol) then limit = f.maximum(limit, atol)
+  elseif atol ~= nil then limit = f.clamp_min(limit, atol) end
   return f.sum(f.gt(s, f.unsqueeze(limit, -1)), -1)
+end
+
+--- The pseudo-inverse of A: singular values up to max(atol, rtol times the largest) count as 0. With hermitian, of the symmetric
+-- matrices whose lower triangles A has, by way of eigenvalues: A = V L V^T.
+---@param A aijit.Tensor  (..., rows, columns)
+---@param atol number|table?  or a table of what follows by name
+---@param rtol number?  max(rows, columns) times the epsilon of the dtype by default, 0 with an atol
+---@param hermitian boolean?
+---@return aijit.Tensor  (..., columns, rows)
+function linalg.pinv(A, atol, rtol, hermitian)
+  if type(atol) == "table" then atol, rtol, hermitian = atol.atol, atol.rtol, atol.hermitian end
+  if not hermitian then return f.pinv(A, atol, rtol) end
+  local L, V = f.eigh(A)
+  if Tensor.numel(L) == 0 then return f.transpose(A, -2, -1) end
+  if rtol == nil then rtol = (atol or 0) > 0 and 0 or EPSILON[A.dtype] * Tensor.size(A, -1) end
+  local size = f.abs(Tensor.detach(L))
+  local limit = f.clamp_min(f.mul(f.amax(size, -1, true), rtol), atol or 0)
+  local above = f.gt(size, limit)
+  local inverse = Tensor.where(above, f.reciprocal(Tensor.where(above, L, 1)), 0)
+  return f.matmul(f.mul(V, f.unsqueeze(inverse, -2)), f.transpose(V, -2, -1))
+end
+
+--- The inverse B of A as a map from its last dimensions to its first `ind`, whose sizes have the same product:
+-- tensordot(B, X, ind) solves tensordot(A, Y, dim - ind) = X.
+---@param A aijit.Tensor
+---@param ind integer?  2 by default
+---@return aijit.Tensor
+function linalg.tensorinv(A, ind)
+  if type(ind) == "table" then ind = ind.ind end
+  ind = ind or 2
+  local sizes, first, last, out = Tensor.size(A), 1, 1, {}
+  if type(ind) ~= "number" or ind < 1 or ind > #sizes then lib.raise(("tensorinv: ind is %s, and must be from 1 to %d"):format(tostring(ind), #sizes)) end
+  for d = ind + 1, #sizes do last = last * sizes[d] out[#out + 1] = sizes[d] end
+  for d = 1, ind do first = first * sizes[d] out[#out + 1] = sizes[d] end
+  if first ~= last then lib.raise(("tensorinv: the first %d sizes multiply to %d and the others to %d; these must agree"):format(ind, first, last)) end
+  return Tensor.reshape(f.inverse(Tensor.reshape(A, {first, last})), out)
+end
+
+--- X in tensordot(A, X, X's dimensions) = B: the first dimensions of A have B's sizes, the others X's.
+---@param A aijit.Tensor
+---@param B aijit.Tensor
+---@param dims integer[]?  of A, moved to its end first
+---@return aijit.Tensor
+function linalg.tensorsolve(A, B, dims)
+  if type(dims) == "table" and dims[1] == nil then dims = dims.dims end
+  if dims then
+    local ends = {}
+    for i = 1, #dims do ends[i] = i - #dims - 1 end
+    A = f.movedim(A, dims, ends)
+  end
+  local sizes, out, n = Tensor.size(A), {}, Tensor.numel(B)
+  for d = Tensor.dim(B) + 1, #sizes do out[#out + 1] = sizes[d] end
+  if Tensor.numel(A) ~= n * n then
+    lib.raise(("tensorsolve: a first tensor of %d elements and a second of %d; the square of this must be the other"):format(Tensor.numel(A), n))
+  end
+  return Tensor.reshape(f.solve(Tensor.reshape(A, {n, n}), Tensor.reshape(B, {n})), out)
 end
 
 --- The product of a list of matrices, in the order that costs least (Cormen and others, Introduction to Algorithms, 15.2).

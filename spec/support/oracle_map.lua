@@ -140,6 +140,14 @@ local function scatter_reduce(args, kw)
   return f.scatter_reduce(args[1], from_one(args[2]), args[3] + 1, args[4], args[5] or kw.reduce, kw.include_self)
 end
 
+local function split_named(name)
+  return function(args)
+    local where = args[2]
+    if type(where) == "table" or (ai.is_tensor(where) and where:dim() > 0) then where = from_one(where) end
+    return f[name](args[1], type(where) == "table" and plain(where) or where)
+  end
+end
+
 map.ops = {
   -- Arithmetic
   add = with_alpha(f.add), sub = with_alpha(f.sub),
@@ -247,6 +255,26 @@ map.ops = {
   end,
   split = function(args, kw) return args[1]:split(args[2], from_one(args[3] or kw.dim or 0)) end,
   ["split.list_args"] = function(args, kw) return args[1]:split(plain(args[2]), from_one(args[3] or kw.dim or 0)) end,
+  tensor_split = function(args, kw)
+    local where = args[2] or kw.indices_or_sections
+    if type(where) == "table" or (ai.is_tensor(where) and where:dim() > 0) then where = from_one(where) end
+    return args[1]:tensor_split(type(where) == "table" and plain(where) or where, from_one(args[3] or kw.dim or 0))
+  end,
+  hsplit = split_named "hsplit", vsplit = split_named "vsplit", dsplit = split_named "dsplit",
+  select_scatter = {"select_scatter"}, diagonal_scatter = {"diagonal_scatter"},
+  gradient = function(args, kw)
+    local spacing = kw.spacing
+    if type(spacing) == "table" then spacing = plain(spacing) end
+    return args[1]:gradient{spacing = spacing, dim = dims(kw.dim), edge_order = kw.edge_order}
+  end,
+  sum_to_size = with_sizes(f.sum_to_size),
+  isin = function(args, kw)
+    local x, values = args[1], args[2]
+    if type(x) == "number" then x = ai.tensor(x, {dtype = values.dtype}) end
+    if type(values) == "number" then values = ai.tensor(values, {dtype = x.dtype}) end
+    return f.isin(x, values, kw.assume_unique or false, kw.invert or false)
+  end,
+  ["mvlgamma.mvlgamma_p_3"] = function(args, kw) return f.mvlgamma(args[1], args[2] or kw.p) end,
   chunk = function(args, kw) return args[1]:chunk(args[2], from_one(args[3] or kw.dim or 0)) end,
   unbind = function(args, kw) return args[1]:unbind(from_one(args[2] or kw.dim or 0)) end,
   as_strided = {"as_strided", dense = true, rename = {storage_offset = "offset"}, defaults = {offset = 0}},
@@ -294,6 +322,13 @@ map.ops = {
   end,
   cdist = function(args, kw) return f.cdist(args[1], args[2], args[3] or kw.p) end,
   ["linalg.vander"] = function(args, kw) return f.vander(args[1], kw.N, true) end,
+  ["linalg.tensorinv"] = function(args, kw) return ai.linalg.tensorinv(args[1], args[2] or kw.ind) end,
+  ["linalg.tensorsolve"] = function(args, kw) return ai.linalg.tensorsolve(args[1], args[2], dims(args[3] or kw.dims)) end,
+  ["linalg.pinv.hermitian"] = function(args, kw) return ai.linalg.pinv(args[1], kw.atol, kw.rtol, true) end,
+  ["linalg.matrix_rank.hermitian"] = function(args, kw)
+    local function number(v) return ai.is_tensor(v) and v:numel() == 1 and v:item() or v end
+    return ai.linalg.matrix_rank(args[1], number(args[2] or kw.atol), number(args[3] or kw.rtol), true)
+  end,
   ["nn.functional.pdist"] = function(args, kw) return f.pdist(args[1], args[2] or kw.p) end,
   ["linalg.norm"] = function(args, kw)
     return ai.linalg.norm(args[1], args[2] or kw.ord, dims(args[3] or kw.dim), {keepdim = args[4] or kw.keepdim or false, dtype = kw.dtype})

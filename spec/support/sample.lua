@@ -1,7 +1,8 @@
 --- The sample column of ops.def as arguments: "3x4+ 4; dim" into tensors and values.
 --
 -- Inputs, separated by spaces: sizes joined by x, `()` for rank 0, `-` for an optional tensor that is left out. A suffix
--- says which numbers: none: in (-1, 1); + in (0.5, 1.5); ~ away from 0; % in (-0.9, 0.9); ^ in (1.2, 3); p in (0.05, 0.95); b bools;
+-- says which numbers: none: in (-1, 1); + in (0.5, 1.5); ~ away from 0; % in (-0.9, 0.9); ^ in (1.2, 3); p in (0.05, 0.95);
+-- c in (1.2, 3) and without a gradient; b bools;
 -- iN whole numbers 1..N (N 5 when left out); u all different, well apart; s symmetric matrices, positive-definite. After `;`
 -- the other parameters in order: numbers, true, false, nil, {2,3} lists, words.
 
@@ -26,7 +27,7 @@ local function fill(kind, top, i, n)
   if kind == "+" then return 0.5 + r end
   if kind == "~" then return (random() < 0.5 and -1 or 1) * (0.25 + r) end
   if kind == "%" then return 1.8 * r - 0.9 end
-  if kind == "^" then return 1.2 + 1.8 * r end
+  if kind == "^" or kind == "c" then return 1.2 + 1.8 * r end
   if kind == "p" then return 0.05 + 0.9 * r end
   if kind == "b" then return r < 0.5 and 0 or 1 end
   if kind == "i" then return math.floor(r * top) + 1 end
@@ -61,7 +62,7 @@ function sample.read(text)
     if word == "-" then inputs[#inputs + 1] = false
     else
       local sizes, n = {}, 1
-      local body, kind, top = word:match "^([%dx()]*)([+~%%^biups]?)(%d*)$"
+      local body, kind, top = word:match "^([%dx()]*)([+~%%^bciups]?)(%d*)$"
       assert(body, "sample: cannot read " .. word)
       for d in body:gmatch "%d+" do sizes[#sizes + 1] = tonumber(d) n = n * tonumber(d) end
       local values = {}
@@ -113,7 +114,7 @@ function sample.tensor(input, dtype, layout)
 end
 
 --- Whether gradients flow to an input of this kind.
-function sample.is_differentiable(input) return input and input.kind ~= "b" and input.kind ~= "i" end
+function sample.is_differentiable(input) return input and input.kind ~= "b" and input.kind ~= "i" and input.kind ~= "c" end
 
 --- The arguments of an op, tensors made by `make(input, i)`, in the order of its Lua parameters.
 ---@param row aijit.Op
