@@ -153,7 +153,9 @@ end
 --- Runs f(...) in mixed precision: products and convolutions take their inputs in dtype, and what needs range (softmax,
 --- norms, losses, sums, exponentials) takes them in f32; other ops follow promotion. Parameters stay as they are, and get
 --- gradients of their own dtype. It holds for this thread, may be nested, and ends with f, also by an error; a backward
---- pass runs in the dtypes of its forward pass.
+--- pass runs in the dtypes of its forward pass. `ai.help "conv2d"` tells what it does with an op. It saves time where the
+--- processor multiplies in bf16 (avx512_bf16, AMX) and memory everywhere; without such instructions, and for f16, products take
+--- longer than in f32, and ai.profile shows what the casts cost.
 ---@param dtype "bf16"|"f16"
 ---@param o {enabled: boolean?}|function   may be left out; enabled = false: f runs in its tensors' dtypes, also within another autocast
 ---@param ... any                  f, where o is not left out, and its arguments

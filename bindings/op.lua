@@ -20,6 +20,7 @@ local op = {}
 ---@field returns string[]  names of the visible results
 ---@field sample string     what specs feed it
 ---@field doc string
+---@field autocast string  LOW: ai.autocast has it run in the low precision; FULL: in f32; "": neither
 ---@field index integer     its number in C
 
 -- -- Converters: what a Lua value becomes, by the parameter's type ------------------------------------------------------
@@ -378,7 +379,7 @@ end
 local function read(i)
   local row = C.aj_op_info_at(i)
   local info = {}
-  for _, field in ipairs {"domain", "sample", "doc"} do info[field] = ffi.string(row[field]) end
+  for _, field in ipairs {"domain", "sample", "doc", "autocast"} do info[field] = ffi.string(row[field]) end
   info.params = parameters(ffi.string(row.params), ffi.string(row.defaults))
   info.returns = {}
   for name in ffi.string(row.returns):gsub(";.*", ""):gmatch "[%w_]+" do info.returns[#info.returns + 1] = name end

@@ -190,7 +190,7 @@ int32_t aj_signal_seen(int32_t number);             /* how many have come since 
 void aj_signal_unwatch(int32_t number);             /* as it was before */
 
 /* -- The op table, for those who build upon it ------------------------------------------------------ */
-typedef struct { const char *name, *kind, *domain, *params, *tensors, *defaults, *returns, *saves, *sample, *doc; } aj_op_info;
+typedef struct { const char *name, *kind, *domain, *params, *tensors, *defaults, *returns, *saves, *sample, *doc, *autocast; } aj_op_info;
 int32_t aj_op_count(void);
 const aj_op_info *aj_op_info_at(int32_t op);
 const char *aj_op_cdef(void);

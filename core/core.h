@@ -44,11 +44,12 @@ aj_tensor *aj_apply_(int op, aj_tensor *const *in, int n_in, const aj_attrs *att
 
 enum { AJ_UNARY, AJ_BINARY, AJ_BINARY_S, AJ_COMPARE, AJ_TEST, AJ_REDUCE, AJ_VIEW, AJ_OP, AJ_COMPOSE, AJ_UPDATE };
 enum { AJ_ANY, AJ_NUM, AJ_FLOAT, AJ_INT };
+enum { AJ_AUTOCAST_, AJ_AUTOCAST_LOW, AJ_AUTOCAST_FULL };   /* by the last word of a row */
 typedef struct {
     const aj_op_info *info;
     union { aj_shape_rule *shape; aj_view_rule *view; aj_compose_rule *compose; };
     aj_vjp_rule *vjp;
-    uint8_t kind, domain, n_returns;      /* results that a caller sees */
+    uint8_t kind, domain, autocast, n_returns;      /* results that a caller sees */
     bool attrs;                           /* a node must keep the attributes */
     uint16_t saves_in[AJ_MAX_ARGS];       /* bit j: input j is read by the gradient of input k */
     uint8_t saves_out[AJ_MAX_ARGS];

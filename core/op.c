@@ -51,13 +51,14 @@
 /* -- The table ---------------------------------------------------------------------------------------------- */
 
 static const aj_op_info infos[OP_COUNT] = {
-#define ROW(name, kind, domain, params, tensors, defaults, returns, saves, sample, doc) \
-    [OP_##name] = {#name, #kind, #domain, params, tensors, defaults, returns, saves, sample, doc},
+#define ROW(name, kind, domain, params, tensors, defaults, returns, saves, sample, doc, autocast) \
+    [OP_##name] = {#name, #kind, #domain, params, tensors, defaults, returns, saves, sample, doc, #autocast},
 #include "ops.def"
 };
 
 aj_op aj_ops[OP_COUNT] = {
-#define ROW(name, k, d, ...) [OP_##name] = {.info = &infos[OP_##name], .kind = AJ_##k, .domain = AJ_##d},
+#define ROW(name, k, d, params, tensors, defaults, returns, saves, sample, doc, cast) \
+    [OP_##name] = {.info = &infos[OP_##name], .kind = AJ_##k, .domain = AJ_##d, .autocast = AJ_AUTOCAST_##cast},
 #include "ops.def"
 };
 

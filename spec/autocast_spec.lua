@@ -30,6 +30,18 @@ describe("autocast", function()
     assert.equal("f32", dtype(F.add, h, x))
   end)
 
+  it("does with an op what its help says", function()
+    assert.matches("in bf16 or f16 under ai.autocast", ai.help.text "conv2d")
+    assert.matches("in f32 under ai.autocast", ai.help.text "softmax")
+    assert.is_nil(ai.help.text("relu"):find "autocast")
+    local low, full = 0, 0
+    for _, row in ipairs(require("aijit.bindings.op").rows) do
+      assert.is_true(row.autocast == "" or row.autocast == "LOW" or row.autocast == "FULL", row.name)
+      low, full = low + (row.autocast == "LOW" and 1 or 0), full + (row.autocast == "FULL" and 1 or 0)
+    end
+    assert.is_true(low >= 10 and full >= 60)
+  end)
+
   it("leaves f64 and integers as they are", function()
     assert.equal("f64", dtype(F.matmul, x:double(), w:double():t()))
     assert.equal("i64", dtype(F.sum, ai.arange(3):long()))

@@ -12,6 +12,7 @@ local KIND = {
   BINARY_S = "elementwise, broadcast; also in place as %s_", COMPARE = "elementwise, broadcast, gives bools", TEST = "elementwise, gives bools",
   REDUCE = "reduction", VIEW = "a view: no copy", OP = "", COMPOSE = "composed of other ops", UPDATE = "in place",
 }
+local AUTOCAST = {LOW = "in bf16 or f16 under ai.autocast", FULL = "in f32 under ai.autocast"}
 local DOMAIN = {NUM = "not for bools", FLOAT = "integers become f32", INT = "for integers and bools"}
 
 --- What an op does and takes, as text.
@@ -23,6 +24,7 @@ local function describe(row)
   local kind = KIND[row.kind]:format(row.name)
   if kind ~= "" then notes[#notes + 1] = kind end
   if DOMAIN[row.domain] then notes[#notes + 1] = DOMAIN[row.domain] end
+  if AUTOCAST[row.autocast] then notes[#notes + 1] = AUTOCAST[row.autocast] end
   if #notes > 0 then lines[#lines + 1] = "  (" .. table.concat(notes, "; ") .. ")" end
   local first = row.params[1]
   local call = first and first.type == "aj_tensor *" and ("x:%s(...) or ai.f.%s(x, ...)"):format(row.name, row.name) or ("ai.f.%s(...)"):format(row.name)
