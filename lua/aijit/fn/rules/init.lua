@@ -136,6 +136,32 @@ return function(rules, t)
     return (a * b):sum(dim) / (length(a) * length(b))
   end
   function written.pairwise_distance(a, b, p, eps, keepdim) return ai.f.norm(a - b + (eps or 1e-6), p or 2, -1, keepdim) end
+  function written.prelu(x, weight)
+    if weight:numel() > 1 then
+      local view = {weight:numel()}
+      for d = 3, x:dim() do view[d - 1] = 1 end
+      weight = weight:reshape(view)
+    end
+    return ai.f.where(x:gt(0), x, x * weight)
+  end
+  function written.dist(a, b, p) return ai.f.norm(a - b, p or 2) end
+  function written.vecdot(a, b, dim) return (a * b):sum(dim or -1) end
+  function written.bilinear(x1, x2, weight, bias)
+    local y = ai.f.einsum("...i,oij,...j->...o", x1, weight, x2)
+    return bias and y + bias or y
+  end
+  function written.diagflat(x, offset) return x:reshape(-1):diag_embed(offset or 0) end
+  function written.renorm(x, p, dim, most)
+    dim = dim < 0 and x:dim() + 1 + dim or dim
+    local others = {}
+    for d = 1, x:dim() do if d ~= dim then others[#others + 1] = d end end
+    local size = ai.f.norm(x, p, others, true)
+    return x * ai.f.where(size:gt(most), most / (size + 1e-7), 1)
+  end
+  function written.isin(x, values, _, invert)
+    local found = x:unsqueeze(-1):eq(values:reshape(-1)):any(-1)
+    return invert and found:logical_not() or found
+  end
   for name, f in pairs(written) do
     rules[name] = function(level, _, ...) return spread(f(...), level) end
   end
@@ -143,6 +169,19 @@ return function(rules, t)
   -- -- Along dimensions ----------------------------------------------------------------------------------------------
 
   for _, name in ipairs {"cummax", "cummin", "logcumsumexp", "cumsum_from_end"} do rules[name] = along(1) end
+  for _, name in ipairs {"frexp", "mvlgamma", "nextafter"} do rules[name] = t.elementwise end
+  rules.glu = along(1)
+  function rules.msort(_, _, x)
+    if #x.shape == 0 then return x.value end
+    return (x.value:sort(2))
+  end
+  function rules.sum_to_size(level, name, x, ...)
+    local size = type((...)) == "table" and (...) or {...}
+    local kept, wanted = {t.size(level)}, {t.size(level), unpack(size)}
+    for _ = #size + 1, #x.shape do kept[#kept + 1] = 1 end
+    for _, s in ipairs(size) do kept[#kept + 1] = s end
+    return Tensor[name](x.value, kept):reshape(wanted)
+  end
   for _, name in ipairs {"kthvalue", "fft", "ifft", "rfft", "irfft"} do rules[name] = along(2) end
   for _, name in ipairs {"fft_pairs", "rfft_half", "irfft_half"} do rules[name] = along(1) end
   function rules.diff(level, _, x, n, dim, prepend, append)

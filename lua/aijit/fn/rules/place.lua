@@ -22,6 +22,17 @@ return function(rules, t)
   end
   for _, name in ipairs {"scatter", "scatter_add", "scatter_reduce", "scatter_fold"} do rules[name] = scattered end
 
+  --- Parts replaced: by what has the part's sizes.
+  function rules.select_scatter(level, name, x, src, dim, index)
+    return Tensor[name](spread(x, level), spread(src, level), dims_in(dim), index)
+  end
+  function rules.slice_scatter(level, name, x, src, dim, ...)
+    return Tensor[name](spread(x, level), spread(src, level), dims_in(dim or 1), ...)
+  end
+  function rules.diagonal_scatter(level, name, x, src, offset, dim1, dim2)
+    return Tensor[name](spread(x, level), spread(src, level), offset or 0, dims_in(dim1 or 1), dims_in(dim2 or 2))
+  end
+
   function rules.index_select(level, _, x, dim, index)
     if not is_batched(index, level) then return ai.f.index_select(x.value, dims_in(dim), index) end
     local xs = spread(x, level)
