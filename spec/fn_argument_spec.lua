@@ -162,3 +162,22 @@ it("masks, general convolutions, dilated inputs", function()
   local q = fn.trace(nets.conv_2d, key, image, 1, 3, {input_dilation = {2, 3}, padding = "valid"})
   assert.are.same({1, 1, 9, 14}, {unpack(nets.conv_2d(q, image, 1, 3, {input_dilation = {2, 3}, padding = "valid"}).shape)})
 end)
+
+it("a name that is not there but is like one that is, in any of the tables of functions and classes", function()
+  for who, case in pairs{
+    ["fn"] = {fn, "valdate", "validate"}, ["fn%.nets"] = {nets, "linaer", "linear"}, ["nn"] = {ai.nn, "Liner", "Linear"},
+    ["optim"] = {ai.optim, "Adm", "Adam"}, ["model"] = {require "aijit.model", "con", "conv"},
+  } do
+    local message = message_of(function() return case[1][case[2]] end)
+    assert.matches(("fn_argument_spec%%.lua:%%d+: %s has no %s; did you mean .*%s"):format(who, case[2], case[3]), message)
+    assert.is_nil(case[1].something_else_altogether)
+  end
+end)
+
+it("a module is no function of parameters, but may be mapped, also while it waits for its sizes", function()
+  assert.matches("argument 1 is a module, which has parameters of its own", message_of(fn.trace, ai.nn.Linear(3, 4), key))
+  local net = ai.nn.Sequential{ai.nn.Linear(4), ai.nn.ReLU(), ai.nn.Linear(2)}
+  local y = fn.vmap(function(v) return net(v) end)(row)
+  assert.are.same({2, 3, 2}, {unpack(y.shape)})
+  assert.is_true((y - net(row)):abs():max():item() < 1e-6)
+end)

@@ -64,4 +64,23 @@ function nearest.hint(name, names)
   return "no name is like it"
 end
 
+--- Makes an error of a field that is not there but is like one that is: `nn.Liner`. Others are nil, as ever.
+---@generic T: table
+---@param t T a module's table, without a metatable
+---@param who string its name, for the error
+---@return T t
+function nearest.guard(t, who)
+  return setmetatable(t, {__index = function(_, name)
+    if type(name) ~= "string" then return nil end
+    local names = {}
+    for key in next, t do
+      if type(key) == "string" and nearest.distance(name:lower(), key:lower()) <= math.max(1, math.floor(#name / 3)) then names[#names + 1] = key end
+    end
+    local near = nearest.find(name, names)
+    if #near > 0 then
+      require("aijit.bindings.lib").raise(("%s has no %s; did you mean %s?"):format(who, name, table.concat(near, " or ")))
+    end
+  end})
+end
+
 return nearest

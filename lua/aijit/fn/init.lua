@@ -15,4 +15,4 @@ fn.vmap = require("aijit.fn.vmap").vmap
 fn.initial = require "aijit.fn.initial"
 fn.nets = require "aijit.fn.nets"
 
-return fn
+return require("aijit.nearest").guard(fn, "fn")

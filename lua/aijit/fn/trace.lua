@@ -10,6 +10,7 @@ local initial = require "aijit.fn.initial"
 local key = require "aijit.fn.key"
 local meta = require "aijit.nn.meta"
 local nearest = require "aijit.nearest"
+local registry = require "aijit.nn.registry"
 local raise = require("aijit.bindings.lib").raise
 
 local trace = {}
@@ -260,6 +261,9 @@ end
 function trace.trace(f, k, ...)
   if type(f) ~= "function" and not (getmetatable(f) or {}).__call then
     raise(("fn.trace: argument 1 is a %s, where a function f(params, ...) is wanted"):format(type(f)))
+  end
+  if registry.is_module(f) then
+    raise "fn.trace: argument 1 is a module, which has parameters of its own, where a function f(params, ...) is wanted"
   end
   key.want(k, "fn.trace", "argument 2")
   local args, n = shapeless(...)

@@ -5,6 +5,8 @@
 -- a loop behind one's back. The rules are here and in fn/rules; fn/rules/none.lua lists the ops without one. A write in place
 -- into a batched tensor writes into the tensor that was mapped, as PyTorch's does.
 --
+-- A batched tensor is a Lua table, of which # tells nothing: its length is x:size(1). It cannot be the condition of an `if`.
+--
 -- Random numbers are drawn as the option `randomness` says: "error" (the default), "different" for each example, or "same".
 -- Numbers drawn from a key are the same for every example, as the key is.
 
@@ -417,6 +419,8 @@ end
 for event, name in pairs {add = "add", sub = "sub", mul = "mul", div = "div", mod = "remainder", pow = "pow"} do
   Batched["__" .. event] = function(a, b) return op.functions[name](a, b) end
 end
+function Batched.__lt() raise "vmap: batched tensors are compared by :lt, :le, :gt, :ge and :eq, for each example" end
+Batched.__le = Batched.__lt
 function Batched.__unm(a) return op.functions.neg(a) end
 
 function Batched.__tostring(self)

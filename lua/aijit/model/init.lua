@@ -53,4 +53,4 @@ function m.blur(pad, gain, up)
   return nn.Blur{pad = pad, gain = gain or 1, up = up or 1}
 end
 
-return m
+return require("aijit.nearest").guard(m, "model")

@@ -4,6 +4,8 @@
 --     local h = nn.Conv2d(10, 3)(x)                   -- a layer is built at once, sizes inferred
 --     local y = (h * 2):relu()[{{}, 1}]               -- operators, methods, indices, ai.f.relu(h), ai.cat{h, h}
 --
+-- A placeholder is a Lua table, of which # tells nothing: its length is x:size(1). It cannot be the condition of an `if`.
+--
 -- Each step is run once on the meta device, so that its shape, or its error, is known where it stands. Steps are nodes:
 -- a module or an op, its arguments, and the placeholders of its results. nn.Functional makes a module of them.
 

@@ -38,4 +38,4 @@ end
 
 nn.Dense = nn.Linear
 
-return nn
+return require("aijit.nearest").guard(nn, "nn")

@@ -16,6 +16,7 @@
 local ai = require "aijit"
 local class = require "aijit.class"
 local nearest = require "aijit.nearest"
+local op = require "aijit.bindings.op"
 local Module = require "aijit.nn.module"
 local raise = require("aijit.bindings.lib").raise
 
@@ -158,7 +159,7 @@ function Layer:reset() end
 
 --- Takes the sizes from the first input, and builds.
 function Layer:build_for(x)
-  if not ai.is_tensor(x) then
+  if not op.is_operand(x) then
     raise(("%s: the first input is a %s, not a tensor"):format(self:summary(), type(x)))
   end
   local where = self._unbuilt

@@ -18,4 +18,4 @@ function nets.sequential(params, x, layers)
   return compose.chain(compose.thread_params(layers, params))(x)
 end
 
-return common.flexible(nets)
+return require("aijit.nearest").guard(common.flexible(nets), "fn.nets")
