@@ -343,10 +343,16 @@ static bool overlaps(const aj_tensor *x) {
     return false;
 }
 
+/* x is a leaf, or a view of one; the leaf itself may be a view of what needs no gradients. */
+static bool shows_leaf(const aj_tensor *x) {
+    const aj_node *n = x->node;
+    if (!x->requires_grad) return false;
+    while (n && n->op < OP_COUNT && aj_ops[n->op].kind == AJ_VIEW) n = n->edge[0].node;
+    return n ? n->op == OP_LEAF : !x->node;
+}
 bool aj_before_write(aj_tensor *x, const char *who, bool recording) {
     aj_tensor *root = x->base ? x->base : x;
-    if (aj_ctx.grad_mode && ((x->requires_grad && !x->base && (!x->node || x->node->op == OP_LEAF)) ||
-                             (x->base && root->requires_grad && (!root->node || root->node->op == OP_LEAF))))
+    if (aj_ctx.grad_mode && (shows_leaf(x) || (x->base && root->requires_grad && (!root->node || root->node->op == OP_LEAF))))
         return aj_error("%s: a leaf that requires gradients cannot be written in place while gradients are recorded; do it in ai.no_grad(function() ... end)", who);
     if (!x->contiguous && overlaps(x)) return aj_error("%s: several elements of this expanded or unfolded tensor are one in memory; write into a :clone() of it", who);
     aj_node *n;
