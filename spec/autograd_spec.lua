@@ -262,16 +262,17 @@ describe("ops written in Lua", function()
 end)
 
 describe("a leaf that is itself a view", function()
-  local function leaf() return ai.arange(6):double():view(2, 3):requires_grad_() end
+  local function view_leaf() return ai.arange(6):double():view(2, 3):requires_grad_() end
   it("is not written while gradients are recorded, nor by a view of it", function()
-    for _, write in ipairs {function(x) x:mul_(3) end, function(x) x:t():mul_(3) end, function(x) x[1] = 0 end, function(x) x:view(6):narrow(1, 2, 2):fill_(1) end} do
-      local x = leaf()
+    for _, write in ipairs {function(x) x:mul_(3) end, function(x) x:t():mul_(3) end, function(x) x[1] = 0 end,
+                            function(x) x:view(6):narrow(1, 2, 2):fill_(1) end} do
+      local x = view_leaf()
       assert.has_error(function() write(x) end)
       assert.are.same({{1, 2, 3}, {4, 5, 6}}, x:totable())
     end
   end)
   it("is written without, and its results are written with them", function()
-    local x = leaf()
+    local x = view_leaf()
     ai.no_grad(function() x:t():mul_(2) end)
     local y = x * 2
     y:t():mul_(3)
