@@ -18,6 +18,8 @@ local function forget_dropped()
   end
 end
 
+local function watch() return require "aijit.bindings.watch" end
+
 local function run_custom(b, call)
   local grads = {}
   for i = 1, call.n_out do grads[i] = lib.maybe(C.aj_backward_gradient(b, i - 1)) end
@@ -30,6 +32,7 @@ local function run_custom(b, call)
       if not lib.is_tensor(g) then
         lib.raise(("%s: backward returned %s as gradient %d, where a tensor or nil is wanted"):format(call.op.name, lib.describe(g), i))
       end
+      if S.watch ~= 0 and watch().is_looking() then watch().check_gradient(call.op.name, g, i, call.place) end
       lib.ok(C.aj_backward_give(b, i - 1, g))
     end
   end
@@ -73,6 +76,7 @@ local function run(b)
   end
   if not ok then
     C.aj_backward_end(b)
+    if S.watch ~= 0 then message = watch().with_place(message) end
     error(message, 0)
   end
 end
@@ -264,7 +268,7 @@ function autograd.define_op(o)
     local outputs = {}
     for _, r in ipairs(results) do if lib.is_tensor(r) then outputs[#outputs + 1] = r end end
     if #inputs > 0 and lib.ok(C.aj_record_custom(lib.list(inputs, 1), lib.list(outputs, 2), last_id)) then
-      custom[last_id] = {op = def, ctx = ctx, n_in = #inputs, n_out = #outputs}
+      custom[last_id] = {op = def, ctx = ctx, n_in = #inputs, n_out = #outputs, place = S.watch ~= 0 and watch().is_looking() and watch().here() or nil}
     end
     return unpack(results)
   end

@@ -191,7 +191,7 @@ local function is_plain(n, a, b, c, d)
 end
 
 function Jit:__call(...)
-  if C.aj_jit_active() then return self.f(...) end       -- within another's recording, part of it
+  if C.aj_jit_active() or S.watch > 1 then return self.f(...) end       -- within another's recording, part of it
   local n = select("#", ...)
   local plain, last = is_plain(n, ...), self.last
   if plain and last and last.rest == n and last.recorded == S.recording and last.autocast == S.autocast

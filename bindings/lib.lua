@@ -148,7 +148,7 @@ end
 
 -- -- Looking up after a call -----------------------------------------------------------------------------------------
 
-local FAILED, UNSCOPED, GOVERN, INTERRUPTED = 1, 2, 4, 8
+local FAILED, UNSCOPED, GOVERN, INTERRUPTED, TRACE = 1, 2, 4, 8, 16
 local retrying = false
 
 local function retried(ok, ...)
@@ -177,6 +177,7 @@ local function attend(p, f, ...)
     error("interrupted", 0)
   end
   if bit_and(a, UNSCOPED) ~= 0 then p = ffi.gc(p, C.aj_release) end
+  if bit_and(a, TRACE) ~= 0 then lib.traced() end
   if bit_and(a, GOVERN) ~= 0 then govern() end
   return p
 end
@@ -208,10 +209,13 @@ end
 
 --- For a call that makes no tensor: raises the pending error, else returns `value`.
 function lib.ok(value)
-  if bit_and(S.attend, FAILED + INTERRUPTED) ~= 0 then
+  if bit_and(S.attend, FAILED + INTERRUPTED + TRACE) ~= 0 then
+    if bit_and(S.attend, TRACE) ~= 0 then lib.traced() end
     if bit_and(S.attend, FAILED) ~= 0 then raise(take_error()) end
-    C.aj_interrupt(false)
-    error("interrupted", 0)
+    if bit_and(S.attend, INTERRUPTED) ~= 0 then
+      C.aj_interrupt(false)
+      error("interrupted", 0)
+    end
   end
   return value
 end

@@ -50,8 +50,8 @@ typedef int32_t aj_dtype_or_none;        /* -1: as the input */
 enum { AJ_FAILED = 1, AJ_UNSCOPED = 2, AJ_GOVERN = 4, AJ_INTERRUPTED = 8 };
 
 /* One for each thread; attend is 0 on the common path, so that one load tells that all is well. autocast: the low precision of
- * mixed precision, 0 (no float) when it is off. */
-typedef struct { volatile int32_t attend; int32_t scopes, recording, threads, autocast; double limit; } aj_state_t;
+ * mixed precision, 0 (no float) when it is off. watch: see watch.h. */
+typedef struct { volatile int32_t attend; int32_t scopes, recording, threads, autocast, watch; double limit; } aj_state_t;
 aj_state_t *aj_state(void);
 size_t aj_error_take(char *text, size_t size);      /* copies the message, clears AJ_FAILED */
 void aj_interrupt(bool on);                         /* async-signal-safe; every long loop polls it */

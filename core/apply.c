@@ -1,5 +1,6 @@
 /* apply.c - the one path of every op: check, shape, allocate, run, record, hand out. */
 #include "jit.h"
+#include "watch.h"
 #include <float.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,7 +180,7 @@ static aj_tensor *compose(const aj_op *o, aj_call *c) {
 static aj_tensor *apply_cast(aj_call *c, const aj_attrs *attrs) {
     int32_t mark = aj_inner_open();
     if (mark < 0) return NULL;
-    aj_tensor *y = aj_autocast_inputs(c->op, c->in, c->n_in) ? aj_apply(c->op, c->in, c->n_in, attrs) : NULL;
+    aj_tensor *y = aj_autocast_inputs(c->op, c->in, c->n_in) ? aj_apply_now(c->op, c->in, c->n_in, attrs) : NULL;
     c->n_out = y ? aj_ctx.n_result : 0;
     for (int i = 0; i < c->n_out; i++) c->out[i] = aj_hold(aj_live(aj_ctx.result[i]));
     aj_inner_close(mark);
@@ -188,7 +189,7 @@ static aj_tensor *apply_cast(aj_call *c, const aj_attrs *attrs) {
     return c->out[0];
 }
 
-aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *attrs) {
+aj_tensor *aj_apply_now(int op, aj_tensor *const *handle, int n, const aj_attrs *attrs) {
     const aj_op *o = &aj_ops[op];
     aj_tensor *few[MANY], **in = few;
     bool record;
@@ -256,6 +257,11 @@ done:
     return result;
 }
 
+aj_tensor *aj_apply(int op, aj_tensor *const *handle, int n, const aj_attrs *attrs) {
+    if (AJ_UNLIKELY(aj_ctx.state.watch)) return aj_watch_op(op, handle, n, attrs, false);
+    return aj_apply_now(op, handle, n, attrs);
+}
+
 static bool write_in_place(const aj_op *o, aj_call *c, bool record, int32_t device) {
     aj_tensor **in = c->in, *x = in[0];
     if (o->kind == AJ_UPDATE) {
@@ -305,7 +311,7 @@ static bool write_in_place(const aj_op *o, aj_call *c, bool record, int32_t devi
     return aj_after_write(c, x);
 }
 
-aj_tensor *aj_apply_(int op, aj_tensor *const *handle, int n, const aj_attrs *attrs) {
+aj_tensor *aj_apply_now_(int op, aj_tensor *const *handle, int n, const aj_attrs *attrs) {
     aj_tensor *in[AJ_MAX_ARGS];
     bool record;
     int32_t device;
@@ -320,4 +326,9 @@ aj_tensor *aj_apply_(int op, aj_tensor *const *handle, int n, const aj_attrs *at
     bool ok = write_in_place(&aj_ops[op], &c, record, device);
     aj_inner_close(mark);
     return ok ? handle[0] : NULL;
+}
+
+aj_tensor *aj_apply_(int op, aj_tensor *const *handle, int n, const aj_attrs *attrs) {
+    if (AJ_UNLIKELY(aj_ctx.state.watch)) return aj_watch_op(op, handle, n, attrs, true);
+    return aj_apply_now_(op, handle, n, attrs);
 }

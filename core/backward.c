@@ -4,6 +4,7 @@
  * the last of them has. Passes may nest as long as they do not share nodes.
  */
 #include "jit.h"
+#include "watch.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,13 +97,17 @@ static bool inplace_view_vjp(aj_node *n, aj_tensor *gy, aj_tensor **gx) {
     return window && aj_fill_(window, 0);
 }
 
-static bool run_vjp(aj_node *n, aj_tensor **gx) {
-    if (!aj_check_saved(n)) return false;
+static bool run_rule(aj_node *n, aj_tensor **gx) {
     if (n->op == OP_INPLACE_VIEW) return inplace_view_vjp(n, n->pending[0], gx);
     const aj_op *o = &aj_ops[n->op];
     if (o->kind <= AJ_BINARY_S) return elementwise_vjp(n, n->pending[0], gx);
     if (o->kind == AJ_UPDATE && !o->vjp) return true;    /* the old value is gone, and nothing flows in */
     return o->vjp(n, n->pending, gx);
+}
+
+static bool run_vjp(aj_node *n, aj_tensor **gx) {
+    if (!aj_check_saved(n)) return false;
+    return AJ_UNLIKELY(aj_ctx.state.watch) ? aj_watch_rule(n, gx, run_rule) : run_rule(n, gx);
 }
 
 /* -- Sums --------------------------------------------------------------------------------------------------------- */
@@ -276,6 +281,7 @@ static aj_backward *begin(aj_tensors outputs, aj_tensors gradients, aj_tensors i
     b->into_leaves = inputs == NULL;
     b->was_recording = aj_grad_mode(create_graph);
     b->was_autocast = aj_autocast(0);
+    aj_ctx.passes++;
     int32_t mark = aj_inner_open();
     bool ok = mark >= 0 && set_up(b, outputs, gradients, inputs);
     if (mark >= 0) aj_inner_close(mark);
@@ -453,6 +459,7 @@ void aj_backward_end(aj_backward *b) {
     free(b->gx); free(b->node); free(b->ready); free(b->input); free(b->input_node); free(b->input_out);
     aj_grad_mode(b->was_recording);
     aj_autocast(b->was_autocast);
+    aj_ctx.passes--;
     free(b);
 }
 

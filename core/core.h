@@ -101,7 +101,7 @@ struct aj_node {
     int32_t device;
     uint32_t units;             /* of the block */
     aj_backward *busy;          /* scratch: the pass this node is part of */
-    uint64_t custom;
+    uint64_t custom;            /* OP_CUSTOM: the id of Lua's op; else the watched call that made the node, 0: none */
     uint64_t searched;          /* id of the last root that was looked for from here */
     aj_tensor *leaf;            /* OP_LEAF: the tensor, not owned */
     aj_node *next;              /* scratch: lists */
@@ -151,6 +151,7 @@ typedef struct {
     aj_tensor *result[AJ_MAX_RESULTS];
     int n_result;
     bool grad_mode;
+    int32_t passes;             /* backward passes that have begun and not ended */
     uint64_t seed, offset;      /* of the Philox generator */
     int32_t limit;              /* the most threads an op of this one may use; 0: those of the process */
     bool *stop;                 /* of a thread that aj_thread_start() made: asked to stop; NULL: listens to aj_interrupt() */
@@ -184,6 +185,7 @@ void aj_onednn_leave(void);
 void aj_tensor_leave(void);
 void aj_memory_leave(void);
 void aj_error_leave(void);
+void aj_watch_leave(void);
 bool aj_interrupted(void);                               /* true, with the error set, when the user asked to stop */
 
 /* -- Random numbers ------------------------------------------------------------------------------------------------ */

@@ -2,6 +2,7 @@
 #include "aijit.h"
 #include "io.h"
 #include "optim.h"
+#include "watch.h"
 #include "worker.h"
 
 #define TEXT(name, file) \
@@ -10,10 +11,11 @@
 TEXT(aj_text_aijit, "aijit.h")
 TEXT(aj_text_io, "io.h")
 TEXT(aj_text_optim, "optim.h")
+TEXT(aj_text_watch, "watch.h")
 TEXT(aj_text_worker, "worker.h")
 
 AJ_API const char *aj_header(int32_t i);
 const char *aj_header(int32_t i) {
-    const char *const all[] = {aj_text_aijit, aj_text_io, aj_text_optim, aj_text_worker};
+    const char *const all[] = {aj_text_aijit, aj_text_io, aj_text_optim, aj_text_watch, aj_text_worker};
     return i >= 0 && i < (int32_t)(sizeof all / sizeof *all) ? all[i] : NULL;
 }

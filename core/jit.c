@@ -75,7 +75,7 @@ void aj_jit_op(const aj_call *c, bool in_place) {
     aj_jit *r = aj_ctx.jit;
     if (!ROOM(r, entry, 0)) return;
     entry *e = &r->entry[r->n_entry];
-    *e = (entry){.kind = CALL, .in_place = in_place, .call = *c, .attrs = *c->attrs};
+    *e = (entry){.kind = CALL, .in_place = in_place, .backward = aj_ctx.passes > 0, .call = *c, .attrs = *c->attrs};
     e->call.in = calloc((size_t)c->n_in + 1, sizeof *e->call.in);
     if (!e->call.in) { r->failed = true; aj_error("out of memory: no room for a recording"); return; }
     for (int k = 0; k < c->n_in; k++) {
@@ -99,7 +99,7 @@ void aj_jit_gradient(int op, int column, const aj_grad_call *g) {
     aj_jit *r = aj_ctx.jit;
     if (!ROOM(r, entry, 0)) return;
     entry *e = &r->entry[r->n_entry];
-    *e = (entry){.kind = GRADIENT, .column = (int16_t)column, .grad = *g, .attrs = *g->attrs};
+    *e = (entry){.kind = GRADIENT, .backward = true, .column = (int16_t)column, .grad = *g, .attrs = *g->attrs};
     e->call.op = op;
     aj_tensor *reads[] = {g->gy, g->y, g->in[0], g->in[1]};
     for (int k = 0; k < 4; k++) if (reads[k] && !memory_of(r, reads[k], false)) return;

@@ -8,6 +8,7 @@
  * that a tool sees what is read before it is written, after it is freed, or beyond its end.
  */
 #include "core.h"
+#include "watch.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@ typedef struct aj_blocks {
     block *free[CLASSES];
     char *slab;
     int64_t left, live, cached;
+    int64_t taken;                      /* bytes in all, also those given back since */
     struct aj_blocks *next;
     int64_t fail_at;                    /* for tests, counts down to the allocation that fails */
     block *returned;                    /* atomic: blocks of this cache that other threads let go of last */
@@ -77,6 +79,8 @@ void aj_memory_leave(void) {
     own = NULL;
 }
 static inline int64_t live_now(void) { return __atomic_load_n(&count.live, __ATOMIC_RELAXED) + own->live; }
+
+int64_t aj_memory_taken(void) { return own ? own->taken : 0; }
 
 static void *system_block(int64_t bytes) {
     if (bytes >= MAPPED) {
@@ -196,6 +200,7 @@ static void *take(int64_t bytes, int c) {
         }
     }
     own->live += bytes;
+    own->taken += bytes;
     int64_t live = live_now();
     int64_t peak = get(&count.peak), govern = get(&count.govern);
     while (AJ_UNLIKELY(live > peak) && !__atomic_compare_exchange_n(&count.peak, &peak, live, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) { }

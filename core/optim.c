@@ -1,6 +1,7 @@
 /* optim.c - the optimizers: for each its state, and the numbers that one step's loop is given. The loops themselves, which
  * say the formulas for one element, are in core/cpu/optim.inc; t counts a parameter's updates from 1. */
 #include "jit.h"
+#include "watch.h"
 #include "update.h"
 #include <math.h>
 #include <string.h>
@@ -290,8 +291,8 @@ static bool step_again(aj_jit_step *a) {
     return update_all(&s, a->count);
 }
 
-bool aj_optim_step(const char *name, const aj_optim_options *o, aj_tensors params, aj_tensors grads,
-                   aj_tensors s1, aj_tensors s2, aj_tensors s3, aj_tensors s4, aj_tensors masters, aj_optim_count *count) {
+static bool step_all(const char *name, const aj_optim_options *o, aj_tensors params, aj_tensors grads,
+                     aj_tensors s1, aj_tensors s2, aj_tensors s3, aj_tensors s4, aj_tensors masters, aj_optim_count *count) {
     step s = {.m = method_named(name), .o = o, .params = params, .grads = grads, .state = {s1, s2, s3, s4}, .masters = masters};
     aj_update u;
     if (!s.m || !aj_update_length(params, grads, name, "gradient")) return false;
@@ -306,4 +307,12 @@ bool aj_optim_step(const char *name, const aj_optim_options *o, aj_tensors param
     if (AJ_UNLIKELY(aj_ctx.jit != NULL))
         aj_jit_stepped(&(aj_jit_step){.run = step_again, .method = s.m->name, .options = o, .count = count, .list = {params, grads, s1, s2, s3, s4, masters}});
     return true;
+}
+
+bool aj_optim_step(const char *name, const aj_optim_options *o, aj_tensors params, aj_tensors grads,
+                   aj_tensors s1, aj_tensors s2, aj_tensors s3, aj_tensors s4, aj_tensors masters, aj_optim_count *count) {
+    int32_t event = AJ_UNLIKELY(aj_ctx.state.watch) ? aj_event_open(aj_event_name(name), AJ_EVENT_STEP) : -1;
+    bool ok = step_all(name, o, params, grads, s1, s2, s3, s4, masters, count);
+    if (AJ_UNLIKELY(event >= 0)) aj_event_close(event);
+    return ok;
 }

@@ -7,7 +7,7 @@
 enum { CALL, GRADIENT, LEAF, STEP };
 typedef struct {
     int8_t kind;
-    bool in_place;
+    bool in_place, backward;    /* backward: recorded in a backward pass */
     int16_t column;
     int32_t take;               /* 1 + the place among the reservations of random numbers; 0: none */
     int32_t group;              /* 1 + the fused group that begins here; 0: none */

@@ -1,5 +1,7 @@
 /* replay.c - a recording run again: one call into C, on other inputs. */
 #include "recording.h"
+#include "watch.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,41 +95,76 @@ static void set_leaf(const entry *e) {
     if (old) aj_drop(old);
 }
 
-static bool run_entries(aj_jit *r) {
-    for (int i = 0; i < r->n_take; i++) if (!r->take[i].fixed) r->take[i].now = aj_random_take(r->take[i].n);
-    for (int i = 0; i < r->n_entry; i++) {
-        entry *e = &r->entry[i];
-        if (e->group) {
-            group *g = &r->group[e->group - 1];
-            fused f = {r, g, false};
-            aj_parallel(g->rows, 1 + (1 << 15) / g->work, run_share, &f);
-            if (f.failed) return aj_ctx.state.attend & AJ_FAILED ? false : aj_error("out of memory: no room for a fused group");
-            for (;; i++) {
-                if (r->entry[i].kind == LEAF) set_leaf(&r->entry[i]);
-                if (r->entry[i].in_place) r->entry[i].call.out[0]->storage->version++;
-                if (i == g->last) break;
-            }
-        } else if (e->kind == CALL) {
-            if (e->take) {
-                const reservation *take = &r->take[e->take - 1];
-                e->attrs.position = take->now;
-                e->attrs.seed = take->fixed ? take->seed : aj_ctx.seed;
-            }
-            if (!aj_backend_of(e->call.out[0]->device)->forward[e->call.op](&e->call)) return false;
-            if (e->in_place) e->call.out[0]->storage->version++;
-        } else if (e->kind == GRADIENT) {
-            if (!aj_backend_of(e->grad.gx->device)->grad[e->call.op][e->column](&e->grad)) return false;
-        } else if (e->kind == STEP) {
-            if (!e->step.run(&e->step)) return false;
-        } else {
-            set_leaf(e);
-        }
+static bool run_fused(aj_jit *r, entry *e) {
+    group *g = &r->group[e->group - 1];
+    fused f = {r, g, false};
+    aj_parallel(g->rows, 1 + (1 << 15) / g->work, run_share, &f);
+    if (f.failed) return aj_ctx.state.attend & AJ_FAILED ? false : aj_error("out of memory: no room for a fused group");
+    for (int i = g->first; i <= g->last; i++) {
+        if (r->entry[i].kind == LEAF) set_leaf(&r->entry[i]);
+        if (r->entry[i].in_place) r->entry[i].call.out[0]->storage->version++;
     }
     return true;
 }
 
-int32_t aj_jit_run(aj_jit *r, aj_tensors inputs) {
-    if (!fits(r, inputs)) return 0;
+static bool run_entry(aj_jit *r, entry *e) {
+    if (e->group) return run_fused(r, e);
+    if (e->kind == CALL) {
+        if (e->take) {
+            const reservation *take = &r->take[e->take - 1];
+            e->attrs.position = take->now;
+            e->attrs.seed = take->fixed ? take->seed : aj_ctx.seed;
+        }
+        if (!aj_backend_of(e->call.out[0]->device)->forward[e->call.op](&e->call)) return false;
+        if (e->in_place) e->call.out[0]->storage->version++;
+    } else if (e->kind == GRADIENT) {
+        return aj_backend_of(e->grad.gx->device)->grad[e->call.op][e->column](&e->grad);
+    } else if (e->kind == STEP) {
+        return e->step.run(&e->step);
+    } else set_leaf(e);
+    return true;
+}
+
+/* "mul tanh add": the ops of a fused group, for those who watch. */
+static const char *name_of(const aj_jit *r, const entry *e) {
+    if (!e->group) return e->kind == STEP ? (e->step.method ? e->step.method : "gradients") : aj_ops[e->call.op].info->name;
+    const group *g = &r->group[e->group - 1];
+    char text[96] = "";
+    size_t n = 0;
+    int left = 0;
+    for (int i = g->first; i <= g->last; i++) {
+        if (r->entry[i].kind != CALL && r->entry[i].kind != GRADIENT) continue;
+        const char *name = aj_ops[r->entry[i].call.op].info->name;
+        if (n + strlen(name) + 16 > sizeof text) { left++; continue; }
+        n += (size_t)snprintf(text + n, sizeof text - n, n ? " %s" : "%s", name);
+    }
+    if (left) snprintf(text + n, sizeof text - n, " and %d", left);
+    return aj_event_name(text);
+}
+
+static bool run_watched(aj_jit *r, entry *e) {
+    if (e->kind == LEAF && !e->group) return run_entry(r, e);
+    bool rule = e->kind == GRADIENT && !e->group;
+    aj_tensor *const *in = rule ? &e->grad.gy : e->call.in;
+    int32_t event = aj_event_of(name_of(r, e), rule ? AJ_EVENT_BACKWARD : e->kind == STEP ? AJ_EVENT_STEP : AJ_EVENT_OP, e->backward,
+                                in, e->group || e->kind == STEP ? 0 : rule ? 1 : e->call.n_in);
+    bool ok = run_entry(r, e);
+    aj_event_close(event);
+    return ok;
+}
+
+static bool run_entries(aj_jit *r) {
+    for (int i = 0; i < r->n_take; i++) if (!r->take[i].fixed) r->take[i].now = aj_random_take(r->take[i].n);
+    bool watched = aj_ctx.state.watch & AJ_WATCH_TIMES;
+    for (int i = 0; i < r->n_entry; i++) {
+        entry *e = &r->entry[i];
+        if (!(AJ_UNLIKELY(watched) ? run_watched(r, e) : run_entry(r, e))) return false;
+        if (e->group) i = r->group[e->group - 1].last;
+    }
+    return true;
+}
+
+static int32_t run_once(aj_jit *r, aj_tensors inputs) {
     if (aj_interrupted()) return -1;
     for (int i = 0; i < r->n_memory; i++) {
         memory *m = &r->memory[i];
@@ -151,3 +188,10 @@ int32_t aj_jit_run(aj_jit *r, aj_tensors inputs) {
     return 1;
 }
 
+int32_t aj_jit_run(aj_jit *r, aj_tensors inputs) {
+    if (!fits(r, inputs)) return 0;
+    int32_t event = AJ_UNLIKELY(aj_ctx.state.watch) ? aj_event_open("replay", AJ_EVENT_REPLAY) : -1;
+    int32_t what = run_once(r, inputs);
+    if (AJ_UNLIKELY(event >= 0)) aj_event_close(event);
+    return what;
+}

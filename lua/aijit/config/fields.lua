@@ -40,7 +40,7 @@ return {
     min_delta = field(0.0, {help = "Least change that counts as better", min = 0}),
   },
   deterministic = field(true, {help = "Choose nothing by timing, so that a resumed run agrees to the bit with one that was not stopped"}),
-  profile = field(false, {help = "Tell where the time of steps 6 to 55 goes; a trace is written to profile.json"}),
+  profile = field(false, {help = "Tell where the time of steps 6 to 55 goes, by phase and by op; a trace is written to profile.json"}),
   seed = field(1337, {help = "Seed of parameters, dropout and shuffling", type = "integer", min = 0}),
   device = field("cpu", {help = "Where the model is trained: cpu, cuda:0"}),
   run_dir = field(nil, {help = "Folder of the numbered runs; else $RUN_DIR, else ./runs", type = "string"}),

@@ -59,13 +59,26 @@ function Guard.about_gradients(task, state)
     or ("the gradients are too large for their norm in %s"):format(place(task, state))
 end
 
+--- The op that made the first NaN or infinity of a step, found by running it once more, as it was, under ai.detect_anomaly.
+---@param random table the state of the random numbers when the step began
+---@param again fun() computes the losses and their gradients
+---@return string sentence "" when the step does not fail a second time
+function Guard.find_op(random, again)
+  local now = ai.get_random_state()
+  ai.set_random_state(random)
+  local ok, problem = pcall(ai.scope, ai.detect_anomaly, again)
+  ai.set_random_state(now)
+  return ok and "" or "\n  it comes from " .. tostring(problem)
+end
+
 --- A step that must not be made. Raises by the policy, or after too many of them.
 ---@param task aijit.Task
 ---@param reason string
+---@param find_op? fun(): string tells where it comes from; called when the run is about to end
 ---@return "skip"|"rollback" what the loop does
-function Guard:refuse(task, reason)
+function Guard:refuse(task, reason, find_op)
   local advice = ": try a lower learning rate or look at the data; the last checkpoint is from before"
-  if self.policy == "raise" then error(("%s: %s%s"):format(task.__name, reason, advice), 0) end
+  if self.policy == "raise" then error(("%s: %s%s%s"):format(task.__name, reason, advice, find_op and find_op() or ""), 0) end
   self.in_a_row, self.skipped = self.in_a_row + 1, self.skipped + 1
   if self.in_a_row >= MOST then error(("%s: %s, the last of %d such steps in a row%s"):format(task.__name, reason, MOST, advice), 0) end
   task.board:status(("%s: the step is left out%s"):format(reason, self.policy == "rollback" and ", and the weights go back" or ""))

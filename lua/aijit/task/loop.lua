@@ -194,8 +194,7 @@ end
 -- The profile of the first steps: said, and written to profile.json.
 local function tell_profile(task, run)
   local path = task.exp_dir .. "/profile.json"
-  run.profile:finish()
-  if #run.profile.spans > 0 then
+  if run.profile:finish() then
     run.profile:write(path)
     task.board:status(("%s\n  the trace is in %s"):format(run.profile:table(), path))
   end

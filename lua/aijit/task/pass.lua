@@ -17,7 +17,9 @@ local function measure(task, run, loader)
   local loss = step.total(task, step.get_loss(task, run, part))
   local value = loss:item()
   if value - value ~= 0 and run.guard.policy == "raise" then
-    run.guard:refuse(task, Guard.about_loss(task, run.state, "loss", value))
+    run.guard:refuse(task, Guard.about_loss(task, run.state, "loss", value), function()
+      return Guard.find_op(ai.get_random_state(), function() step.total(task, step.get_loss(task, run, part)) end)
+    end)
   end
   task:log_scalar("loss", value)
   return true

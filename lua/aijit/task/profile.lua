@@ -1,33 +1,31 @@
---- Where the time of a training's steps goes: data, forward, backward, optimizer, log, validation, checkpoint. As a table, and
---- as a trace that chrome://tracing and Perfetto show. With config.profile, of the steps 6 to 55.
+--- Where the time of a training's steps goes: data, forward, backward, optimizer, log, validation, checkpoint; and op by op. As
+--- tables, and as a trace that chrome://tracing and Perfetto show. With config.profile, of the steps 6 to 55.
 --
 -- The clock is the host's: an op on a device that computes on its own counts where its result is waited for.
 
 local class = require "aijit.class"
-local file = require "aijit.io.file"
-local system = require "aijit.bindings.system"
+local profile = require "aijit.profile"
+local watch = require "aijit.bindings.watch"
 
 ---@class aijit.task.Profile
----@field spans {name: string, from: number, to: number}[] seconds
-local Profile = class("Profile")
+---@field report aijit.Profile? when it is finished
+local Profile = class("TaskProfile")
 
 local order = {"data", "forward", "backward", "optimizer", "log", "validation", "checkpoint", "other"}
 
 ---@param o? {first?: integer, steps?: integer} first 5: steps that are not measured, while caches fill; steps 50: that are
 function Profile:__init(o)
   self.first, self.steps = o and o.first or 5, o and o.steps or 50
-  self.spans, self.count, self.begun = {}, 0, nil
+  self.count = 0
 end
 
 --- Ends the phase that was, and begins another.
 ---@param name string
 function Profile:enter(name)
-  if self.count < self.first then return end
-  local now = system.monotonic()
-  self.begun = self.begun or now
-  local last = self.spans[#self.spans]
-  if last and not last.to then last.to = now end
-  self.spans[#self.spans + 1] = {name = name, from = now, step = self.count + 1}
+  if self.count < self.first or self.report then return end
+  if not self.begun then self.begun = profile.start() end
+  if self.range then watch.close(self.range) end
+  self.range = watch.open(name)
 end
 
 --- Ends a step. True when enough were measured.
@@ -37,44 +35,28 @@ function Profile:end_step()
   return self.count >= self.first + self.steps
 end
 
---- Ends the last phase.
+--- Ends it.
+---@return boolean measured whether there was a step to measure
 function Profile:finish()
-  local last = self.spans[#self.spans]
-  if last and not last.to then last.to = system.monotonic() end
+  if self.begun and not self.report then self.report = profile.stop(self.begun) end
+  return self.report ~= nil
 end
 
---- Seconds by phase.
----@return table<string, number>
-function Profile:totals()
-  local totals = {}
-  for _, span in ipairs(self.spans) do totals[span.name] = (totals[span.name] or 0) + (span.to - span.from) end
-  return totals
-end
-
---- The table: a line for each phase, its time a step and its share.
+--- The tables: a line for each phase, its time a step and its share; then the ops.
 ---@return string
 function Profile:table()
-  local totals, sum, steps = self:totals(), 0, math.max(1, self.count - self.first)
+  local totals, sum, steps = self.report:ranges(), 0, math.max(1, self.count - self.first)
   for _, seconds in pairs(totals) do sum = sum + seconds end
   local lines = {("where the time of %d steps went (%.2f ms a step):"):format(steps, sum / steps * 1e3)}
   for _, name in ipairs(order) do
     local seconds = totals[name]
     if seconds then lines[#lines + 1] = ("  %-10s %9.3f ms %5.1f %%"):format(name, seconds / steps * 1e3, sum > 0 and seconds / sum * 100 or 0) end
   end
-  return table.concat(lines, "\n")
+  return ("%s\nits ops, in all steps together:\n%s"):format(table.concat(lines, "\n"), self.report:table {limit = 15})
 end
 
---- Writes the trace, in Chrome's JSON form: complete events, times in microseconds.
+--- Writes the trace.
 ---@param path string
-function Profile:write(path)
-  local json, events, pid = require("aijit").json, {}, system.pid()
-  for i, span in ipairs(self.spans) do
-    events[i] = {
-      name = span.name, cat = "step", ph = "X", pid = pid, tid = 1, ts = (span.from - self.begun) * 1e6,
-      dur = (span.to - span.from) * 1e6, args = {step = span.step},
-    }
-  end
-  file.write(path, json.encode {traceEvents = json.array(events), displayTimeUnit = "ms"} .. "\n")
-end
+function Profile:write(path) self.report:write(path) end
 
 return Profile

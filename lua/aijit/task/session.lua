@@ -5,6 +5,7 @@ local folder = require "aijit.task.folder"
 local program = require "aijit.task.program"
 local signals = require "aijit.task.signals"
 local system = require "aijit.bindings.system"
+local watch = require "aijit.bindings.watch"
 
 local session = {}
 
@@ -39,7 +40,7 @@ end
 ---@param body fun() while it runs, signals are noted
 function session.run(object, exp_dir, prepare, body)
   object.trace = nil
-  local was = ai.deterministic()
+  local was, watched = ai.deterministic(), watch.get()
   local lock, kept, ok, problem = open(object, exp_dir)
   local signal
   if ok then
@@ -55,6 +56,7 @@ function session.run(object, exp_dir, prepare, body)
     signals.unwatch(depth)
     if ok then ok, problem = protect(object, function() program.keep(object.exp_dir) end) end
     ai.deterministic(was)
+    watch.set(watched)
   end
   object.board:stop(ok)
   -- What set_loggers has added is closed, and added anew when the object runs again.

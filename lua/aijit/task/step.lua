@@ -7,6 +7,7 @@ local ai = require "aijit"
 local batches = require "aijit.task.batch"
 local Guard = require "aijit.task.guard"
 local Optimizers = require "aijit.task.optimizers"
+local snapshot = require "aijit.task.snapshot"
 
 local step = {}
 
@@ -191,6 +192,21 @@ local function all_turns(task, run, parts, samples)
   return sum, math.sqrt(norm_squared), rate
 end
 
+-- The op that made a step's first NaN or infinity, as a sentence.
+local function find_op(task, run, parts, random)
+  return Guard.find_op(random, function()
+    snapshot.sow(task.config.seed, run.state.num_steps)
+    run.optimizers:zero_grad()
+    for _, part in ipairs(parts) do
+      local losses, entries = step.get_loss(task, run, part), run.optimizers.entries
+      for i, one in ipairs(entries) do
+        local loss = run.optimizers.single and losses or loss_of(task, losses, one)
+        step.total(task, loss):backward(nil, {retain_graph = i < #entries})
+      end
+    end
+  end)
+end
+
 --- One optimizer step on the next batches.
 ---@param task aijit.Task
 ---@param run table
@@ -206,6 +222,7 @@ function step.run(task, run, about)
   if count == 0 then return false, over end
   board:begin(about)
   run.optimizers:zero_grad()
+  local random = run.guard.policy == "raise" and ai.get_random_state()
   local value, norm, rate, reason = all_turns(task, run, parts, samples)
   local refused
   if run.scaler then
@@ -218,7 +235,7 @@ function step.run(task, run, about)
     run.guard:accept()
     if run.ema then run.ema:update() end
   elseif not run.scaler then
-    refused = run.guard:refuse(task, reason)
+    refused = run.guard:refuse(task, reason, function() return find_op(task, run, parts, random) end)
   end
   if reason then run.optimizers:zero_grad() end
   run.optimizers:advance()
