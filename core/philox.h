@@ -83,9 +83,9 @@ PHILOX double philox_normal_f64(uint64_t seed, uint64_t position) {
     return y[position % 2];
 }
 
-/* -- Runs of numbers, for the CPU: WIDE blocks side by side, which the compiler makes vectors of ------------------ */
+/* -- Runs of numbers, for the CPU: PHILOX_WIDE blocks side by side, which the compiler makes vectors of ------------------ */
 
-#ifndef __CUDACC__
+#ifndef __cplusplus
 enum { PHILOX_WIDE = 16, PHILOX_RUN = 4 * PHILOX_WIDE };
 
 /* The 4 * PHILOX_WIDE words of blocks block to block + PHILOX_WIDE - 1, in order. */

@@ -126,7 +126,7 @@ AJ_FUNCTION double polygamma_at_f64(double x, double n) {
         return v == 0 ? (double)INFINITY : M_PI * M_PI / (v * v) - zeta_from(2, 1 - x);
     }
     double z = tgamma(n + 1) * zeta_from(n + 1, x);
-    return fmod(n, 2) == 0 ? -z : z;
+    return fmod(n, 2.0) == 0 ? -z : z;
 }
 AJ_FUNCTION float polygamma_at_f32(float x, float n) { return (float)polygamma_at_f64((double)x, (double)n); }
 
@@ -188,7 +188,7 @@ AJ_FUNCTION double floordiv_f64(double a, double b) {
     if (b == 0) return a / b;
     double r = fmod(a, b), q = (a - r) / b;
     if (r != 0 && (b < 0) != (r < 0)) q -= 1;
-    return q == 0 ? copysign(0, a / b) : floor(q + 0.5);
+    return q == 0 ? copysign(0.0, a / b) : floor(q + 0.5);
 }
 AJ_FUNCTION float modulo_f32(float a, float b) { float r = fmodf(a, b); return r != 0 && (r < 0) != (b < 0) ? r + b : r; }
 AJ_FUNCTION double modulo_f64(double a, double b) { double r = fmod(a, b); return r != 0 && (r < 0) != (b < 0) ? r + b : r; }

@@ -33,6 +33,28 @@ struct divider {
 };
 divider divide_by(uint32_t by);
 
+// Where the elements of one tensor, or of some of its dimensions, lie.
+struct dims {                   // innermost first
+    int64_t count;
+    int32_t ndim;
+    bool wide;                  // too many elements for dividers
+    divider shape[AJ_MAX_DIM];
+    int64_t stride[AJ_MAX_DIM];
+    __device__ int64_t offset(int64_t i) const {
+        if (ndim == 1) return i * stride[0];
+        int64_t at = 0;
+        if (wide) for (int d = 0; d < ndim; d++) { at += i % shape[d].by * stride[d]; i /= shape[d].by; }
+        else for (int d = 0; d < ndim; d++) {
+            uint32_t q = shape[d].quotient((uint32_t)i);
+            at += ((uint32_t)i - q * shape[d].by) * stride[d];
+            i = q;
+        }
+        return at;
+    }
+};
+void put_dim(dims &d, int64_t size, int64_t stride);     // one more, outside those there are; a size below 2^31
+dims dims_of(const aj_tensor *t);
+
 struct strided_map {
     uint32_t count;
     int32_t ndim;

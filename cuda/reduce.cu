@@ -10,25 +10,6 @@
 
 namespace cuda {
 
-struct dims {                   // innermost first
-    int64_t count;
-    int32_t ndim;
-    bool wide;                  // too many elements for dividers
-    divider shape[AJ_MAX_DIM];
-    int64_t stride[AJ_MAX_DIM];
-    __device__ int64_t offset(int64_t i) const {
-        if (ndim == 1) return i * stride[0];
-        int64_t at = 0;
-        if (wide) for (int d = 0; d < ndim; d++) { at += i % shape[d].by * stride[d]; i /= shape[d].by; }
-        else for (int d = 0; d < ndim; d++) {
-            uint32_t q = shape[d].quotient((uint32_t)i);
-            at += ((uint32_t)i - q * shape[d].by) * stride[d];
-            i = q;
-        }
-        return at;
-    }
-};
-
 struct reduction {
     const char *x;
     char *y;
@@ -110,17 +91,6 @@ template <typename F, typename real> __global__ void __launch_bounds__(THREADS) 
     put<real>(r, blockIdx.y * r.kept.count + o, acc);
 }
 
-static void put_dim(dims &d, int64_t size, int64_t stride) {
-    d.count *= size;
-    if (size == 1) return;
-    if (d.ndim && d.stride[d.ndim - 1] * d.shape[d.ndim - 1].by == stride && (int64_t)d.shape[d.ndim - 1].by * size <= INT32_MAX) {
-        d.shape[d.ndim - 1] = divide_by((uint32_t)(d.shape[d.ndim - 1].by * size));
-        return;
-    }
-    d.shape[d.ndim] = divide_by((uint32_t)size);
-    d.stride[d.ndim++] = stride;
-}
-
 template <typename F, typename real> static void launch_reduction(const reduction &r, bool across, int64_t parts, work &w) {
     if (across) {
         launch_together(reduce_across<F, real>, dim3((unsigned)((r.kept.count + 31) / 32), (unsigned)parts), dim3(32, THREADS / 32), w.stream, r);
@@ -147,10 +117,8 @@ template <typename F, typename real> static bool reduce(const aj_call *c, bool m
         put_dim(over[d] ? r.over : r.kept, x->shape[d], x->stride[d]);
     }
     if (y->numel == 0) return true;
-    for (dims *d : {&r.kept, &r.over}) {
+    for (dims *d : {&r.kept, &r.over})
         if (d->ndim == 0) { d->ndim = 1; d->shape[0] = divide_by(1); }
-        d->wide = d->count > INT32_MAX;
-    }
     r.divisor = mean ? (double)r.over.count : 1;
     bool across = r.kept.stride[0] == 1 && r.kept.shape[0].by > 1 && r.over.stride[0] != 1;
     int64_t blocks = across ? (r.kept.count + 31) / 32 : r.kept.count, most = (r.over.count + 2047) / 2048, parts = (int64_t)w.processors * 4 / blocks;

@@ -95,7 +95,8 @@ for _, row in ipairs(op.rows) do
           sample.device = "cpu"
           local ok, there = pcall(run, row, dtype)
           sample.device = device
-          if ok then
+          -- What a gradient of integers is, no kernel need agree on.
+          if ok and not (TOLERANCE[dtype] == nil and row.name:match "_grad$") then
             local here = run(row, dtype)
             for i, y in ipairs(there) do
               assert.are.equal(y.dtype, here[i].dtype)

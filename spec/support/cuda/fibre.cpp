@@ -17,6 +17,8 @@ enum { STACK = 1 << 16, MOST = 1024 };
 struct barrier { unsigned arrived, generation; };
 struct fibre {
     bool ended;
+    const barrier *at;                                   // where it waits, until the generation there is another
+    unsigned generation;
     uint3 thread;
 #ifdef __x86_64__
     void *sp;
@@ -82,6 +84,7 @@ void make(unsigned i) {
     fibre &f = fibres[i];
     char *stack = stacks + (size_t)i * STACK;
     f.ended = false;
+    f.at = nullptr;
 #ifdef __x86_64__
     void **sp = (void **)(void *)(stack + STACK);
     *--sp = nullptr;                                     // start() finds the alignment of a call
@@ -101,7 +104,10 @@ void wait_at(barrier &b, unsigned expected) {
     unsigned generation = b.generation;
     moved = true;
     if (++b.arrived >= expected) { release(b); return; }
+    fibres[running].at = &b;
+    fibres[running].generation = generation;
     while (b.generation == generation) go_home(false);
+    fibres[running].at = nullptr;
 }
 
 void need() { if (!active) die("threads wait for each other in a kernel that launch() started: it wants launch_together()"); }
@@ -138,9 +144,10 @@ void fibre_block(const std::function<void()> &kernel) {
     while (alive) {
         moved = false;
         for (running = 0; running < count; running++) {
-            if (fibres[running].ended) continue;
-            standin::now.thread = fibres[running].thread;
-            go(&home, &fibres[running], stacks + (size_t)running * STACK, STACK, false);
+            fibre &f = fibres[running];
+            if (f.ended || (f.at && f.at->generation == f.generation)) continue;
+            standin::now.thread = f.thread;
+            go(&home, &f, stacks + (size_t)running * STACK, STACK, false);
         }
         if (!moved) die("threads of a block wait at different places, and none can go on");
     }

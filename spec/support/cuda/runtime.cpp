@@ -20,6 +20,7 @@ enum { CHECKED = 0 };
 
 namespace {
 enum { MAX_DEVICES = 8 };
+enum : size_t { PAGE = 2 << 20 };
 std::recursive_mutex lock;
 typedef std::lock_guard<std::recursive_mutex> guard;
 thread_local int current;
@@ -54,8 +55,10 @@ device &at(int n) {
     if (!d.size) {
         d.size = memory_size();
         if (!CHECKED) {
-            d.arena = (char *)mmap(nullptr, d.size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-            if (d.arena == MAP_FAILED) die("no room for the memory of a device");
+            void *p = mmap(nullptr, d.size + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+            if (p == MAP_FAILED) die("no room for the memory of a device");
+            d.arena = (char *)(((uintptr_t)p + PAGE - 1) / PAGE * PAGE);
+            madvise(d.arena, d.size + PAGE, MADV_HUGEPAGE);      // few pages are quick to open and close
         }
     }
     return d;
@@ -218,8 +221,9 @@ cudaError_t cudaMalloc(void **p, size_t size) {
     d.taken[offset] = n;
     d.used += n;
     if (offset + n > d.reach) {
-        if (d.open) mprotect(d.arena + d.reach, offset + n - d.reach, PROT_READ | PROT_WRITE);
-        d.reach = offset + n;
+        size_t reach = (offset + n + PAGE - 1) / PAGE * PAGE;
+        if (d.open) mprotect(d.arena + d.reach, reach - d.reach, PROT_READ | PROT_WRITE);
+        d.reach = reach;
     }
     *p = d.arena + offset;
     opened memory(current);

@@ -1,4 +1,4 @@
-// map.cpp - how the operands of an elementwise kernel lie, found out once for all of them. See map.cuh.
+// map.cu - how the operands of an elementwise kernel lie, found out once for all of them. See map.cuh.
 #include "map.cuh"
 
 namespace cuda {
@@ -9,6 +9,30 @@ divider divide_by(uint32_t by) {
     while (shift < 32 && ((uint64_t)1 << shift) < by) shift++;
     uint64_t magic = (((uint64_t)1 << 32) * (((uint64_t)1 << shift) - by)) / by + 1;
     return {by, (uint32_t)magic, shift};
+}
+
+void put_dim(dims &d, int64_t size, int64_t stride) {
+    d.count *= size;
+    d.wide = d.count > INT32_MAX;
+    if (size == 1) return;
+    if (d.ndim && d.stride[d.ndim - 1] * d.shape[d.ndim - 1].by == stride && (int64_t)d.shape[d.ndim - 1].by * size <= INT32_MAX) {
+        d.shape[d.ndim - 1] = divide_by((uint32_t)(d.shape[d.ndim - 1].by * size));
+        return;
+    }
+    d.shape[d.ndim] = divide_by((uint32_t)size);
+    d.stride[d.ndim++] = stride;
+}
+dims dims_of(const aj_tensor *t) {
+    dims d = {};
+    d.count = 1;
+    if (t->contiguous) {                                 // one run, however long
+        d.count = t->numel;
+        d.ndim = 1;
+        d.stride[0] = 1;
+        return d;
+    }
+    for (int k = t->ndim - 1; k >= 0; k--) put_dim(d, t->shape[k], t->stride[k]);
+    return d;
 }
 
 dim3 blocks_for(int64_t threads, int processors) {

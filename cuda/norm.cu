@@ -1,0 +1,237 @@
+// norm.cu - layer, group, rms and batch normalisation, and their gradients.
+//
+// x is (N, C, S). A row - a group of channels of a sample - is a block's, which sums (x - shift) and its square, with the
+// row's first element as shift, so that nothing cancels. A batch's statistics are a channel's, and so are the gradients of
+// weight and bias.
+#include "block.cuh"
+#include "each.cuh"
+
+namespace cuda {
+
+struct norm {
+    const char *x, *g, *weight, *bias;
+    char *y, *mean, *rstd, *gw, *gb, *running_mean, *running_var;
+    int32_t dx, dg, dw, db, dy, ds, dgw, drm, drv;       // dtypes; ds: of mean and rstd
+    int64_t N, C, S, G;
+    double eps, momentum;
+    bool centered, training;
+};
+
+template <typename real> __global__ void __launch_bounds__(THREADS) norm_rows(const __grid_constant__ norm m) {
+    const int64_t per = m.C / m.G, K = per * m.S, r = blockIdx.x, at = r * K;
+    real shift = m.centered && K ? read<real>(m.x, m.dx, at) : (real)0;
+    double s = 0, q = 0;
+    real a = 0, b = 0;
+    for (int64_t k = threadIdx.x; k < K; k += THREADS) { real d = read<real>(m.x, m.dx, at + k) - shift; a += d; b += d * d; }
+    s = of_block((double)a, add());
+    q = of_block((double)b, add());
+    double mean = 0, var = K ? q / (double)K : 0;
+    if (m.centered) {
+        s /= (double)K;
+        var -= s * s;
+        mean = (double)shift + s;
+    }
+    real mu = (real)mean, rs = (real)(1 / sqrt((var < 0 ? 0 : var) + m.eps));
+    if (threadIdx.x == 0) {
+        write<real>(m.mean, m.ds, r, mu);
+        write<real>(m.rstd, m.ds, r, rs);
+    }
+    for (int64_t k = threadIdx.x; k < K; k += THREADS) {
+        int64_t c = r % m.G * per + k / m.S;
+        real v = (read<real>(m.x, m.dx, at + k) - mu) * rs;
+        if (m.weight) v *= read<real>(m.weight, m.dw, c);
+        if (m.bias) v += read<real>(m.bias, m.db, c);
+        write<real>(m.y, m.dy, at + k, v);
+    }
+}
+
+// gx = rstd (g w - mean(g w) - xhat mean(g w xhat))
+template <typename real> __global__ void __launch_bounds__(THREADS) norm_rows_grad(const __grid_constant__ norm m) {
+    const int64_t per = m.C / m.G, K = per * m.S, r = blockIdx.x, at = r * K;
+    real mean = read<real>(m.mean, m.ds, r), rstd = read<real>(m.rstd, m.ds, r), a = 0, b = 0;
+    auto scaled = [&](int64_t k) {
+        real g = read<real>(m.g, m.dg, at + k);
+        return m.weight ? g * read<real>(m.weight, m.dw, r % m.G * per + k / m.S) : g;
+    };
+    for (int64_t k = threadIdx.x; k < K; k += THREADS) { real g = scaled(k); a += g; b += g * (read<real>(m.x, m.dx, at + k) - mean); }
+    double s = of_block((double)a, add()), p = of_block((double)b, add()), r1 = (double)rstd;
+    real c = m.centered ? (real)(r1 * s / (double)K) : (real)0, d = (real)(r1 * r1 * r1 * p / (double)K);
+    for (int64_t k = threadIdx.x; k < K; k += THREADS) write<real>(m.y, m.dy, at + k, scaled(k) * rstd - c - (read<real>(m.x, m.dx, at + k) - mean) * d);
+}
+
+// gw and gb of 32 channels side by side, by 8 threads each: where a channel is one element of each of N rows.
+template <typename real> __global__ void __launch_bounds__(THREADS) norm_lines_affine(const __grid_constant__ norm m) {
+    __shared__ double w[THREADS / 32][32], b[THREADS / 32][32];
+    int64_t c = (int64_t)blockIdx.x * 32 + threadIdx.x;
+    double gw = 0, gb = 0;
+    if (c < m.C)
+        for (int64_t n = threadIdx.y; n < m.N; n += THREADS / 32) {
+            double g = read<double>(m.g, m.dg, n * m.C + c);
+            gw += g * (read<double>(m.x, m.dx, n * m.C + c) - read<double>(m.mean, m.ds, n)) * read<double>(m.rstd, m.ds, n);
+            gb += g;
+        }
+    w[threadIdx.y][threadIdx.x] = gw;
+    b[threadIdx.y][threadIdx.x] = gb;
+    __syncthreads();
+    if (threadIdx.y || c >= m.C) return;
+    for (int i = 1; i < THREADS / 32; i++) { gw += w[i][threadIdx.x]; gb += b[i][threadIdx.x]; }
+    write<double>(m.gw, m.dgw, c, gw);
+    write<double>(m.gb, m.dgw, c, gb);
+}
+// The same by a block for each channel.
+template <typename real> __global__ void __launch_bounds__(THREADS) norm_channel_affine(const __grid_constant__ norm m) {
+    const int64_t c = blockIdx.x, per = m.C / m.G;
+    double gw = 0, gb = 0;
+    for (int64_t i = threadIdx.x; i < m.N * m.S; i += THREADS) {
+        int64_t n = i / m.S, at = (n * m.C + c) * m.S + i % m.S, row = n * m.G + c / per;
+        double g = read<double>(m.g, m.dg, at);
+        gw += g * (read<double>(m.x, m.dx, at) - read<double>(m.mean, m.ds, row)) * read<double>(m.rstd, m.ds, row);
+        gb += g;
+    }
+    gw = of_block(gw, add());
+    gb = of_block(gb, add());
+    if (threadIdx.x) return;
+    write<double>(m.gw, m.dgw, c, gw);
+    write<double>(m.gb, m.dgw, c, gb);
+}
+
+// -- Batches: a block for each channel
+
+template <typename real> __global__ void __launch_bounds__(THREADS) batch_channel(const __grid_constant__ norm m) {
+    const int64_t c = blockIdx.x, K = m.N * m.S;
+    auto place = [&](int64_t i) { return (i / m.S * m.C + c) * m.S + i % m.S; };
+    real mu, rs;
+    if (m.training) {
+        real shift = read<real>(m.x, m.dx, place(0)), a = 0, b = 0;
+        for (int64_t i = threadIdx.x; i < K; i += THREADS) { real d = read<real>(m.x, m.dx, place(i)) - shift; a += d; b += d * d; }
+        double s = of_block((double)a, add()) / (double)K, var = of_block((double)b, add()) / (double)K - s * s, mean = (double)shift + s;
+        if (var < 0) var = 0;
+        mu = (real)mean;
+        rs = (real)(1 / sqrt(var + m.eps));
+        if (threadIdx.x == 0 && m.running_mean) {
+            double free = K > 1 ? var * (double)K / (double)(K - 1) : var;
+            write<double>(m.running_mean, m.drm, c, (1 - m.momentum) * read<double>(m.running_mean, m.drm, c) + m.momentum * mean);
+            write<double>(m.running_var, m.drv, c, (1 - m.momentum) * read<double>(m.running_var, m.drv, c) + m.momentum * free);
+        }
+    } else {
+        mu = (real)read<double>(m.running_mean, m.drm, c);
+        rs = (real)(1 / sqrt(read<double>(m.running_var, m.drv, c) + m.eps));
+    }
+    if (threadIdx.x == 0) {
+        write<real>(m.mean, m.ds, c, mu);
+        write<real>(m.rstd, m.ds, c, rs);
+    }
+    real a = m.weight ? rs * read<real>(m.weight, m.dw, c) : rs, b = m.bias ? read<real>(m.bias, m.db, c) : (real)0;
+    for (int64_t i = threadIdx.x; i < K; i += THREADS) write<real>(m.y, m.dy, place(i), (read<real>(m.x, m.dx, place(i)) - mu) * a + b);
+}
+
+template <typename real> __global__ void __launch_bounds__(THREADS) batch_channel_grad(const __grid_constant__ norm m) {
+    const int64_t c = blockIdx.x, K = m.N * m.S;
+    auto place = [&](int64_t i) { return (i / m.S * m.C + c) * m.S + i % m.S; };
+    real mean = read<real>(m.mean, m.ds, c), rstd = read<real>(m.rstd, m.ds, c), w = m.weight ? read<real>(m.weight, m.dw, c) : (real)1, u = 0, v = 0;
+    for (int64_t i = threadIdx.x; i < K; i += THREADS) { real g = read<real>(m.g, m.dg, place(i)); u += g; v += g * (read<real>(m.x, m.dx, place(i)) - mean); }
+    double s = of_block((double)u, add()), p = of_block((double)v, add()), r1 = (double)rstd, w1 = (double)w;
+    if (threadIdx.x == 0 && m.gw) {
+        write<double>(m.gw, m.dgw, c, p * r1);
+        write<double>(m.gb, m.dgw, c, s);
+    }
+    real b = m.training ? (real)(w1 * r1 * s / (double)K) : (real)0, d = m.training ? (real)(w1 * r1 * r1 * r1 * p / (double)K) : (real)0;
+    for (int64_t i = threadIdx.x; i < K; i += THREADS)
+        write<real>(m.y, m.dy, place(i), read<real>(m.g, m.dg, place(i)) * rstd * w - b - (read<real>(m.x, m.dx, place(i)) - mean) * d);
+}
+
+// -- Rows of the table
+
+static const char *data(const aj_tensor *t) { return t ? t->data : nullptr; }
+static int32_t dtype(const aj_tensor *t) { return t ? t->dtype : 0; }
+static norm from(const aj_call *c, const aj_tensor *x, const aj_tensor *weight, const aj_tensor *bias, const aj_tensor *mean, const aj_tensor *rstd, const aj_tensor *y) {
+    const aj_attrs *a = c->attrs;
+    norm m = {};
+    m.x = x->data; m.dx = x->dtype;
+    m.weight = data(weight); m.dw = dtype(weight);
+    m.bias = data(bias); m.db = dtype(bias);
+    m.mean = mean->data; m.rstd = rstd->data; m.ds = mean->dtype;
+    m.y = y->data; m.dy = y->dtype;
+    m.C = a->i; m.S = a->j; m.N = a->k; m.G = a->groups;
+    m.eps = a->s;
+    m.centered = m.training = a->flag;
+    return m;
+}
+
+static bool rows(const aj_call *c) {
+    aj_tensor *x = in_order(c->in[0]), *weight = in_order(c->in[1]), *bias = c->n_in > 2 ? in_order(c->in[2]) : nullptr;
+    if (!x || (c->in[1] && !weight) || (c->n_in > 2 && c->in[2] && !bias)) return false;
+    work w(c);
+    norm m = from(c, x, weight, bias, c->out[1], c->out[2], c->out[0]);
+    if (m.N * m.G > INT32_MAX) return aj_refuse(c, "more than 2^31 - 1 rows");
+    return !x->numel || with_floats(x->dtype, [&](auto of) {
+        launch_together(norm_rows<decltype(of)>, dim3((unsigned)(m.N * m.G)), dim3(THREADS), w.stream, m);
+        return w.done();
+    });
+}
+extern "C" bool layer_norm_cuda(const aj_call *c) { return rows(c); }
+extern "C" bool rms_norm_cuda(const aj_call *c) { return rows(c); }
+extern "C" bool group_norm_cuda(const aj_call *c) { return rows(c); }
+
+// in: g, x, weight, mean, rstd; out: gx, gw, gb.
+static bool gradients(const aj_call *c, work &w, norm &m, bool *some) {
+    aj_tensor *g = in_order(c->in[0]), *x = in_order(c->in[1]), *weight = in_order(c->in[2]), *mean = in_order(c->in[3]), *rstd = in_order(c->in[4]);
+    if (!g || !x || !mean || !rstd || (c->in[2] && !weight)) return false;
+    m = from(c, x, weight, nullptr, mean, rstd, c->out[0]);
+    m.g = g->data;
+    m.dg = g->dtype;
+    if (c->attrs->flag2) { m.gw = c->out[1]->data; m.gb = c->out[2]->data; m.dgw = c->out[1]->dtype; }
+    *some = x->numel > 0;
+    if (m.N * (m.G ? m.G : 1) > INT32_MAX) return aj_refuse(c, "more than 2^31 - 1 rows");
+    for (int k = 1; k < 3 && !*some; k++)
+        if (!w.done(c->out[k]->numel ? cudaMemsetAsync(c->out[k]->data, 0, (size_t)(c->out[k]->numel * dtype_bytes(c->out[k]->dtype)), w.stream) : cudaSuccess)) return false;
+    return true;
+}
+extern "C" bool group_norm_grad_cuda(const aj_call *c) {
+    work w(c);
+    norm m;
+    bool some;
+    if (!gradients(c, w, m, &some) || !some) return !some && w.done();
+    m.N = c->in[1]->numel / (m.C * m.S);
+    return with_floats(m.dx, [&](auto of) {
+        typedef decltype(of) real;
+        launch_together(norm_rows_grad<real>, dim3((unsigned)(m.N * m.G)), dim3(THREADS), w.stream, m);
+        if (m.gw && m.S == 1 && m.G == 1) launch_together(norm_lines_affine<real>, dim3((unsigned)((m.C + 31) / 32)), dim3(32, THREADS / 32), w.stream, m);
+        else if (m.gw) launch_together(norm_channel_affine<real>, dim3((unsigned)m.C), dim3(THREADS), w.stream, m);
+        return w.done();
+    });
+}
+
+extern "C" bool batch_norm_cuda(const aj_call *c) {
+    aj_tensor *x = in_order(c->in[0]), *weight = in_order(c->in[3]), *bias = in_order(c->in[4]);
+    if (!x || (c->in[3] && !weight) || (c->in[4] && !bias)) return false;
+    work w(c);
+    norm m = from(c, x, weight, bias, c->out[1], c->out[2], c->out[0]);
+    m.momentum = c->attrs->t;
+    aj_tensor *running[2] = {c->in[1], c->in[2]};
+    for (int k = 0; k < 2 && running[0]; k++)
+        if (!running[k]->contiguous) return aj_refuse(c, "running_mean and running_var must be contiguous on a CUDA device");
+    if (running[0]) {
+        m.running_mean = running[0]->data; m.drm = running[0]->dtype;
+        m.running_var = running[1]->data; m.drv = running[1]->dtype;
+    }
+    if (!x->numel) return true;
+    bool ok = with_floats(x->dtype, [&](auto of) {
+        launch_together(batch_channel<decltype(of)>, dim3((unsigned)m.C), dim3(THREADS), w.stream, m);
+        return w.done();
+    });
+    for (int k = 0; k < 2 && running[0] && m.training; k++) running[k]->storage->version++;
+    return ok;
+}
+extern "C" bool batch_norm_grad_cuda(const aj_call *c) {
+    work w(c);
+    norm m;
+    bool some;
+    if (!gradients(c, w, m, &some) || !some) return !some && w.done();
+    return with_floats(m.dx, [&](auto of) {
+        launch_together(batch_channel_grad<decltype(of)>, dim3((unsigned)m.C), dim3(THREADS), w.stream, m);
+        return w.done();
+    });
+}
+
+}

@@ -1,0 +1,196 @@
+// scan.cu - along one dimension: extremes with their places, and what is gathered up to each place.
+//
+// Numbers lie as outer * K * inner. Extremes along the innermost dimension are found by a block for each run; all else by a
+// thread for each run, next to its neighbours'.
+#include "block.cuh"
+#include "each.cuh"
+#include "math.cuh"
+
+namespace cuda {
+
+struct run_of {
+    const char *x, *g, *last;   // the input; of a gradient also that of the result, and the result
+    char *y;                    // may be NULL
+    int64_t *at;
+    int32_t dx, dg, dl, dy;
+    int64_t outer, K, inner, base;
+    bool back;                  // from the end
+    __device__ int64_t start(int64_t i) const { return i / inner * K * inner + i % inner; }
+};
+
+// A NaN beats every number; of equals the first wins.
+template <typename real, bool largest> struct best {
+    real v;
+    int64_t k;
+    __device__ best operator()(const best &a, const best &b) const {
+        bool a_nan = a.v != a.v, b_nan = b.v != b.v;
+        bool wins = a_nan != b_nan ? b_nan : a_nan || a.v == b.v ? b.k < a.k : largest ? b.v > a.v : b.v < a.v;
+        return wins ? b : a;
+    }
+};
+template <typename real, bool largest> struct extreme_run {
+    run_of r;
+    __device__ void operator()(int64_t i) const {
+        typedef best<real, largest> B;
+        int64_t at = r.start(i);
+        B b = {read<real>(r.x, r.dx, at), 0};
+        for (int64_t k = 1; k < r.K; k++) b = b(b, B{read<real>(r.x, r.dx, at + k * r.inner), k});
+        if (r.y) write<real>(r.y, r.dy, i, b.v);
+        r.at[i] = b.k + r.base;
+    }
+};
+template <typename real, bool largest> __global__ void __launch_bounds__(THREADS) extreme_block(const __grid_constant__ run_of r) {
+    typedef best<real, largest> B;
+    __shared__ real value[THREADS];
+    __shared__ int64_t place[THREADS];
+    const int64_t at = (int64_t)blockIdx.x * r.K;
+    B b = {read<real>(r.x, r.dx, at), 0};                // what a thread without numbers brings changes nothing
+    for (int64_t k = threadIdx.x; k < r.K; k += THREADS) b = b(b, B{read<real>(r.x, r.dx, at + k), k});
+    value[threadIdx.x] = b.v;
+    place[threadIdx.x] = b.k;
+    for (int half = THREADS / 2; half; half /= 2) {
+        __syncthreads();
+        if ((int)threadIdx.x >= half) continue;
+        b = b(b, B{value[threadIdx.x + half], place[threadIdx.x + half]});
+        value[threadIdx.x] = b.v;
+        place[threadIdx.x] = b.k;
+    }
+    if (threadIdx.x) return;
+    if (r.y) write<real>(r.y, r.dy, blockIdx.x, b.v);
+    r.at[blockIdx.x] = b.k + r.base;
+}
+
+template <typename real> struct sum_run {                // sums of floats are kept in doubles
+    run_of r;
+    __device__ void operator()(int64_t i) const {
+        typedef decltype(real() + wide()) W;
+        W acc = 0;
+        for (int64_t j = 0, at = r.start(i); j < r.K; j++) {
+            int64_t k = at + (r.back ? r.K - 1 - j : j) * r.inner;
+            acc += (W)read<real>(r.x, r.dx, k);
+            write<real>(r.y, r.dy, k, (real)acc);
+        }
+    }
+    struct none {};
+    __device__ static auto wide() { if constexpr (sizeof(real) == 4) return double(); else return real(); }
+};
+template <typename real> struct product_run {
+    run_of r;
+    __device__ void operator()(int64_t i) const {
+        typedef decltype(sum_run<real>::wide()) W;
+        W acc = 1;
+        for (int64_t j = 0, at = r.start(i); j < r.K; j++) {
+            acc *= (W)read<real>(r.x, r.dx, at + j * r.inner);
+            write<real>(r.y, r.dy, at + j * r.inner, (real)acc);
+        }
+    }
+};
+template <typename real, bool largest> struct extremes_run {     // of equals the last wins
+    run_of r;
+    __device__ void operator()(int64_t i) const {
+        int64_t at = r.start(i), where = 0;
+        real b = read<real>(r.x, r.dx, at);
+        for (int64_t k = 0; k < r.K; k++) {
+            real v = read<real>(r.x, r.dx, at + k * r.inner);
+            if (v != v || (largest ? v >= b : v <= b)) { b = v; where = k; }
+            write<real>(r.y, r.dy, at + k * r.inner, b);
+            r.at[at + k * r.inner] = where + r.base;
+        }
+    }
+};
+// The largest so far and the sum of exp(x - it): neither overflows.
+template <typename real> struct logs_run {
+    run_of r;
+    __device__ void operator()(int64_t i) const {
+        double top = -(double)INFINITY, sum = 0;
+        for (int64_t k = 0, at = r.start(i); k < r.K; k++) {
+            double v = read<double>(r.x, r.dx, at + k * r.inner), e = v == top ? 1 : exp(v > top ? top - v : v - top);
+            if (v > top) { sum = sum * e + 1; top = v; }
+            else if (v != -(double)INFINITY) sum += e;
+            write<double>(r.y, r.dy, at + k * r.inner, top + log(sum));
+        }
+    }
+};
+// gx_k = exp(x_k - y_k) t_k, where t_k = g_k + exp(y_k - y_(k+1)) t_(k+1); no exponent is positive.
+template <typename real> struct log_grads_run {
+    run_of r;
+    __device__ void operator()(int64_t i) const {
+        int64_t at = r.start(i);
+        double t = 0, next = read<double>(r.last, r.dl, at + (r.K - 1) * r.inner);
+        for (int64_t k = r.K - 1; k >= 0; k--) {
+            int64_t p = at + k * r.inner;
+            double here = read<double>(r.last, r.dl, p), v = read<double>(r.x, r.dx, p);
+            t = read<double>(r.g, r.dg, p) + t * (here == next ? 1 : exp(here - next));
+            next = here;
+            write<double>(r.y, r.dy, p, here == -(double)INFINITY ? 0 : t * (v == here ? 1 : exp(v - here)));
+        }
+    }
+};
+
+static bool describe(const aj_call *c, aj_tensor *x, aj_tensor *y, aj_tensor *at, run_of &r) {
+    if (!(x = in_order(x))) return false;
+    split s = split_at(x, c->attrs->dim);
+    r = run_of{};
+    r.x = x->data;
+    r.dx = x->dtype;
+    r.y = y ? y->data : nullptr;
+    r.dy = y ? y->dtype : 0;
+    r.at = at ? (int64_t *)(void *)at->data : nullptr;
+    r.outer = s.outer;
+    r.K = s.n;
+    r.inner = s.inner;
+    r.base = c->attrs->base;
+    return true;
+}
+
+template <bool largest> static bool extreme(const aj_call *c, aj_tensor *y, aj_tensor *at) {
+    run_of r;
+    work w(c);
+    if (!describe(c, c->in[0], y, at, r)) return false;
+    if (!c->in[0]->numel) return true;
+    return with_class(r.dx, [&](auto of) {
+        typedef decltype(of) real;
+        if (r.inner != 1 || r.K < 64 || r.outer > INT32_MAX) return each(w, r.outer * r.inner, extreme_run<real, largest>{r});
+        launch_together(extreme_block<real, largest>, dim3((unsigned)r.outer), dim3(THREADS), w.stream, r);
+        return w.done();
+    });
+}
+extern "C" bool argmax_cuda(const aj_call *c) { return extreme<true>(c, nullptr, c->out[0]); }
+extern "C" bool argmin_cuda(const aj_call *c) { return extreme<false>(c, nullptr, c->out[0]); }
+extern "C" bool max_dim_cuda(const aj_call *c) { return extreme<true>(c, c->out[0], c->out[1]); }
+extern "C" bool min_dim_cuda(const aj_call *c) { return extreme<false>(c, c->out[0], c->out[1]); }
+
+template <template <typename> class F> static bool gathered(const aj_call *c, bool back) {
+    run_of r;
+    work w(c);
+    if (!describe(c, c->in[0], c->out[0], nullptr, r)) return false;
+    r.back = back;
+    return !c->in[0]->numel || with_class(r.dx, [&](auto of) { return each(w, r.outer * r.inner, F<decltype(of)>{r}); });
+}
+extern "C" bool cumsum_cuda(const aj_call *c) { return gathered<sum_run>(c, false); }
+extern "C" bool cumsum_from_end_cuda(const aj_call *c) { return gathered<sum_run>(c, true); }
+extern "C" bool cumprod_cuda(const aj_call *c) { return gathered<product_run>(c, false); }
+extern "C" bool logcumsumexp_cuda(const aj_call *c) { return gathered<logs_run>(c, false); }
+
+template <bool largest> static bool extremes(const aj_call *c) {
+    run_of r;
+    work w(c);
+    if (!describe(c, c->in[0], c->out[0], c->out[1], r)) return false;
+    return !c->in[0]->numel || with_class(r.dx, [&](auto of) { return each(w, r.outer * r.inner, extremes_run<decltype(of), largest>{r}); });
+}
+extern "C" bool cummax_cuda(const aj_call *c) { return extremes<true>(c); }
+extern "C" bool cummin_cuda(const aj_call *c) { return extremes<false>(c); }
+
+extern "C" bool logcumsumexp_grad_cuda(const aj_call *c) {
+    run_of r;
+    work w(c);
+    aj_tensor *g = in_order(c->in[0]), *y = in_order(c->in[2]);
+    if (!g || !y || !describe(c, c->in[1], c->out[0], nullptr, r)) return false;
+    r.g = g->data;
+    r.dg = g->dtype;
+    r.last = y->data;
+    r.dl = y->dtype;
+    return !g->numel || each(w, r.outer * r.inner, log_grads_run<double>{r});
+}
+
+}
