@@ -52,6 +52,14 @@ function file.text(blob, size)
   return ffi.string(C.aj_blob_data(blob), size and math.min(size, all) or all)
 end
 
+--- A part of a blob, in place; errors call it `name`.
+---@param blob ffi.cdata*
+---@param offset integer from 0
+---@param size integer
+---@param name string
+---@return ffi.cdata*
+function file.slice(blob, offset, size, name) return file.own(C.aj_blob_slice(blob, offset, size, name), C.aj_blob_drop) end
+
 --- Gives a blob back now, not when the collector comes to it. Tensors made from it keep what they need.
 ---@param blob ffi.cdata*
 function file.close(blob)
@@ -143,6 +151,12 @@ function file.crc32(bytes, before) return C.aj_crc32(before or 0, bytes, #bytes)
 ---@param before? integer
 ---@return integer
 function file.crc32c(bytes, before) return C.aj_crc32c(before or 0, bytes, #bytes) end
+
+--- A gzipped blob, inflated; more than `limit` bytes is an error.
+---@param blob ffi.cdata*
+---@param limit integer
+---@return ffi.cdata*
+function file.inflated(blob, limit) return file.own(C.aj_gunzip(blob, limit), C.aj_blob_drop) end
 
 --- The inflated bytes of a gzipped string; more than `limit` (1 GiB) is an error.
 ---@param bytes string

@@ -165,4 +165,26 @@ function format.resize(tensor, height, width, filter, chw)
   return (lib.check(C.aj_picture_resize(on_cpu(tensor), height, width, filter, chw)))
 end
 
+--- All bytes of a blob as the elements of a tensor (n), little-endian; in place where they are aligned.
+---@param blob ffi.cdata*
+---@param dtype string
+---@return aijit.Tensor
+function format.raw_read(blob, dtype) return lib.check(C.aj_raw_read(blob, lib.dtype(dtype))) end
+
+--- The files in a tar archive: their names, and where each lies.
+---@param blob ffi.cdata*
+---@return string[] names
+---@return integer[] offsets from 0
+---@return integer[] sizes
+function format.tar_read(blob)
+  local t = file.own(C.aj_tar_read(blob), C.aj_tar_drop)
+  local names, offsets, sizes = {}, {}, {}
+  for i = 0, tonumber(C.aj_tar_count(t)) - 1 do
+    names[i + 1] = ffi.string(C.aj_tar_name(t, i))
+    offsets[i + 1], sizes[i + 1] = tonumber(C.aj_tar_offset(t, i)), tonumber(C.aj_tar_size(t, i))
+  end
+  C.aj_tar_drop(ffi.gc(t, nil))
+  return names, offsets, sizes
+end
+
 return format

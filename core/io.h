@@ -20,6 +20,7 @@ aj_blob *aj_blob_of(const void *data, size_t size, const char *name);      /* a 
 aj_blob *aj_gunzip(aj_blob *b, size_t limit);       /* b inflated; more than limit bytes is an error */
 const char *aj_blob_data(aj_blob *b);
 size_t aj_blob_size(aj_blob *b);
+aj_blob *aj_blob_slice(aj_blob *b, int64_t offset, int64_t size, const char *name);     /* a part of it, in place */
 void aj_blob_drop(aj_blob *b);                      /* tensors made from it keep it alive; NULL is left alone */
 
 /* -- Bytes to write --------------------------------------------------------------------------------------- */
@@ -65,6 +66,15 @@ aj_tensor *aj_npz_tensor(aj_npz *z, int64_t i);
 void aj_npz_drop(aj_npz *z);
 bool aj_npz_write(aj_writer *w, int64_t n, const char *const *names, aj_tensor *const *tensors, bool deflated);
 aj_tensor *aj_idx_read(aj_blob *b);                 /* plain or gzipped */
+aj_tensor *aj_raw_read(aj_blob *b, aj_dtype dtype); /* all bytes as (n), little-endian, in place where they are aligned */
+/* The files in a tar archive, in their order; each lies within the archive, which aj_blob_slice() cuts. */
+typedef struct aj_tar aj_tar;
+aj_tar *aj_tar_read(aj_blob *b);
+int64_t aj_tar_count(aj_tar *t);
+const char *aj_tar_name(aj_tar *t, int64_t i);      /* until aj_tar_drop() */
+int64_t aj_tar_offset(aj_tar *t, int64_t i);
+int64_t aj_tar_size(aj_tar *t, int64_t i);
+void aj_tar_drop(aj_tar *t);
 /* PyTorch's .pt, a zip of a pickle and of storages. The pickle is read as data, with a closed list of constructors: values are
  * nodes, those of a list, tuple or set by their numbers in items, of a dictionary key, value, key, value. */
 enum { AJ_PT_NONE, AJ_PT_FALSE, AJ_PT_TRUE, AJ_PT_NUMBER, AJ_PT_INTEGER, AJ_PT_TEXT, AJ_PT_LIST, AJ_PT_TUPLE, AJ_PT_DICT, AJ_PT_SET, AJ_PT_TENSOR };

@@ -28,6 +28,10 @@ local good = {
   pt = {decoded "pt", files.pt(p.whole("}" .. p.text "a" .. p.tensor(p.storage("FloatStorage", "0", 6), 0, {2, 3}, {3, 1}) .. "s"), {["0"] = ("x"):rep(24)})},
   idx = {decoded "idx", files.idx(8, {2, 3}, "abcdef")},
   ["idx, gzipped"] = {decoded "idx", files.gzip(files.idx(8, {2, 3}, "abcdef"))},
+  tar = {function(bytes)
+    local blob = require("aijit.bindings.file").blob(bytes)
+    require("aijit.bindings.format").tar_read(blob)
+  end, files.tar {{"a.txt", "hello"}, {"b", ("x"):rep(20)}}},
   csv = {decoded "csv", "a,b\n1,x\n2.5,\"y \"\"z\"\"\"\n"},
   png = {image.decode, files.png(2, 2, 8, 0, "\0\10\20\0\30\40")},
   jpeg = {image.decode, files.get(paths.root .. "/spec/vectors/jpeg/grey.jpg")},

@@ -2,6 +2,7 @@
 #include "io/blob.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -183,4 +184,22 @@ aj_tensor *aj_blob_tensor(aj_blob *b, const char *format, aj_dtype dtype, int nd
     aj_tensor *t = aj_from_memory(dtype, &sizes, (void *)(uintptr_t)data, drop, aj_blob_hold(b));
     if (!t) aj_blob_drop(b);
     return t;
+}
+
+aj_blob *aj_blob_slice(aj_blob *b, int64_t offset, int64_t size, const char *name) {
+    if (offset < 0 || size < 0 || (uint64_t)offset > b->size || (uint64_t)size > b->size - (uint64_t)offset) {
+        aj_error("file: %s: no %" PRId64 " bytes at %" PRId64 " in a file of %zu", b->name, size, offset, b->size);
+        return NULL;
+    }
+    return aj_blob_part(b, b->data + offset, (size_t)size, name);
+}
+
+aj_tensor *aj_raw_read(aj_blob *b, aj_dtype dtype) {
+    size_t item = aj_dtype_size(dtype);
+    if (b->size % item) {
+        aj_error("raw: %s: %zu bytes are no whole number of %s, which take %zu each", b->name, b->size, aj_dtype_name(dtype), item);
+        return NULL;
+    }
+    int64_t n = (int64_t)(b->size / item);
+    return aj_blob_tensor(b, "raw", dtype, 1, &n, b->data);
 }

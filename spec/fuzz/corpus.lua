@@ -79,3 +79,9 @@ put("jpeg", {
 })
 
 put("hash", {short = "\3abc", long = ("0123456789"):rep(40)})
+
+local pax = files.tar_entry("x", "12 path=abc\n9 size=2\n", {type = "x"}) .. files.tar_entry("short", "xy")
+put("tar", {
+  two = files.tar {{"a", "hello"}, {"d/", "", type = "5"}, {"d/b", ""}}, pax = pax, base256 = files.tar {{"a", "abc", size = "\128" .. ("\0"):rep(10) .. "\3"}},
+  long = files.tar_entry("L", ("n"):rep(120) .. "\0", {type = "L"}) .. files.tar_entry("short", "x"), prefix = files.tar {{"f", "1", prefix = "p/q"}},
+})

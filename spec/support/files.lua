@@ -100,6 +100,26 @@ function files.zip(entries)
     .. le(#(entries.comment or ""), 2) .. (entries.comment or "")
 end
 
+local function field(text, n) return text .. ("\0"):rep(n - #text) end
+
+--- A file in a tar archive: its header and its bytes, filled up. o: type, size (12 bytes), prefix, magic, sum.
+function files.tar_entry(name, bytes, o)
+  o = o or {}
+  local h = field(name, 100) .. "0000644\0" .. "0000000\0" .. "0000000\0" .. (o.size or ("%011o\0"):format(#bytes)) .. "00000000000\0"
+    .. (" "):rep(8) .. (o.type or "0") .. field("", 100) .. (o.magic or "ustar\00000") .. field("", 80) .. field(o.prefix or "", 155)
+  h = field(h, 512)
+  local sum = 0
+  for i = 1, 512 do sum = sum + h:byte(i) end
+  return h:sub(1, 148) .. (o.sum or ("%06o\0 "):format(sum)) .. h:sub(157) .. bytes .. ("\0"):rep(-#bytes % 512)
+end
+
+--- A tar archive of entries {name, bytes}.
+function files.tar(entries)
+  local out = {}
+  for i, e in ipairs(entries) do out[i] = files.tar_entry(e[1], e[2], e) end
+  return table.concat(out) .. ("\0"):rep(1024)
+end
+
 --- A .pt of the given pickle and storages, {["0"] = bytes}.
 function files.pt(pickle, storages, more)
   local entries = {{"a/data.pkl", pickle}}

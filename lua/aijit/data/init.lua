@@ -13,10 +13,14 @@ local data = {
 -- These need tensors; they are loaded when they are first asked for. name = module, or {module, field}.
 local later = {
   Loader = "loader", collate = {"collate", "batch"}, pad_collate = {"collate", "pad"}, transforms = "transforms",
-  Mnist = {"mnist", "Mnist"}, FashionMnist = {"mnist", "FashionMnist"},
+  ImageFolder = "folder", CsvDataset = "table", TokenDataset = "tokens", unpack = {"archive", "unpack"},
 }
 for module, names in pairs {
   combine = "TensorDataset ConcatDataset ChainDataset Shuffled Subset split random_split",
+  mnist = "Mnist FashionMnist",
+  cifar = "Cifar10 Cifar100",
+  shards = "TarShards WebDataset",
+  synthetic = "moons circles spirals FakeData",
   sampler = "Sampler SequentialSampler RandomSampler SubsetRandomSampler WeightedRandomSampler DistributedSampler",
 } do
   for name in names:gmatch "%S+" do later[name] = {module, name} end
