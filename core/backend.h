@@ -108,6 +108,33 @@ typedef struct { aj_tensor *gx, *gy, *y, *in[2]; const aj_attrs *attrs; } aj_gra
 typedef bool aj_kernel(const aj_call *c);                /* fills c->out; false after aj_error: out of memory, a bad index value */
 typedef bool aj_grad_kernel(const aj_grad_call *g);
 
+/* -- Passes over tensors in place --------------------------------------------------------------------------- */
+
+enum { AJ_UPDATE_OPERANDS = 6, AJ_UPDATE_NUMBERS = 12, AJ_UPDATE_SUMS = 2 };
+
+/* A loop over n neighbouring elements of each operand, NULL where there is none; core/cpu/optim.inc has the loops, for
+ * float [0] and double [1]. at[1] is only read. What it adds to sum is the share of these elements. */
+typedef void aj_optim_row(void *const *at, int64_t n, const double *number, double *sum);
+#define AJ_OPTIM_ROWS(_) \
+    _(adam) _(sgd) _(lion) _(adan) _(rmsprop) _(adagrad) _(adadelta) _(adamax) _(nadam) _(radam) _(rprop) _(schedule_free) \
+    _(lamb) _(lamb_apply) _(muon) _(blend) _(scale) _(clamp) _(lerp) _(squares) _(largest) _(powers)
+enum {
+#define AJ_ROW(name) AJ_ROW_##name,
+    AJ_OPTIM_ROWS(AJ_ROW)
+#undef AJ_ROW
+};
+
+/* Operands have the shape of operand[0], which may be f16 or bf16, as may operand[1]: they are computed with in f32. */
+typedef struct aj_update {
+    aj_tensor *operand[AJ_UPDATE_OPERANDS];              /* NULL: absent */
+    aj_tensor *master;                                   /* f32, in place of operand[0]'s f16 or bf16 where these are its rounding */
+    double number[AJ_UPDATE_NUMBERS];
+    aj_optim_row *const *row;
+    bool summed, largest;                                /* the loop gives sums; they are combined by taking the largest */
+    bool reads;                                          /* nothing is written */
+    double sum[AJ_UPDATE_SUMS];
+} aj_update;
+
 /* -- A backend ------------------------------------------------------------------------------------------ */
 
 /* What devices that are not the CPU have besides kernels. All of it is for any thread, and false or NULL follows aj_error.
@@ -122,6 +149,7 @@ typedef struct {
     void (*trim)(int32_t device);
     bool (*read)(int32_t device, void *to, const void *from, int64_t bytes);       /* to the host's memory; waits */
     bool (*write)(int32_t device, void *to, const void *from, int64_t bytes);      /* from the host's memory, which is free on return */
+    bool (*update)(aj_update *u, int row);               /* a pass, AJ_ROW_...; u->row is the CPU's */
     bool (*synchronize)(int32_t device);                 /* waits for all work; an error that it met is reported here */
 } aj_device_calls;
 

@@ -3,7 +3,7 @@
 #include "update.h"
 #include <math.h>
 
-/* Gradient i, which is about to be read and written on the CPU; NULL with *ok true: none. */
+/* Gradient i, which is about to be read and written; NULL with *ok true: none. */
 static aj_tensor *own_gradient(aj_tensors params, aj_tensors grads, int i, const char *who, bool *ok) {
     aj_tensor *p = params ? aj_update_entry(params, i, who, "parameter", ok) : NULL;
     if (!*ok) return NULL;
@@ -11,7 +11,6 @@ static aj_tensor *own_gradient(aj_tensors params, aj_tensors grads, int i, const
     if (!g || !*ok) return NULL;
     if (!aj_is_float(g->dtype)) *ok = aj_error("%s: gradient %d is %s; floats are wanted", who, i + 1, aj_dtype_name(g->dtype));
     else if (g->device == AJ_META) *ok = aj_error("%s: gradient %d is on the meta device: it has a shape but no elements", who, i + 1);
-    else if (g->device != AJ_CPU) *ok = aj_error("%s: gradient %d is on cuda:%d; this call runs on the CPU", who, i + 1, g->device);
     else if (!aj_update_is_scattered(g)) *ok = aj_error("%s: gradient %d is expanded: several elements share one place", who, i + 1);
     return *ok ? g : NULL;
 }

@@ -110,6 +110,10 @@ static void run_blocks(void *arg, int64_t lo, int64_t hi) {
 }
 
 bool aj_update_run(aj_update *u) {
+    if (u->operand[0]->device >= 0) {
+        u->sum[0] = u->sum[1] = 0;
+        return u->operand[0]->numel == 0 || aj_plugged->device->update(u, (int)(u->row - (aj_optim_row *const *)aj_optim_cpu()) / 2);
+    }
     job j = {.u = u, .kernels = aj_optim_cpu(), .wide = u->operand[0]->dtype == AJ_F64, .dense = !u->master};
     u->sum[0] = u->sum[1] = 0;
     int64_t count = u->operand[0]->numel;
@@ -174,7 +178,6 @@ aj_tensor *aj_update_target(aj_tensors list, int i, const char *who, const char 
         return NULL;
     }
     if (t->device == AJ_META) { aj_error("%s: %s %d is on the meta device: it has a shape but no elements", who, what, i + 1); return NULL; }
-    if (t->device != AJ_CPU) { aj_error("%s: %s %d is on cuda:%d; this step runs on the CPU", who, what, i + 1, t->device); return NULL; }
     if (t->node && t->node->op != OP_LEAF) {
         aj_error("%s: %s %d was made by an op; only leaf tensors can be updated: detach() it", who, what, i + 1);
         return NULL;

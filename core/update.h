@@ -5,17 +5,9 @@
 #include "core.h"
 #include "optim.h"
 
-enum { AJ_UPDATE_OPERANDS = 6, AJ_UPDATE_NUMBERS = 12, AJ_UPDATE_SUMS = 2 };
-
-/* A loop over n neighbouring elements of each operand, NULL where there is none; core/cpu/optim.inc has the loops, for
- * float [0] and double [1]. at[1] is only read. What it adds to sum is the share of these elements. */
-typedef void aj_optim_row(void *const *at, int64_t n, const double *number, double *sum);
 typedef void aj_optim_load(void *to, const void *from, int64_t stride, int64_t n);
 typedef void aj_optim_store(void *to, int64_t stride, const void *from, int64_t n);
 typedef struct {
-#define AJ_OPTIM_ROWS(_) \
-    _(adam) _(sgd) _(lion) _(adan) _(rmsprop) _(adagrad) _(adadelta) _(adamax) _(nadam) _(radam) _(rprop) _(schedule_free) \
-    _(lamb) _(lamb_apply) _(muon) _(blend) _(scale) _(clamp) _(lerp) _(squares) _(largest) _(powers)
 #define FIELD(name) aj_optim_row *name[2];
     AJ_OPTIM_ROWS(FIELD)
 #undef FIELD
@@ -24,16 +16,6 @@ typedef struct {
 } aj_optim_kernels;
 const aj_optim_kernels *aj_optim_cpu(void);              /* for this processor */
 
-/* Operands have the shape of operand[0], which may be f16 or bf16, as may operand[1]: they are computed with in f32. */
-typedef struct {
-    aj_tensor *operand[AJ_UPDATE_OPERANDS];              /* NULL: absent */
-    aj_tensor *master;                                   /* f32, in place of operand[0]'s f16 or bf16 where these are its rounding */
-    double number[AJ_UPDATE_NUMBERS];
-    aj_optim_row *const *row;
-    bool summed, largest;                                /* the loop gives sums; they are combined by taking the largest */
-    bool reads;                                          /* nothing is written */
-    double sum[AJ_UPDATE_SUMS];
-} aj_update;
 bool aj_update_run(aj_update *u);                        /* false: out of memory, before anything was written */
 static inline void aj_written(aj_tensor *t) { if (t) t->storage->version++; }        /* a write in place */
 

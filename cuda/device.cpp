@@ -83,7 +83,7 @@ bool describe(int32_t n, aj_device_t *out) {
     return true;
 }
 
-aj_device_calls calls = {0, describe, memory_take, memory_give, memory_stats, memory_reset_peak, memory_trim, device_read, device_write, synchronize};
+aj_device_calls calls = {0, describe, memory_take, memory_give, memory_stats, memory_reset_peak, memory_trim, device_read, device_write, update, synchronize};
 aj_backend table;
 
 void fill() {

@@ -47,6 +47,9 @@ class scratch {
     void *block;
 };
 
+// optim.cu
+bool update(aj_update *u, int row);
+
 // memory.cpp
 void *memory_take(int32_t device, int64_t bytes, int64_t *size, void **block);
 void memory_give(int32_t device, void *block);

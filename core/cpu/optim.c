@@ -3,6 +3,10 @@
 #include "../update.h"
 #include <math.h>
 
+#define LOOP static
+#define LOOP_PART static ALWAYS_INLINE
+#define OPERANDS void *const *
+#define SIDE_BY_SIDE _Pragma("GCC ivdep")
 #define real float
 #define REAL(name) name##_f32
 #define SQRT sqrtf
