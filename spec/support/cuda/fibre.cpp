@@ -29,7 +29,7 @@ struct fibre {
 
 fibre fibres[MOST], home;
 barrier block_barrier, warp_barrier[MOST / 32];
-uint64_t slot[MOST];
+uint64_t slot[2][MOST];
 char *stacks;
 unsigned count, alive, running;
 bool active, moved;                                      // moved: some fibre got on since the last round
@@ -114,7 +114,8 @@ void need() { if (!active) die("threads wait for each other in a kernel that lau
 }
 
 unsigned standin::lane() { need(); return running % 32; }
-uint64_t *standin::slots() { return slot + running / 32 * 32; }
+// Those of one exchange are read while the next one's are written: who is a step ahead waits there for the others.
+uint64_t *standin::slots() { return slot[warp_barrier[running / 32].generation & 1] + running / 32 * 32; }
 
 void standin::sync_block() { need(); wait_at(block_barrier, alive); }
 

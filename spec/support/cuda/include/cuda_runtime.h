@@ -76,7 +76,7 @@ void enqueue(cudaStream_t s, dim3 blocks, dim3 threads, bool together, std::func
 void sync_block();
 void sync_warp(unsigned mask);
 unsigned lane();
-uint64_t *slots();                                       // a place of each lane of this warp
+uint64_t *slots();                                       // a place of each lane of this warp; after sync_warp() other places
 }
 #define threadIdx (standin::now.thread)
 #define blockIdx (standin::now.block)
@@ -102,7 +102,6 @@ template <typename T> T standin_exchange(unsigned mask, T v, unsigned from) {
     standin::sync_warp(mask);
     T y;
     memcpy(&y, &slot[from % 32], sizeof y);
-    standin::sync_warp(mask);
     return y;
 }
 template <typename T> T __shfl_sync(unsigned mask, T v, int from, int = 32) { return standin_exchange(mask, v, (unsigned)from); }
