@@ -113,3 +113,36 @@ it("names that do not exist are told apart from those that are near", function()
   assert.matches("n_timesteps is 0", message_of(m.DiffusionModel, {2}, {n_timesteps = 0}))
   assert.matches("size 2 of the shape is %-1", message_of(m.DiffusionModel, {2, -1}))
 end)
+
+it("models, norms and functions of tensors refuse what they cannot take, by name", function()
+  local model = m.Model(m.fc(2, 3))
+  local D = m.DiffusionModel({2})
+  local x, t = ai.ones(2, 2), ai.ones(2, {dtype = "i64"})
+  for text, f in pairs{
+    ["init: path is 3"] = function() model:init(3) end,
+    ["save: path is nil"] = function() model:save() end,
+    ["set_req_grad: argument 1 is \"yes\""] = function() model:set_req_grad "yes" end,
+    ["file: /no/such.safetensors: cannot be opened"] = function() model:init "/no/such" end,
+    ["the wrapped net is a number, not a module"] = function() m.Model(3) end,
+    ["MinibatchStd: group_size is 0"] = function() m.norm.MinibatchStd{group_size = 0} end,
+    ["MinibatchStd: nc is 1.5"] = function() m.norm.MinibatchStd{nc = 1.5} end,
+    ["AdaLIN: channels is 0"] = function() m.norm.AdaLIN(0, 3) end,
+    ["PixelNorm: dim is \"a\""] = function() m.norm.PixelNorm{dim = "a"} end,
+    ["normalize_2nd_moment: x is 3"] = function() m.f.normalize_2nd_moment(3) end,
+    ["flatten: x is nil"] = function() m.f.flatten() end,
+    ["resample: scale is 0"] = function() m.f.resample(ai.ones(1, 1, 4, 4), 0) end,
+    ["sample: there is no option 'framerate': did you mean 'frame_rate'"] = function() D:sample(2, {framerate = 3}) end,
+    ["sample: n is 0"] = function() D:sample(0) end,
+    ["gen_noise: n is -1"] = function() D:gen_noise(-1) end,
+    ["noisify: noise is nil"] = function() D:noisify(x, t) end,
+    ["noisify: the samples are (2, 3); (N, 2) is wanted"] = function() D:noisify(x, t, ai.ones(2, 3)) end,
+    ["denoise: the step is 51; they count from 1 to 50"] = function() D:denoise(x, 51) end,
+    ["rearrange \"a b -> (a\": a bracket is not closed"] = function() m.rearrange "a b -> (a" end,
+    ["pos_emb: the size is 5; an even number from 4 is wanted"] = function() m.pos_emb(5) end,
+  } do
+    local message = message_of(f)
+    assert.matches("model_argument_spec%.lua:%d+: ", message)
+    assert(message:find(text, 1, true), message)
+  end
+  assert.are.equal("cpu", m.Model(m.fc(3)):get_device())
+end)

@@ -17,6 +17,11 @@ conv.EqualConv2d = EqualConv2d
 
 EqualConv2d.sizes, EqualConv2d.sizes_from, EqualConv2d.build = nn.Conv2d.sizes, nn.Conv2d.sizes_from, nn.Conv2d.build
 
+function EqualConv2d:check()
+  option.check_all("EqualConv2d", "out_channels kernel_size:window stride:window lr_mul:positive scale_w:boolean", self.out_channels, self.kernel_size,
+    self.stride, self.lr_mul, self.scale_w)
+end
+
 function EqualConv2d:reset()
   init.normal_(self.weight, 0, 1 / self.lr_mul)
   if self.bias then init.zeros_(self.bias) end
@@ -34,11 +39,13 @@ end
 --- x times a number.
 local Gain = nn.layer("Gain", "gain")
 conv.Gain = Gain
+function Gain:check() option.check("Gain", "gain", "number", self.gain) end
 function Gain:forward(x) return x * self.gain end
 
 --- x between -limit and limit.
 local Clamp = nn.layer("Clamp", "limit")
 conv.Clamp = Clamp
+function Clamp:check() option.check("Clamp", "limit", "positive", self.limit) end
 function Clamp:forward(x) return f.clamp_min(f.clamp_max(x, self.limit), -self.limit) end
 
 --- x plus noise, the same for all channels, with a learned strength that is 0 at first, or a fixed one.

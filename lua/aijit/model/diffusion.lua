@@ -84,6 +84,7 @@ end
 ---@param n integer
 ---@return aijit.Tensor
 function DiffusionModel:gen_noise(n)
+  option.check("gen_noise", "n", "count", n)
   return ai.randn({n, unpack(self.sample_shape)}, {device = self.betas.device})
 end
 
@@ -94,6 +95,8 @@ end
 ---@return aijit.Tensor
 function DiffusionModel:noisify(x, t, noise)
   check_sample(self, "noisify", x)
+  option.check_all("noisify", "t:tensor noise:tensor", t, noise)
+  check_sample(self, "noisify", noise)
   local left = at(self.alphas_cumprod, t, x)
   return left:sqrt() * x + (1 - left):sqrt() * noise
 end
@@ -137,15 +140,16 @@ function DiffusionModel:denoise_iter()
   end
 end
 
+local sample_options = option.declare("sample", "frame_rate:size")
+
 --- New samples, made of noise, without recording. With frame_rate also what they looked like on the way: first the noise,
 --- then every frame_rate steps, at last the samples: (frames, n, ...).
 ---@param n integer
 ---@param options? {frame_rate: integer}
 ---@return aijit.Tensor (n, ...)
 function DiffusionModel:sample(n, options)
-  local rate = options and options.frame_rate
-  if type(n) ~= "number" or n < 1 then raise(("sample: %s is not a number of samples"):format(tostring(n))) end
-  if rate ~= nil and (type(rate) ~= "number" or rate < 1) then raise("sample: frame_rate is a number of steps") end
+  option.check("sample", "n", "size", n)
+  local rate = sample_options(options).frame_rate
   local training = self.training
   self:eval()
   local ok, result = pcall(ai.no_grad, function()

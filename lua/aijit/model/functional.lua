@@ -1,6 +1,7 @@
 --- m.f: functions of tensors for models: what is here, and every op of ai.f.
 
 local ai = require "aijit"
+local option = require "aijit.option"
 local rearrange = require "aijit.model.rearrange"
 
 local functional = {}
@@ -10,6 +11,7 @@ local functional = {}
 ---@param start_dim? integer 2
 ---@return aijit.Tensor
 function functional.flatten(x, start_dim)
+  option.check_all("flatten", "x:tensor start_dim:integer", x, start_dim or 2)
   return ai.f.flatten(x, start_dim or 2)
 end
 
@@ -20,6 +22,7 @@ end
 ---@return aijit.Tensor
 function functional.resample(x, scale, mode)
   mode = mode or "bilinear"
+  option.check_all("resample", "x:tensor scale:positive mode:string", x, scale, mode)
   return ai.f.interpolate(x, {scale_factor = scale, mode = mode, align_corners = mode:find "linear" ~= nil})
 end
 
@@ -28,6 +31,7 @@ end
 ---@param dim? integer 2
 ---@return aijit.Tensor
 function functional.normalize_2nd_moment(x, dim)
+  option.check_all("normalize_2nd_moment", "x:tensor dim:integer", x, dim or 2)
   return x * (x:square():mean(dim or 2, {keepdim = true}) + 1e-8):rsqrt()
 end
 

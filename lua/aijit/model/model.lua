@@ -4,6 +4,7 @@
 
 local ai = require "aijit"
 local class = require "aijit.class"
+local option = require "aijit.option"
 local param = require "aijit.model.param"
 local raise = require("aijit.bindings.lib").raise
 
@@ -33,7 +34,8 @@ function Model:forward(...)
   return net(...)
 end
 
-local function with_ending(path)
+local function with_ending(who, path)
+  option.check(who, "path", "string", path)
   return path:match("%.%w+$") and path or path .. ".safetensors"
 end
 
@@ -42,26 +44,26 @@ end
 ---@return aijit.model.Model self
 function Model:init(path)
   if path == nil then return self:apply(param.init) end
-  return (self:load_state_dict(ai.load(with_ending(path))))
+  return (self:load_state_dict(ai.load(with_ending("init", path))))
 end
 
 --- Writes the parameters and buffers, not the structure, as safetensors; a name without an ending gets that one.
 ---@param path string
 ---@return aijit.model.Model self
 function Model:save(path)
-  ai.save(self:state_dict(), with_ending(path))
+  ai.save(self:state_dict(), with_ending("save", path))
   return self
 end
 
 ---@param on boolean whether parameters are trained
 ---@return aijit.model.Model self
 function Model:set_req_grad(on)
-  return self:requires_grad_(on)
+  return self:requires_grad_(option.check("set_req_grad", "argument 1", "boolean", on))
 end
 
 ---@return any # the device of the first parameter
 function Model:get_device()
-  local p = self:parameters()[1]
+  local p = self:present_parameters()[1]
   return p and p.device or "cpu"
 end
 
