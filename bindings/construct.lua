@@ -147,7 +147,7 @@ local function put(v, sizes, depth, p, at, range)
   for i = 1, #v do
     local x = v[i]
     if type(x) == "number" then
-      if range and not (x > range[3] - 1 and x < range[2] + 1) then
+      if range and not ((x >= range[3] or x > range[3] - 1) and (x <= range[2] or x < range[2] + 1)) then
         lib.raise(("tensor: %s is no number that these integers hold: they go from %.17g to %.17g"):format(tostring(x), range[1], range[2]))
       end
       p[at] = x

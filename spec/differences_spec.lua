@@ -155,6 +155,13 @@ local tests = {
     assert.is_false(x == x:clone())
     assert.are.same({true, true}, list(x:eq(x:clone())))
   end,
+  ["What a number was written over depends on nothing."] = function()
+    local x = ai.ones(2, {requires_grad = true})
+    local y = x * 2
+    y:fill_(3);
+    (y * y):sum():backward()
+    assert.is_nil(x.grad)
+  end,
   ["An unused input has the gradient false"] = function()
     local a, b = ai.ones(1, {requires_grad = true}), ai.ones(1, {requires_grad = true})
     local grads = ai.grad((a * 2):sum(), {a, b}, {allow_unused = true})
