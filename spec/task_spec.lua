@@ -251,7 +251,7 @@ describe("a sweep", function()
     local Task = points_task()
     local task = Task:launch(Config {run_dir = folder, max_steps = 1, batch_size = 10}, {"-m", "hidden=2,3", "seed=1,2"})
     assert.same({3, 2}, {task.config.hidden, task.config.seed})
-    assert.equal(folder .. "/points_task/run_4", task.exp_dir)
+    assert.equal(folder .. "/points_task/sweep_1/4", task.exp_dir)
   end)
 end)
 

@@ -104,7 +104,7 @@ for name in ([[cat stack where matmul einsum maximum minimum equal allclose cros
 -- name = {module, field}: what is loaded when it is first named. Without a field it is the module itself.
 local parts = {
   nn = {"aijit.nn"}, optim = {"aijit.optim"}, data = {"aijit.data"}, log = {"aijit.log"}, json = {"aijit.json"}, yaml = {"aijit.yaml"},
-  plot = {"aijit.plot"}, image = {"aijit.image"}, linalg = {"aijit.linalg"}, fft = {"aijit.fft"},
+  plot = {"aijit.plot"}, lab = {"aijit.lab"}, image = {"aijit.image"}, linalg = {"aijit.linalg"}, fft = {"aijit.fft"},
   profile = {"aijit.profile", "profile"}, record_function = {"aijit.bindings.watch", "record_function"},
   detect_anomaly = {"aijit.bindings.watch", "detect_anomaly"},
   jit = {"aijit.bindings.jit", "jit"}, help = {"aijit.help"}, inspect = {"aijit.inspect"}, model = {"aijit.model"},

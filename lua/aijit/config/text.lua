@@ -64,6 +64,8 @@ function text.help(config, program)
     "  a.b=1 sets a field, +a.b=1 adds one, ++a.b=1 does either, ~a deletes one. Lists: [1,2]. Tables: {a: 1}. No value: null.",
     "  ${a.b} stands for another field, ${env:NAME,default} for a variable of the environment.",
     "  Of several values the later counts: default, user file, program, files, environment (AIJIT__A__B for a.b), command line.",
+    "  -m a=1,2 b=range(0,8,2) c=choice(x,y) runs every combination: --jobs N of them at a time, --sweep DIR in that folder (or on in it).",
+    "  --study FILE --trials N [--jobs N] searches as FILE says; --evaluate PHASE [--checkpoint latest|best|PATH] measures only.",
   }
   for _, owner in ipairs(order) do
     lines[#lines + 1] = ""

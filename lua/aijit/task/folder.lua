@@ -15,12 +15,13 @@ end
 --- Makes the next numbered folder. Two programs that start at once never get the same one.
 ---@param parent string
 ---@param name string of the task
+---@param kind? string what the folder is of: "run"
 ---@return string path
-function folder.numbered(parent, name)
+function folder.numbered(parent, name, kind)
   local runs = system.make_directories(parent .. "/" .. folder.snake(name))
   local n = 1
   while true do
-    local path = ("%s/run_%d"):format(runs, n)
+    local path = ("%s/%s_%d"):format(runs, kind or "run", n)
     local made, why = system.make_directory(path)
     if made then return path end
     if why ~= "exists" then error(("cannot make folder '%s': %s"):format(path, why), 2) end

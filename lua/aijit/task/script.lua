@@ -68,6 +68,6 @@ end
 ---@param given? table|string
 ---@param words? string[]
 ---@return aijit.Script?
-function Script.launch(cls, given, words) return require("aijit.task.launch")(cls, given, words) end
+function Script.launch(cls, given, words, o) return require("aijit.task.launch")(cls, given, words, o) end
 
 return Script

@@ -191,6 +191,18 @@ function Task:stop(reason) self.stopped = reason or "the task asked for it" end
 
 -- -- Running -------------------------------------------------------------------------------------------------
 
+-- DIR/result.json: how the run ended, for tables of runs.
+local function write_result(task, status)
+  local state, valid = task.state, nil
+  for name, value in pairs(task.state.valid or {}) do
+    valid = valid or {}
+    valid[name] = value - value == 0 and value or nil    -- JSON has no NaN
+  end
+  local result = {status = status, stopped = task.stopped, steps = state.num_steps, samples = state.num_samples, epochs = state.num_epochs,
+    seconds = state.elapsed, valid = valid}
+  require("aijit.io.file").write(task.exp_dir .. "/result.json", require("aijit.json").encode(result) .. "\n")
+end
+
 --- Trains this task. `launch` is the usual way. A folder that holds a checkpoint is resumed. Ctrl-C, SIGTERM and SIGUSR1 end
 -- it after the step, with a checkpoint.
 ---@param exp_dir? string folder of the run; else by the config
@@ -205,6 +217,7 @@ function Task:run(exp_dir)
       self:on_training_end(self.state)
     end
     local path = run.saved_step == self.state.num_steps and run.saved_path or loop.save(self, run)
+    write_result(self, signal and "interrupted" or "done")
     self.board:status(("%s at step %d; saved in %s"):format(signal and "interrupted" or "done", self.state.num_steps, path))
   end)
   return self
@@ -234,9 +247,10 @@ end
 -- wrong word, 1 for an error, and after Ctrl-C, SIGTERM or SIGUSR1 as that signal ends a program, when the checkpoint is saved.
 ---@param given? table|string a config, a table of values, or the name of a config file
 ---@param words? string[] the command line, in place of the program's; then errors are raised, and nothing ends the program
+---@param o? {launcher: table} how the runs of a sweep or study are carried out: see aijit/lab/launcher.lua
 ---@return aijit.Task? task the last one trained; nil when only a question was answered
-function Task.launch(cls, given, words)
-  return require("aijit.task.launch")(cls, given, words)
+function Task.launch(cls, given, words, o)
+  return require("aijit.task.launch")(cls, given, words, o)
 end
 
 return Task
