@@ -52,6 +52,9 @@ function M.run(...)
   local line = {"--config", dir .. "/config.yaml", "exp_dir=null"}
   local runs = run_dir_of(dir)
   if runs then line[#line + 1] = "run_dir=" .. runs end
+  for word in tostring(record.added or ""):gmatch "[^\n]+" do
+    line[#line + 1] = word:gsub("^%+*", "++")
+  end
   for _, word in ipairs(words) do line[#line + 1] = word end
   line[0] = program
   rawset(_G, "arg", line)

@@ -72,6 +72,14 @@ end
 ---@return string? action "help" or "print-config" when that was asked for
 function command.merge(config, words, o)
   local line = command.parse(words)
+  -- What the command line adds is there for the files as well, which may be of a run that it was added to.
+  local added = {}
+  for _, override in ipairs(line.overrides) do
+    if override.action == "add" or override.action == "force" then
+      config:apply(override, "command line")
+      added[override] = {action = "set", path = override.path, text = override.text, value = override.value}
+    end
+  end
   user.merge(config)
   for _, path in ipairs(line.files) do
     local ok, problem = pcall(config.merge, config, file.read(path), "file " .. path)
@@ -81,7 +89,7 @@ function command.merge(config, words, o)
     end
   end
   command.merge_environment(config, o and o.getenv)
-  for _, override in ipairs(line.overrides) do config:apply(override, "command line") end
+  for _, override in ipairs(line.overrides) do config:apply(added[override] or override, "command line") end
   return line.action
 end
 

@@ -90,14 +90,18 @@ function record.write(dir, o)
     if type(values) == "table" and type(values.to_table) == "function" then values = values:to_table() end
     write(dir .. "/config.yaml", text.yaml(values))
   end
-  local arguments, words = rawget(_G, "arg") or {}, {}
-  for i = 0, #arguments do words[#words + 1] = tostring(arguments[i]) end
+  local arguments, words, added = rawget(_G, "arg") or {}, {}, {}
+  for i = 0, #arguments do
+    words[#words + 1] = tostring(arguments[i])
+    if words[#words]:match "^%+" then added[#added + 1] = words[#words] end
+  end
   local git = record.git(o.folder or ".")
   local fields = {
     {"name", o.name or ""}, {"started", os.date("!%Y-%m-%dT%H:%M:%SZ")}, {"command", table.concat(words, " ")},
     {"folder", system.working_directory()}, {"host", system.hostname()}, {"pid", system.pid()}, {"lua", rawget(_G, "jit") and jit.version or _VERSION},
   }
   if type(arguments[0]) == "string" and arguments[0]:match("%.lua$") then table.insert(fields, 4, {"program", arguments[0]}) end
+  if #added > 0 then fields[#fields + 1] = {"added", table.concat(added, "\n")} end      -- fields that the config's class has not
   local ok, version = pcall(function() return require("aijit")._VERSION end)
   if ok and version then fields[#fields + 1] = {"aijit", tostring(version)} end
   if git then

@@ -43,7 +43,7 @@ return function(cls, given, words, o)
   -- The aijit executable ends an interrupted program as a signal would; plain luajit needs to be told.
   local function give_up(status, problem, trace)
     local interrupted = problem == "interrupted"
-    if not program then error(problem, 4) end
+    if not program then error(problem, status == 2 and 4 or 0) end
     if interrupted and package.preload["aijit.host"] then error(problem, 0) end
     leave(interrupted and 130 or status, interrupted and "interrupted" or trace or tostring(problem))
   end
