@@ -329,7 +329,10 @@ function Tensor.element_size(x) return lib.ok(tonumber(C.aj_dtype_size(C.aj_dtyp
 ---@return boolean
 function Tensor.is_contiguous(x) return lib.ok(C.aj_is_contiguous(x)) end
 ---@return boolean
-function Tensor.is_floating_point(x) return lib.ok(C.aj_dtype_is_float(C.aj_dtype_of(x))) end
+function Tensor.is_floating_point(x)
+  if op.is_symbol(x) then return x:is_floating_point() end
+  return lib.ok(C.aj_dtype_is_float(C.aj_dtype_of(x)))
+end
 --- A number that no other tensor has or will have; for tables keyed by tensors.
 ---@return integer
 function Tensor.id(x) return lib.ok(tonumber(C.aj_id(x))) end
