@@ -1,6 +1,7 @@
 --- Gradients: backward, grad, no_grad, hooks, and ops written in Lua.
 
 local lib = require "aijit.bindings.lib"
+local scope = require "aijit.bindings.scope"
 local Tensor = require "aijit.bindings.tensor"
 local C, S, ffi = lib.C, lib.state, lib.ffi
 
@@ -38,6 +39,12 @@ local function run_custom(b, call)
   end
 end
 
+-- What an op written in Lua makes in its backward lives in the scope that is open, but for one that says it keeps nothing of it.
+local function resume_custom(b, call)
+  if call.op.frees then return scope.scope(run_custom, b, call) end
+  return run_custom(b, call)
+end
+
 local function run_hooks(b, list)
   local g = lib.maybe(C.aj_backward_gradient(b, 0))
   for _, h in ipairs(list) do
@@ -56,7 +63,7 @@ local function drive(b)
     if what == C.AJ_DONE then return end
     if what == C.AJ_BROKEN then lib.ok() end
     local id = tonumber(C.aj_backward_id(b))
-    if what == C.AJ_CUSTOM then run_custom(b, custom[id]) else run_hooks(b, hooks[id]) end
+    if what == C.AJ_CUSTOM then resume_custom(b, custom[id]) else run_hooks(b, hooks[id]) end
   end
 end
 
@@ -70,7 +77,7 @@ local function run(b)
   else
     local id = tonumber(C.aj_backward_id(b))
     ok, message = pcall(function()
-      if what == C.AJ_CUSTOM then run_custom(b, custom[id]) else run_hooks(b, hooks[id]) end
+      if what == C.AJ_CUSTOM then resume_custom(b, custom[id]) else run_hooks(b, hooks[id]) end
       drive(b)
     end)
   end
@@ -132,6 +139,34 @@ function autograd.grad(outputs, inputs, o)
   forget_dropped()
   if unused then lib.raise(("grad: input %d was not used on the way to the outputs; pass allow_unused = true if that is meant"):format(unused)) end
   return grads
+end
+
+--- The gradients of outputs with respect to inputs, from within the backward of an op written in Lua. It goes no further than the
+--- inputs, among which leaves may be that the pass around it comes to as well; their hooks are left to that one.
+---@param outputs aijit.Tensor[]
+---@param gradients aijit.Tensor[]
+---@param inputs aijit.Tensor[]
+---@param create boolean  the gradients may themselves be differentiated
+---@return (aijit.Tensor|false)[]
+function autograd.grad_within(outputs, gradients, inputs, create)
+  local b = C.aj_backward_within(lib.list(outputs, 1), lib.list(gradients, 2), lib.list(inputs, 3), create)
+  run(b)
+  local grads = {}
+  for i = 1, #inputs do grads[i] = lib.maybe(C.aj_backward_input(b, i - 1)) or false end
+  C.aj_backward_end(b)
+  forget_dropped()
+  return grads
+end
+
+--- The leaves that led to tensors.
+---@param of aijit.Tensor[]
+---@return aijit.Tensor[]
+function autograd.leaves(of)
+  local n = C.aj_leaves(lib.list(of, 1))
+  if n < 0 then lib.ok() end
+  local list = {}
+  for i = 1, n do list[i] = lib.check(C.aj_leaf_at(i - 1)) end
+  return list
 end
 
 local function with_mode(on, f, ...)
@@ -247,7 +282,7 @@ function autograd.define_op(o)
   if type(o) ~= "table" or type(o.forward) ~= "function" or type(o.backward) ~= "function" then
     lib.raise "define_op: a table with the functions forward and backward is wanted"
   end
-  local def = {name = o.name or "op", forward = o.forward, backward = o.backward}
+  local def = {name = o.name or "op", forward = o.forward, backward = o.backward, frees = o.frees}
   return function(...)
     local ctx = setmetatable({saved = {}}, Context)
     local before = C.aj_grad_mode(false)

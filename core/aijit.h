@@ -127,6 +127,9 @@ const char *aj_grad_fn(aj_tensor *t);               /* name of the op that made 
 enum { AJ_DONE, AJ_CUSTOM, AJ_HOOK, AJ_BROKEN };
 typedef struct aj_backward aj_backward;
 aj_backward *aj_backward_start(aj_tensors outputs, aj_tensors gradients, aj_tensors inputs, bool retain_graph, bool create_graph);
+/* A pass within another that has paused: it goes no further than the inputs, among which leaves of the other's may be, and runs no
+ * hooks of these. */
+aj_backward *aj_backward_within(aj_tensors outputs, aj_tensors gradients, aj_tensors inputs, bool create_graph);
 int32_t aj_backward_run(aj_backward *b);
 uint64_t aj_backward_id(aj_backward *b);
 aj_tensor *aj_backward_gradient(aj_backward *b, int32_t i);   /* NULL without an error: none */
@@ -138,6 +141,9 @@ void aj_backward_end(aj_backward *b);
 bool aj_record_custom(aj_tensors inputs, aj_tensors outputs, uint64_t id);
 uint64_t aj_custom_dropped(void);                   /* id of a Lua op whose node is gone; 0: no more */
 bool aj_set_hook(aj_tensor *t, uint64_t id);        /* id 0: none */
+/* The leaves that led to tensors: how many, -1 after an error; aj_leaf_at(i) gives each, until the next call. */
+int32_t aj_leaves(aj_tensors of);
+aj_tensor *aj_leaf_at(int32_t i);
 
 /* -- Recordings ---------------------------------------------------------------------------------------- */
 /* A function's ops, recorded once and run again: begin with the arguments (dense, without gradients), call the function on

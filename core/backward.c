@@ -11,6 +11,9 @@
 
 extern void aj_node_forget(aj_node *n);
 
+/* A leaf of a pass that is paused, as it was when a pass within it came to it too. */
+typedef struct { aj_node *node; aj_backward *busy; aj_tensor *pending; int64_t want; int32_t deps; uint8_t mark; } suspended;
+
 struct aj_backward {
     aj_node **node;             /* all that the pass visits, each held */
     int n_node, cap;
@@ -23,6 +26,8 @@ struct aj_backward {
     bool retain, create, was_recording, into_leaves;
     int32_t was_autocast;       /* gradients are in the dtypes of the forward pass */
     bool stop;                  /* does not look beyond the inputs asked for */
+    suspended *leaf;            /* of the passes around this one */
+    int n_leaf, leaf_cap;
     int32_t scopes;             /* open when the pass began */
     aj_node *paused;
     int hook;                   /* the result whose hook is running; -1: none */
@@ -166,8 +171,23 @@ static bool into_leaf(aj_backward *b, aj_tensor *leaf, aj_tensor *g) {
 
 /* -- Starting --------------------------------------------------------------------------------------------------------- */
 
+/* A pass that does not look beyond its inputs may share leaves with those it runs within: what theirs hold is set aside. */
+static bool claim(aj_backward *b, aj_node *n) {
+    if (!n->busy || n->busy == b || !b->stop || n->op != OP_LEAF) return true;
+    if (b->n_leaf == b->leaf_cap) {
+        int cap = b->leaf_cap ? 2 * b->leaf_cap : 16;
+        suspended *v = realloc(b->leaf, (size_t)cap * sizeof *v);
+        if (!v) return aj_error("out of memory: no room for the backward pass");
+        b->leaf = v; b->leaf_cap = cap;
+    }
+    b->leaf[b->n_leaf++] = (suspended){n, n->busy, n->pending[0], n->want[0], n->deps, n->mark};
+    n->busy = NULL; n->pending[0] = NULL; n->want[0] = 0;
+    return true;
+}
+
 static bool visit(aj_backward *b, aj_node *n) {
     if (n->busy == b) return true;
+    if (!claim(b, n)) return false;
     if (n->busy) return aj_error("backward: this graph is part of a backward pass that is still running");
     if (n->freed) return aj_error("backward: a second time through %s, whose saved values were freed by the first; pass retain_graph = true to the first",
                                   n->op < OP_COUNT ? aj_ops[n->op].info->name : "the graph");
@@ -246,6 +266,7 @@ static bool set_up(aj_backward *b, aj_tensors outputs, aj_tensors gradients, aj_
             if (!x) return false;
             aj_node *n = aj_node_of(x);
             if (!n) return aj_error("grad: input %d does not require gradients", i + 1);
+            if (!claim(b, n)) return false;
             b->input_node[i] = n;
             b->input_out[i] = x->out_index;
             n->refs++;
@@ -293,6 +314,9 @@ static aj_backward *begin(aj_tensors outputs, aj_tensors gradients, aj_tensors i
 aj_backward *aj_backward_start(aj_tensors outputs, aj_tensors gradients, aj_tensors inputs, bool retain_graph, bool create_graph) {
     return begin(outputs, gradients, inputs, retain_graph, create_graph, false);
 }
+aj_backward *aj_backward_within(aj_tensors outputs, aj_tensors gradients, aj_tensors inputs, bool create_graph) {
+    return begin(outputs, gradients, inputs, false, create_graph, true);
+}
 
 /* -- Running ------------------------------------------------------------------------------------------------------------ */
 
@@ -334,7 +358,7 @@ static bool deliver(aj_backward *b, aj_node *n) {
 
 enum { FINISHED = 100 };
 static int32_t step(aj_backward *b, aj_node *n) {
-    if (n->hooked) {
+    if (n->hooked && !is_end(b, n)) {                    /* of an end, the pass around this one runs them */
         while (b->hooks_done < n->n_out) {
             int i = b->hooks_done++;
             if (n->hook[i] && n->pending[i]) { b->paused = n; b->hook = i; return AJ_HOOK; }
@@ -456,7 +480,11 @@ void aj_backward_end(aj_backward *b) {
         b->input_node[i]->want[b->input_out[i]] = 0;     /* also of one that no output led to */
         aj_node_release(b->input_node[i]);
     }
-    free(b->gx); free(b->node); free(b->ready); free(b->input); free(b->input_node); free(b->input_out);
+    for (int i = b->n_leaf - 1; i >= 0; i--) {
+        suspended *s = &b->leaf[i];
+        s->node->busy = s->busy; s->node->pending[0] = s->pending; s->node->want[0] = s->want; s->node->deps = s->deps; s->node->mark = s->mark;
+    }
+    free(b->leaf); free(b->gx); free(b->node); free(b->ready); free(b->input); free(b->input_node); free(b->input_out);
     aj_grad_mode(b->was_recording);
     aj_autocast(b->was_autocast);
     aj_ctx.passes--;

@@ -186,6 +186,7 @@ void aj_tensor_leave(void);
 void aj_memory_leave(void);
 void aj_error_leave(void);
 void aj_watch_leave(void);
+void aj_leaves_leave(void);
 bool aj_interrupted(void);                               /* true, with the error set, when the user asked to stop */
 
 /* -- Random numbers ------------------------------------------------------------------------------------------------ */

@@ -26,6 +26,7 @@ static void leave(void *unused) {
     aj_memory_leave();
     aj_error_leave();
     aj_watch_leave();
+    aj_leaves_leave();
 }
 static bool has_end;                     /* false where the system has no key left: then what threads keep is lost with them */
 static void start(void) { has_end = pthread_key_create(&at_end, leave) == 0; }

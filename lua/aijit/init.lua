@@ -106,7 +106,7 @@ local parts = {
   nn = {"aijit.nn"}, optim = {"aijit.optim"}, data = {"aijit.data"}, log = {"aijit.log"}, json = {"aijit.json"}, yaml = {"aijit.yaml"},
   plot = {"aijit.plot"}, lab = {"aijit.lab"}, image = {"aijit.image"}, linalg = {"aijit.linalg"}, fft = {"aijit.fft"},
   profile = {"aijit.profile", "profile"}, record_function = {"aijit.bindings.watch", "record_function"},
-  detect_anomaly = {"aijit.bindings.watch", "detect_anomaly"},
+  checkpoint = {"aijit.bindings.checkpoint", "checkpoint"}, detect_anomaly = {"aijit.bindings.watch", "detect_anomaly"},
   jit = {"aijit.bindings.jit", "jit"}, help = {"aijit.help"}, inspect = {"aijit.inspect"}, model = {"aijit.model"},
   fn = {"aijit.fn"}, class = {"aijit.class"}, is = {"aijit.class", "is"},
   Config = {"aijit.config", "Config"}, field = {"aijit.config", "field"}, required = {"aijit.config", "required"}, main = {"aijit.config", "main"},
