@@ -164,6 +164,6 @@ describe("ai.checkpoint", function()
     train(blocks, x, ai.checkpoint)
     local before = count()
     for _ = 1, 5 do train(blocks, x, ai.checkpoint) end
-    assert.equal(before, count())
+    assert.is_true(count() <= before)                                  -- fewer: what earlier specs left has been collected
   end)
 end)

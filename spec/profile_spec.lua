@@ -231,7 +231,7 @@ describe("detect_anomaly", function()
     local before = ai.memory().cpu.tensors
     for _ = 1, 5 do once() end
     collectgarbage() collectgarbage()
-    assert.equal(before, ai.memory().cpu.tensors)
+    assert.is_true(ai.memory().cpu.tensors <= before)                  -- fewer: what earlier specs left has been collected
   end)
 
   it("refuses options that it does not know, and what is no function", function()

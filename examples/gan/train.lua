@@ -9,9 +9,10 @@ local nn = ai.nn
 
 local Config = ai.Config.extend("GanConfig", {
   latent        = ai.field(64,   {help = "Random numbers that a digit is made of"}),
-  channels      = ai.field(16,   {help = "Channels at 14 by 14 pixels"}),
+  channels      = ai.field(16,   {help = "Channels of the discriminator at 14 by 14 pixels; the generator has twice as many"}),
   learning_rate = ai.field(1e-3, {help = "Learning rate of both optimizers"}),
   shown         = ai.field(40,   {help = "Digits in the picture of each validation"}),
+  ema           = 0.99,          -- what is drawn and saved is the mean of the latest generators
   max_epochs    = 12,
 })
 
@@ -22,14 +23,14 @@ function Gan:__init(config)
   ai.Task.__init(self, config)
   local c = config.channels
   self.generator = nn.Sequential{
-    nn.Linear(config.latent, 2 * c * 7 * 7), nn.Unflatten(2, {2 * c, 7, 7}), nn.BatchNorm2d(2 * c), nn.ReLU(),
-    nn.ConvTranspose2d(2 * c, c, 4, {stride = 2, padding = 1}), nn.BatchNorm2d(c), nn.ReLU(),       -- 14 x 14
-    nn.ConvTranspose2d(c, 1, 4, {stride = 2, padding = 1}), nn.Tanh(),                               -- 28 x 28
+    nn.Linear(config.latent, 4 * c * 7 * 7), nn.Unflatten(2, {4 * c, 7, 7}), nn.BatchNorm2d(4 * c), nn.ReLU(),
+    nn.ConvTranspose2d(4 * c, 2 * c, 4, {stride = 2, padding = 1}), nn.BatchNorm2d(2 * c), nn.ReLU(),     -- 14 x 14
+    nn.ConvTranspose2d(2 * c, 1, 4, {stride = 2, padding = 1}), nn.Tanh(),                                 -- 28 x 28
   }
   self.discriminator = nn.Sequential{
     nn.Conv2d(1, c, 4, {stride = 2, padding = 1}), nn.LeakyReLU(0.2),
     nn.Conv2d(c, 2 * c, 4, {stride = 2, padding = 1}), nn.BatchNorm2d(2 * c), nn.LeakyReLU(0.2),
-    nn.Flatten(), nn.Dropout(0.3), nn.Linear(2 * c * 7 * 7, 1),
+    nn.Flatten(), nn.Linear(2 * c * 7 * 7, 1),
   }
   self.fixed = ai.randn(config.shown, config.latent)
 end
