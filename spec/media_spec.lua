@@ -330,4 +330,44 @@ describe("what loggers keep", function()
     assert.same({"input"}, nodes.b.inputs)
     assert.same({2, 1}, nodes.c.shape)
   end)
+
+  it("has every edge of a skip, of several inputs, of a concatenation, of a change in place and of a head that ends apart", function()
+    local nn = ai.nn
+    local Join = class("Join", nn.Module)
+    function Join:forward(x, y) return (x * y)[{{}, {1, 2}}] end
+    local Net = class("Net", nn.Module)
+    function Net:__init()
+      nn.Module.__init(self)
+      self.a, self.b, self.join, self.relu = nn.Linear(3, 3), nn.Linear(3, 3), Join(), nn.ReLU()
+      self.wide, self.embed = nn.Linear(8, 1), nn.Embedding(5, 3)
+    end
+    function Net:forward(x, ids)
+      local a = self.a(x)
+      local b = self.relu(self.b(a) + x)
+      local e = self.embed(ids)
+      local joined = self.join(b, a)
+      b:add_(e)
+      return self.wide(ai.cat({b, joined, a}, 2)), b
+    end
+    local net = Net()
+    local nodes = {}
+    for _, node in ipairs(require "aijit.log.graph"(net, ai.ones(2, 3), ai.tensor({1, 2}, {dtype = "i64"}))) do nodes[node.name] = node.inputs end
+    assert.same({"input", "b"}, nodes.relu)
+    assert.same({"input_2"}, nodes.embed)
+    assert.same({"a", "relu"}, nodes.join)
+    assert.same({"a", "relu", "embed", "join"}, nodes.wide)
+    assert.same({"relu", "embed", "wide"}, nodes.output)
+    assert.is_nil(net.a.weight.grad)
+    assert.is_true(net.training)
+  end)
+
+  it("is drawn without gradients being asked for, too, and leaves no hook behind when the model fails", function()
+    local nn = ai.nn
+    local model = nn.Sequential{nn.Linear(3, 3), nn.ReLU()}
+    local nodes = ai.no_grad(function() return require "aijit.log.graph"(model, ai.ones(1, 3)) end)
+    assert.same({"0"}, nodes[3].inputs)
+    assert.is_false(pcall(require "aijit.log.graph", model, ai.ones(1, 4)))
+    assert.is_nil(rawget(model[1], "_hooks"))
+    assert.is_true(model.training)
+  end)
 end)
