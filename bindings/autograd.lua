@@ -227,6 +227,15 @@ function autograd.set_grad_enabled(on) return C.aj_grad_mode(on) end
 --- The same data under a handle outside the graph.
 ---@return aijit.Tensor
 function Tensor.detach(x) return lib.check(C.aj_detach(x)) end
+--- Gives a leaf another tensor's data: its storage, which both share from then on, shape, dtype and device. Whoever holds x
+--- (an optimizer, a module, a hook) still holds it. An error for a view of what requires gradients, for what an op made, and where x.grad would not fit.
+---@param source aijit.Tensor
+---@return aijit.Tensor x
+function Tensor.set_data(x, source)
+  if not lib.is_tensor(source) then lib.raise("set_data: a tensor is wanted, not " .. lib.describe(source)) end
+  lib.ok(C.aj_set_data(x, source))
+  return x
+end
 --- Marks a leaf as one that wants gradients.
 ---@param on boolean?  true by default
 ---@return aijit.Tensor x

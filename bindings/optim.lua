@@ -36,6 +36,12 @@ function optim.options()
   return ffi.new "aj_optim_options"
 end
 
+--- How often any tensor was given other data by set_data.
+---@return integer
+function optim.data_moved()
+  return C.aj_data_moved()
+end
+
 --- One step of a method; parameters without a gradient are left alone. See core/optim.h.
 ---@param method string
 ---@param options ffi.cdata*

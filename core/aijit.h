@@ -116,6 +116,11 @@ int32_t aj_autocast(int32_t dtype);                 /* mixed precision in AJ_F16
 aj_tensor *aj_grad_of(aj_tensor *t);                /* NULL without an error: none */
 bool aj_set_grad(aj_tensor *t, aj_tensor *g);       /* g NULL: none */
 aj_tensor *aj_detach(aj_tensor *x);                 /* the same data, outside the graph */
+/* t's storage, shape, dtype and device become source's, which are then shared; t stays the tensor that others hold. For a
+ * leaf whose gradient fits the new data or that has none; not for a view of what requires gradients. Graphs made before fail when run backward, unless
+ * shape, dtype and device stay and t was not saved. */
+bool aj_set_data(aj_tensor *t, aj_tensor *source);
+int32_t aj_data_moved(void);                        /* how often that was done, by all threads */
 bool aj_retain_grad(aj_tensor *t);                  /* a tensor that an op made keeps its gradient too */
 const char *aj_grad_fn(aj_tensor *t);               /* name of the op that made it, NULL for a leaf */
 

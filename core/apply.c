@@ -10,8 +10,8 @@ enum { MANY = 32 };
 
 const char *aj_op_name(int op) { return aj_ops[aj_ctx.face ? aj_ctx.face - 1 : op].info->name; }
 
-static bool tracked(const aj_tensor *t) {
-    return t->requires_grad || (t->base && t->view_epoch != t->base->epoch && t->base->requires_grad);
+static bool tracked(aj_tensor *t) {
+    return t->requires_grad || (aj_base_of(t) && t->view_epoch != t->base->epoch && t->base->requires_grad);
 }
 
 static const char *device_name(int32_t device, char to[24]) {
@@ -219,7 +219,8 @@ aj_tensor *aj_apply_now(int op, aj_tensor *const *handle, int n, const aj_attrs 
         if (!y) goto done;
         c.out[0] = y;
         if (!y->base && y->storage == in[0]->storage) {
-            y->base = aj_hold(in[0]->base ? in[0]->base : in[0]);
+            aj_tensor *base = aj_base_of(in[0]);
+            y->base = aj_hold(base ? base : in[0]);
             y->view_epoch = y->base->epoch;
         }
         if (record && aj_is_float(y->dtype)) {

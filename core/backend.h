@@ -34,6 +34,7 @@ typedef struct aj_storage {
     int32_t device;
     int32_t size_class;         /* -1: a block of its own; -2: not our memory */
     uint32_t era;               /* the recording that it was made in; 0: none */
+    int32_t left;               /* how many tensors were given other data in its place */
     union {
         struct aj_blocks *home; /* the cache that the block goes back to */
         void (*done)(void *);   /* of memory that is not ours */

@@ -189,6 +189,7 @@ static bool visit(aj_backward *b, aj_node *n) {
     if (n->busy == b) return true;
     if (!claim(b, n)) return false;
     if (n->busy) return aj_error("backward: this graph is part of a backward pass that is still running");
+    if (n->freed && n->op == OP_LEAF) return aj_error("backward: a leaf was given other data (set_data, a model's :to()) after this graph was made; run the forward pass again");
     if (n->freed) return aj_error("backward: a second time through %s, whose saved values were freed by the first; pass retain_graph = true to the first",
                                   n->op < OP_COUNT ? aj_ops[n->op].info->name : "the graph");
     if (b->n_node == b->cap) {

@@ -12,6 +12,14 @@ aj_tensor *aj_new_view(aj_tensor *x, int ndim, const int64_t *shape, const int64
 aj_tensor *aj_alias(aj_tensor *x);                       /* the same data under a header outside the graph; one reference */
 void aj_drop(aj_tensor *t);                              /* gives one reference back */
 static inline aj_tensor *aj_hold(aj_tensor *t) { if (t) t->refs++; return t; }
+/* Whose storage t is a view of; NULL: nobody's. A view whose base was given other data keeps the old, as its own. */
+static inline aj_tensor *aj_base_of(aj_tensor *t) {
+    aj_tensor *b = t->base;
+    if (AJ_LIKELY(!b || b->storage == t->storage)) return b;
+    t->base = NULL;
+    aj_drop(b);
+    return NULL;
+}
 aj_tensor *aj_give(aj_tensor *t);                        /* takes the caller's reference: into the scope, as a handle */
 int64_t aj_count(int ndim, const int64_t *shape);        /* the product of sizes, none negative; -1: past 2^63 */
 bool aj_same_shape(const aj_tensor *a, const aj_tensor *b);
@@ -133,6 +141,7 @@ bool aj_record(const aj_call *c);                        /* false: out of memory
 void aj_record_view(aj_call *c, aj_tensor *y);
 aj_node *aj_node_of(aj_tensor *t);                       /* brings a view's node up to date */
 void aj_node_release(aj_node *n);
+extern int32_t aj_data_moves;                            /* how often a tensor was given other data */
 bool aj_before_write(aj_tensor *x, const char *who, bool recording);
 bool aj_after_write(aj_call *c, aj_tensor *x);
 

@@ -117,7 +117,7 @@ static aj_node *window_node(int op, int n_in, const aj_tensor *window, const aj_
 
 /* The node of t, which is brought up to date; *n NULL: it is in no graph. False: out of memory. */
 static bool place(aj_tensor *t, aj_node **n) {
-    if (AJ_UNLIKELY(t->base && t->view_epoch != t->base->epoch)) {       /* its storage was written in a graph since */
+    if (AJ_UNLIKELY(aj_base_of(t) && t->view_epoch != t->base->epoch)) {       /* its storage was written in a graph since */
         aj_tensor *b = t->base;
         if (b->requires_grad) {
             aj_node *m, *from;
@@ -195,6 +195,59 @@ bool aj_set_grad(aj_tensor *h, aj_tensor *gh) {
     aj_tensor *old = t->grad;
     t->grad = aj_hold(g);
     if (old) aj_drop(old);
+    return true;
+}
+
+int32_t aj_data_moves;
+int32_t aj_data_moved(void) { return __atomic_load_n(&aj_data_moves, __ATOMIC_RELAXED); }
+
+/* Graphs that saved t see another version; those that only lead to it see a node without a leaf, unless the gradient fits
+ * as before. Recordings over the storage that it leaves see the count there. */
+bool aj_set_data(aj_tensor *h, aj_tensor *sh) {
+    aj_tensor *t = aj_need(h, "set_data"), *s = t ? aj_need(sh, "set_data") : NULL;
+    if (!s) return false;
+    if (AJ_UNLIKELY(aj_ctx.jit != NULL)) return aj_error("set_data: a function that is being recorded cannot give a tensor other data; do it before the call");
+    aj_tensor *base = aj_base_of(t);
+    if (base && base->requires_grad) return aj_error("set_data: this tensor is a view of one that requires gradients; give that one other data, or :detach() this one first");
+    aj_node *n = aj_node_of(t);
+    if (n && n->op != OP_LEAF) return aj_error("set_data: this tensor was made by %s and is part of a graph; :detach() it first", aj_grad_fn(h));
+    if (t->requires_grad && !aj_is_float(s->dtype)) return aj_error("set_data: this tensor requires gradients, and data of %s have none", aj_dtype_name(s->dtype));
+    bool same = t->dtype == s->dtype && t->device == s->device && aj_same_shape(t, s);
+    if (t->grad && !same) return aj_error("set_data: the tensor's gradient would not fit the new data; set .grad to nil first, and to one that fits afterwards");
+    if (t == s || t->storage == s->storage) {
+        if (t == s) return true;
+        t->storage->version++;
+    }
+    if (n && !same) {
+        aj_node *fresh = NULL;
+        uint64_t hook = n->hook[0];
+        bool hooked = n->hooked;
+        if (hooked && !(fresh = node_new(OP_LEAF, 0, 1, false))) return false;
+        n->leaf = NULL;
+        n->freed = true;
+        aj_node_release(n);
+        t->node = fresh;
+        if (fresh) {
+            fresh->leaf = t;
+            fresh->device = s->device;
+            spec_of(&fresh->spec[0], s);
+            fresh->hook[0] = hook;
+            fresh->hooked = true;
+        }
+    }
+    if (base) { t->base = NULL; aj_drop(base); }
+    aj_storage *old = t->storage;
+    if (s->storage->version <= old->version) s->storage->version = old->version + 1;
+    __atomic_fetch_add(&s->storage->refs, 1, __ATOMIC_RELAXED);
+    t->storage = s->storage;
+    t->data = s->data;
+    t->dtype = s->dtype; t->ndim = s->ndim; t->device = s->device;
+    t->numel = s->numel; t->contiguous = s->contiguous;
+    memcpy(t->shape, s->shape, sizeof t->shape);
+    memcpy(t->stride, s->stride, sizeof t->stride);
+    old->left++;
+    __atomic_fetch_add(&aj_data_moves, 1, __ATOMIC_RELAXED);
+    aj_storage_drop(old);
     return true;
 }
 bool aj_retain_grad(aj_tensor *h) {
@@ -351,8 +404,8 @@ static bool shows_leaf(const aj_tensor *x) {
     return n ? n->op == OP_LEAF : !x->node;
 }
 bool aj_before_write(aj_tensor *x, const char *who, bool recording) {
-    aj_tensor *root = x->base ? x->base : x;
-    if (aj_ctx.grad_mode && (shows_leaf(x) || (x->base && root->requires_grad && (!root->node || root->node->op == OP_LEAF))))
+    aj_tensor *base = aj_base_of(x), *root = base ? base : x;
+    if (aj_ctx.grad_mode && (shows_leaf(x) || (base && root->requires_grad && (!root->node || root->node->op == OP_LEAF))))
         return aj_error("%s: a leaf that requires gradients cannot be written in place while gradients are recorded; do it in ai.no_grad(function() ... end)", who);
     if (!x->contiguous && overlaps(x)) return aj_error("%s: several elements of this expanded or unfolded tensor are one in memory; write into a :clone() of it", who);
     aj_node *n;
@@ -384,7 +437,7 @@ static void let_go(aj_node *from, aj_tensor *root) {
 
 /* x (which is c->out[0]) was written by an op that the graph must know. */
 bool aj_after_write(aj_call *c, aj_tensor *x) {
-    aj_tensor *b = x->base;
+    aj_tensor *b = aj_base_of(x);
     aj_node *n, *from = NULL;
     if (!record(c, 1, &n)) return false;
     if (!n && !x->requires_grad) return true;

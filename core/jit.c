@@ -26,7 +26,7 @@ static memory *memory_of(aj_jit *r, aj_tensor *t, bool made) {
     if (!m) {
         if (!ROOM(r, memory, 0)) return NULL;
         m = &r->memory[r->n_memory++];
-        *m = (memory){.storage = t->storage, .made = made, .constant = !made && aj_ctx.era && t->storage->era == aj_ctx.era, .version = t->storage->version, .first = r->n_entry};
+        *m = (memory){.storage = t->storage, .made = made, .constant = !made && aj_ctx.era && t->storage->era == aj_ctx.era, .version = t->storage->version, .left = t->storage->left, .first = r->n_entry};
         __atomic_fetch_add(&t->storage->refs, 1, __ATOMIC_RELAXED);
     }
     m->last = r->n_entry;

@@ -249,7 +249,7 @@ aj_storage *aj_storage_new(int64_t bytes, int32_t device) {
     if (AJ_UNLIKELY(!s)) { out_of_memory(bytes); return NULL; }
     s->data = (char *)s + UNIT;
     s->bytes = size;
-    s->refs = 1; s->version = 0; s->device = device; s->size_class = c; s->era = aj_ctx.era; s->home = own;
+    s->refs = 1; s->version = 0; s->device = device; s->size_class = c; s->era = aj_ctx.era; s->left = 0; s->home = own;
     return s;
 }
 _Static_assert(sizeof(aj_storage) <= UNIT, "a storage's header fits the room before its data");

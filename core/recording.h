@@ -32,6 +32,7 @@ typedef struct {
     int first, last;            /* the entries between which it is live */
     bool made;                  /* by an entry; else it was there before */
     bool constant;              /* made of numbers of Lua within the function, and not yet written as a whole */
+    int32_t left;               /* of its storage, when it was noted */
     int32_t version, writes;    /* of what was there before: counted, to find writes that went past the recording */
     int32_t bound;              /* 1 + the input, or -1 - the result that it is bound to; 0: neither */
     bool pinned;                /* a gradient that stays */
@@ -80,6 +81,7 @@ struct aj_jit {
     int n_input, n_output;
     int32_t *output_memory;     /* where each result lies: its memory, or -1 when it is no tensor of the recording */
     int32_t scope;
+    int32_t moves;              /* aj_data_moves when nothing that it uses had moved */
     aj_storage *arena, *chunks;
     uint64_t seed, offset;      /* of the program's stream of random numbers, as far as the function has drawn from it */
     bool failed;

@@ -75,13 +75,26 @@ static void run_share(void *arg, int64_t lo, int64_t hi) {
     aj_scratch_free(chunks);
 }
 
-static bool fits(const aj_jit *r, aj_tensors inputs) {
+/* What was there before lies where it lay. */
+static bool unmoved(aj_jit *r) {
+    int32_t moves = __atomic_load_n(&aj_data_moves, __ATOMIC_RELAXED);
+    if (AJ_LIKELY(r->moves == moves)) return true;
+    for (int i = 0; i < r->n_memory; i++) {
+        const memory *m = &r->memory[i];
+        if (!m->made && m->bound <= 0 && m->storage->left != m->left) return false;
+    }
+    r->moves = moves;
+    return true;
+}
+
+static bool fits(aj_jit *r, aj_tensors inputs) {
     if (inputs->n != r->n_input) return false;
     for (int i = 0; i < inputs->n; i++) {
         const aj_tensor *x = aj_live(inputs->v[i]), *own = r->input[i];
         if (!x || x->dtype != own->dtype || x->device != own->device || !x->contiguous || !aj_same_shape(x, own)) return false;
         if (x->requires_grad && aj_ctx.grad_mode) return false;
     }
+    if (!unmoved(r)) return false;
     for (int i = 0; i < r->n_condition; i++) {
         const condition *c = &r->condition[i];
         if ((!c->any && c->leaf->grad != c->grad) || c->leaf->requires_grad != c->requires_grad) return false;

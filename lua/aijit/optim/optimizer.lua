@@ -1,6 +1,7 @@
 --- What optimizers share: parameter groups, options, state. A step is one call into the core for each group.
 ---
---- An optimizer holds tensors. Make it after the model is on its device and in its dtype. Parameters in f16 or bf16 have
+--- An optimizer holds tensors. When they are given data of another dtype or device (a model's :to()), its state follows at
+--- the next step. Parameters in f16 or bf16 have
 --- their state in f32, and an f32 copy in it, in which small steps add up.
 
 local ai = require "aijit"
@@ -202,6 +203,26 @@ local function make_state(self, group, i)
   end)
 end
 
+--- A parameter may have been given data of another dtype or device since its state was made (set_data, a model's :to()).
+local function follow(self, group)
+  for i, p in ipairs(group.params) do
+    if group._ready and group._ready[i] then
+      local where, changed = {dtype = p.dtype == "f64" and "f64" or "f32", device = p.device}, false
+      for place in pairs(self:state_names(group)) do
+        local old = group._state[place][i]
+        if old.dtype ~= where.dtype or old.device ~= where.device then
+          group._state[place][i], changed = ai.keep(old:to(where)), true
+        end
+      end
+      local master = group._kept.master[i]
+      if is_half(p) ~= (master ~= nil) or master and master.device ~= p.device then
+        group._kept.master[i], changed = is_half(p) and ai.keep(p:detach():to "f32") or nil, true
+      end
+      if changed then self._version = self._version + 1 end
+    end
+  end
+end
+
 --- State is made for a parameter when its first gradient comes: one that is never trained costs nothing.
 local function prepare(self, group)
   local waiting = 0
@@ -261,10 +282,17 @@ local function record(self)
   end)
 end
 
+local function follow_all(self, moved)
+  for _, group in ipairs(self.param_groups) do jit.unrecorded(follow, self, group) end
+  self._moved = moved
+end
+
 --- Updates every parameter that has a gradient.
 function Optimizer:step()
   self:check_step()
   local groups = self.param_groups
+  local moved = calls.data_moved()
+  if self._moved ~= moved then follow_all(self, moved) end
   if jit.is_recording() then record(self) end
   for i = 1, #groups do
     local group = groups[i]

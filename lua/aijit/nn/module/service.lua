@@ -123,20 +123,42 @@ end
 
 service.copy_from = service.hard_update
 
---- Replaces every tensor of a module, one that it holds in several places by one.
-local function replace_tensors(self, convert)
-  local made = {}
-  for _, module in ipairs(self:modules()) do
+--- Puts a tensor in the place of another.
+local function replace(module, slot, new)
+  local list, i = slot.name:match "^(.*)%.(%d+)$"
+  if list then rawget(module, list)[i + 1] = new else rawset(module, slot.name, new) end
+end
+
+--- Converts every tensor of a module. Parameters stay the tensors that they are, and so do their gradients' places; a buffer
+--- is replaced, one that stands in several places by one. What is converted is all there before anything changes.
+local function convert_tensors(self, convert)
+  local made, parameters, buffers = {}, {}, {}
+  for name, module in self:named_modules() do
     for _, slot in ipairs(module:slots()) do
       if slot.kind ~= "module" then
         local old = slot.value
-        local new = made[old] or convert(old, slot.kind)
-        made[old] = new
-        local list, i = slot.name:match("^(.*)%.(%d+)$")
-        if list then rawget(module, list)[i + 1] = new else rawset(module, slot.name, new) end
+        local new = made[old]
+        if not new then
+          new = convert(old)
+          made[old] = new
+          if slot.kind == "parameter" and not new:is_same(old) then
+            parameters[#parameters + 1] = {old, new, old.grad and convert(old.grad),
+                                           name == "" and slot.name or name .. "." .. slot.name}
+          end
+        end
+        if slot.kind ~= "parameter" and not new:is_same(old) then buffers[#buffers + 1] = {module, slot, new} end
       end
     end
   end
+  for _, entry in ipairs(parameters) do
+    local p, new, grad, name = unpack(entry, 1, 4)
+    local old_grad = p.grad
+    p.grad = nil
+    local ok, message = pcall(p.set_data, p, new)
+    p.grad = ok and grad or old_grad
+    if not ok then raise(("to: %s: %s"):format(name, tostring(message):gsub("^[^\n]-:%d+: ", ""))) end
+  end
+  for _, entry in ipairs(buffers) do replace(unpack(entry)) end
   return self
 end
 
@@ -168,37 +190,47 @@ function service:share(source, ...)
   end
   if found == 0 then raise("share: the model has no tensor of those names") end
   for _, entry in ipairs(shared) do
-    local module, slot, tensor = entry[1], entry[2], entry[3]
-    local list, i = slot.name:match "^(.*)%.(%d+)$"
-    if list then rawget(module, list)[i + 1] = tensor else rawset(module, slot.name, tensor) end
+    replace(unpack(entry))
   end
   return self
 end
 
 local dtypes = {f64 = "f64", f32 = "f32", f16 = "f16", bf16 = "bf16", double = "f64", float = "f32", half = "f16"}
 
---- Converts parameters and buffers in place of the old ones: floating ones to a dtype, all to a device. An optimizer
---- holds tensors, not names: make it afterwards.
+--- Converts parameters, their gradients and buffers: floating ones to a dtype, all to a device. Parameters stay the tensors
+--- that they are, so that an optimizer made before trains them still; a graph made before is not run backward any more.
 ---@param where string|{dtype: string, device: any} a dtype, a device ("cuda:0", "cpu"), or both
 ---@return aijit.nn.Module self
 function service:to(where)
   local dtype, device
-  if type(where) == "table" then dtype, device = where.dtype, where.device
+  if type(where) == "table" then
+    for key in pairs(where) do
+      if key ~= "dtype" and key ~= "device" then
+        raise(("to: there is no option '%s'; m:to{dtype = \"bf16\", device = \"cpu\"}"):format(tostring(key)))
+      end
+    end
+    dtype, device = where.dtype, where.device
+    if dtype ~= nil and not dtypes[dtype] then
+      raise(("to: a model is converted to f64, f32, f16 or bf16, not %s"):format(tostring(dtype)))
+    end
+    dtype = dtypes[dtype]
   elseif dtypes[where] then dtype = dtypes[where]
+  elseif where == nil then raise "to: a dtype or a device is wanted, as in m:to(\"bf16\") or m:to(\"cuda:0\")"
   else device = where end
+  if device ~= nil then ai.zeros(0, {device = device}) end         -- an error if there is none
+  convert_tensors(self, function(old)
+    local as_is = old:detach()
+    local new = as_is
+    if dtype and old:is_floating_point() then new = new:to(dtype) end
+    if device ~= nil then new = new:to(device) end
+    if new:is_same(as_is) then return old end
+    return ai.keep(new)
+  end)
   for _, module in ipairs(self:modules()) do
     local options = rawget(module, "_unbuilt")
     if options then options.dtype, options.device = dtype or options.dtype, device or options.device end
   end
-  return replace_tensors(self, function(old, kind)
-    local new = old:detach()
-    if dtype and old:is_floating_point() then new = new:to(dtype) end
-    if device then new = new:to(device) end
-    if new:is_same(old) then return old end
-    new = ai.keep(new)
-    if kind == "parameter" then new:requires_grad_(old.requires_grad) end
-    return new
-  end)
+  return self
 end
 
 for name, dtype in pairs{float = "f32", double = "f64", half = "f16", bf16 = "bf16"} do
