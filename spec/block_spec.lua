@@ -64,7 +64,7 @@ describe("noise", function()
     end
     assert.is_near(3000, kept, 150)
     assert.are.equal(4000 * 2, m:eval()(x):sum():item())
-    assert.matches("p is a probability", message_of(nn.DropPath, 1))
+    assert.matches("p is 1; a probability", message_of(nn.DropPath, 1))
   end)
 
   it("GaussianDropout and GaussianNoise have their means and deviations", function()
@@ -119,7 +119,7 @@ describe("Blur", function()
     assert.are.same({1, 1, 8, 8}, y.shape)
     assert.is_near(4, y:sum():item(), 1e-5)
     near(ai.tensor{0, 0.25, 0.75, 0.75, 0.25, 0, 0, 0} * 0.75, y[{1, 1, 3}])
-    assert.matches("up is a whole number", message_of(nn.Blur, {up = 0.5}))
+    assert.matches("up is 0.5; a whole number", message_of(nn.Blur, {up = 0.5}))
   end)
 end)
 

@@ -63,7 +63,7 @@ describe("VectorQuantization", function()
     m(ai.full({20, 1}, 3))
     assert.are.equal(3, m.embed[{2, 1}]:item())
     assert.matches("5 features, and 1 are wanted", message_of(m, ai.ones(2, 5)))
-    assert.matches("decay is between", message_of(nn.VectorQuantization, 1, 2, {decay = 2}))
+    assert.matches("decay is 2; a probability", message_of(nn.VectorQuantization, 1, 2, {decay = 2}))
   end)
 
   it("keeps its codebook in the state", function()

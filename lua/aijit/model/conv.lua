@@ -14,6 +14,7 @@ local conv = {}
 local EqualConv2d = nn.layer("EqualConv2d",
   "in_channels? out_channels kernel_size stride=1 padding=0 dilation=1 groups=1 bias=true lr_mul=1 scale_w=true padding_mode=zeros")
 conv.EqualConv2d = EqualConv2d
+EqualConv2d.argument_rules = {stride = "positive"}
 
 EqualConv2d.sizes, EqualConv2d.sizes_from, EqualConv2d.build = nn.Conv2d.sizes, nn.Conv2d.sizes_from, nn.Conv2d.build
 

@@ -25,6 +25,7 @@ local modulate = {}
 ---@field style aijit.nn.Module z_dim -> in, its bias 1 at first
 local ModulatedConv2d = nn.layer("ModulatedConv2d", "in_channels out_channels z_dim kernel_size=3 stride=1 demodulate=true bias=true eps=1e-08")
 modulate.ModulatedConv2d = ModulatedConv2d
+ModulatedConv2d.argument_rules = {stride = "positive"}
 
 function ModulatedConv2d:check()
   option.check_all("ModulatedConv2d", "in_channels out_channels z_dim kernel_size eps:positive", self.in_channels, self.out_channels, self.z_dim,

@@ -114,15 +114,6 @@ local function head_sizes(self)
   return size, self.num_heads * size, kv_heads * size
 end
 
-function MultiheadAttention:check()
-  if type(self.num_heads) ~= "number" or self.num_heads < 1 or self.num_heads % 1 ~= 0 then
-    raise(("%s: num_heads is %s, and must be a whole number from 1"):format(self:title(), tostring(self.num_heads)))
-  end
-  if type(self.dropout) ~= "number" or self.dropout < 0 or self.dropout > 1 then
-    raise(("%s: dropout is a probability, between 0 and 1"):format(self:title()))
-  end
-end
-
 function MultiheadAttention:build()
   local size, inner, kv = head_sizes(self)
   local e = self.embed_dim

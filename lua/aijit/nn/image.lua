@@ -50,9 +50,6 @@ local Blur = layer("Blur", "pad=none gain=1 up=1 kernel=none")
 nn.Blur = Blur
 
 function Blur:check()
-  if type(self.up) ~= "number" or self.up < 1 or self.up % 1 ~= 0 then
-    raise(("%s: up is a whole number from 1"):format(self:title()))
-  end
   if self.kernel ~= nil and (type(self.kernel) ~= "table" or #self.kernel == 0) then
     raise(("%s: kernel is a list of numbers"):format(self:title()))
   end

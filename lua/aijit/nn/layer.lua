@@ -14,6 +14,7 @@
 --- Every layer with parameters takes {dtype=, device=} as well; a layer that infers follows its first input.
 
 local ai = require "aijit"
+local checks = require "aijit.nn.argument"
 local class = require "aijit.class"
 local nearest = require "aijit.nearest"
 local op = require "aijit.bindings.op"
@@ -48,6 +49,7 @@ local function parse(text)
 end
 
 local common = {dtype = true, device = true}
+local floats = {f64 = true, f32 = true, f16 = true, bf16 = true}
 
 local function is_options(value)
   return type(value) == "table" and getmetatable(value) == nil and value[1] == nil
@@ -67,6 +69,15 @@ end
 
 local function refuse(cls, text, ...)
   raise(("%s: %s\n  usage: %s"):format(cls.__name, text:format(...), usage(cls)))
+end
+
+--- Refuses a dtype or device that there is not.
+local function check_place(cls, options)
+  local dtype = options.dtype
+  if dtype ~= nil and not (type(dtype) == "string" and floats[dtype]) then
+    refuse(cls, "dtype is %s; \"f64\", \"f32\", \"f16\" or \"bf16\" is wanted", Module.quoted(dtype))
+  end
+  if options.device ~= nil then ai.empty({0}, {device = options.device}) end
 end
 
 --- Reads a constructor's arguments into fields.
@@ -106,6 +117,12 @@ local function read(self, cls, ...)
     if value == nil and argument.required then refuse(cls, "%s is nil", argument.name) end
     rawset(self, argument.field, value)
   end
+  for _, argument in ipairs(cls.arguments) do
+    local value = self[argument.field]
+    local wanted = value ~= nil and value ~= argument.default and checks.wanted(cls, argument, value)
+    if wanted then refuse(cls, "%s is %s; %s is wanted", argument.name, op.is_operand(value) and "a tensor" or Module.quoted(value), wanted) end
+  end
+  if options then check_place(cls, options) end
   return options
 end
 

@@ -37,12 +37,6 @@ local VectorQuantization = layer("VectorQuantization",
   "dim? codebook_size decay=0.99 commitment=1 threshold=2 kmeans_iters=10 eps=1e-05")
 nn.VectorQuantization = VectorQuantization
 
-function VectorQuantization:check()
-  if type(self.decay) ~= "number" or self.decay < 0 or self.decay > 1 then
-    raise(("%s: decay is between 0 and 1"):format(self:title()))
-  end
-end
-
 function VectorQuantization:sizes(x) self.dim = x:size(-1) end
 function VectorQuantization:sizes_from(state) self.dim = state.embed:size(2) end
 

@@ -50,12 +50,6 @@ local options = " num_layers=1 bias=true batch_first=false dropout=0 bidirection
 
 function Recurrent:check()
   kind_of(self)
-  if type(self.num_layers) ~= "number" or self.num_layers < 1 or self.num_layers % 1 ~= 0 then
-    raise(("%s: num_layers is %s, and must be a whole number from 1"):format(self:title(), tostring(self.num_layers)))
-  end
-  if type(self.dropout) ~= "number" or self.dropout < 0 or self.dropout > 1 then
-    raise(("%s: dropout is a probability, between 0 and 1"):format(self:title()))
-  end
   local projected = self.proj_size or 0
   if projected < 0 or projected > 0 and projected >= self.hidden_size then
     raise(("%s: proj_size must be smaller than hidden_size, which is %d"):format(self:title(), self.hidden_size))

@@ -2,7 +2,6 @@
 
 local ai = require "aijit"
 local layer = require "aijit.nn.layer".layer
-local raise = require("aijit.bindings.lib").raise
 
 local f = ai.f
 local nn = {}
@@ -23,10 +22,9 @@ for _, row in ipairs(rows) do
   local Dropout = layer(name, "p=0.5")
   nn[name] = Dropout
 
+  Dropout.argument_rules = {p = "probability"}
+
   function Dropout:build()
-    if type(self.p) ~= "number" or self.p < 0 or self.p > 1 then
-      raise(("%s: p is a probability, between 0 and 1"):format(self:summary()))
-    end
     self._options = {p = self.p, training = true}
   end
 
@@ -36,17 +34,11 @@ for _, row in ipairs(rows) do
   end
 end
 
-local function check_probability(self)
-  if type(self.p) ~= "number" or self.p < 0 or self.p >= 1 then
-    raise(("%s: p is a probability, from 0 to below 1"):format(self:title()))
-  end
-end
-
 --- The whole sample becomes 0 with probability p, for residual branches; the rest is divided by 1 - p (Huang and others,
 --- 2016): (N, *).
 local DropPath = layer("DropPath", "p=0.1")
 nn.DropPath = DropPath
-DropPath.check = check_probability
+DropPath.argument_rules = {p = "part"}
 
 function DropPath:forward(x)
   if not self.training or self.p == 0 then return x end
@@ -59,7 +51,7 @@ end
 --- x times normal numbers of mean 1 and variance p / (1 - p) (Srivastava and others, 2014).
 local GaussianDropout = layer("GaussianDropout", "p=0.5")
 nn.GaussianDropout = GaussianDropout
-GaussianDropout.check = check_probability
+GaussianDropout.argument_rules = {p = "part"}
 
 function GaussianDropout:forward(x)
   if not self.training or self.p == 0 then return x end
@@ -69,10 +61,6 @@ end
 --- x plus normal numbers of a standard deviation.
 local GaussianNoise = layer("GaussianNoise", "std=0.1")
 nn.GaussianNoise = GaussianNoise
-
-function GaussianNoise:check()
-  if type(self.std) ~= "number" or self.std < 0 then raise(("%s: std is a number from 0 up"):format(self:title())) end
-end
 
 function GaussianNoise:forward(x)
   if not self.training or self.std == 0 then return x end
