@@ -118,7 +118,7 @@ describe("FiniteScalarQuantization", function()
     assert.are.equal(0.5, y:item())                                  -- 4 * 1.001 / 2 * tanh(0.3) = 0.583 -> 1, of 2
     y:sum():backward()
     assert.is_near(2.002 * (1 - math.tanh(0.3) ^ 2) / 2, x.grad:item(), 1e-5)
-    assert.matches("level 1 is 1", message_of(nn.FiniteScalarQuantization, {levels = {1}}))
+    assert.matches("levels is {1}; a list of whole numbers from 2", message_of(nn.FiniteScalarQuantization, {levels = {1}}))
     assert.matches("2 features, and there are 1 levels", message_of(m, ai.ones(1, 2)))
   end)
 end)

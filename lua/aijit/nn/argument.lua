@@ -54,6 +54,18 @@ local kinds = {
       return "the name of an activation, or a function"
     end
   end,
+  factors = function(value)
+    if not (finite(value) and value > 0) and not list_of(value, nil, function(v) return finite(v) and v > 0 end) then
+      return "a number above 0, or a list of them"
+    end
+  end,
+  margins = function(value)
+    if not (finite(value) and value % 1 == 0) and not list_of(value, 2, finite) then return "a whole number, or {before, after}" end
+  end,
+  taps = function(value) if not list_of(value, nil, finite) then return "a list of numbers" end end,
+  levels = function(value) if not list_of(value, nil, whole, 2) then return "a list of whole numbers from 2" end end,
+  integer = function(value) if not (finite(value) and value % 1 == 0) then return "a whole number" end end,
+  names = function(value) if type(value) ~= "table" then return "a table" end end,
   tensor = function(value) if not op.is_operand(value) then return "a tensor" end end,
   flag = function(value) if type(value) ~= "boolean" then return "true or false" end end,
   text = function(value) if type(value) ~= "string" then return "a string" end end,
@@ -77,19 +89,28 @@ rule("count", "in_channels out_channels num_features num_channels num_groups gro
   .. "embed_dim num_heads num_kv_heads head_dim kdim vdim d_model nhead dim_feedforward max_len codebook_size hidden channels n z_dim "
   .. "group_size nc up upscale_factor downscale_factor padding_idx kmeans_iters")
 rule("kernel", "kernel_size")
-rule("stride", "stride dilation")
+rule("stride", "stride dilation output_size")
+rule("extra", "size")
+rule("factors", "scale_factor")
+rule("margins", "pad")
+rule("taps", "kernel")
+rule("levels", "levels")
+rule("number", "limit threshold value gain fixed")
+rule("integer", "ignore_index")
+rule("text", "pattern")
+rule("names", "axes")
 rule("padding", "padding")
 rule("extra", "output_padding")
 rule("probability", "dropout label_smoothing decay")
 rule("not_negative", "eps layer_norm_eps std")
-rule("positive", "base max_period temperature norm_type")
+rule("positive", "base max_period temperature norm_type max_norm scale")
 rule("momentum", "momentum")
 rule("slopes", "num_parameters")
 rule("shape", "normalized_shape")
 rule("sizes", "sizes")
 rule("position", "start_dim end_dim")
 rule("activation", "activation actv")
-rule("tensor", "pos_weight")
+rule("tensor", "weight pos_weight")
 rule("padding_mode", "padding_mode")
 rule("nonlinearity", "nonlinearity")
 rule("approximate", "approximate")

@@ -49,12 +49,6 @@ end
 local Blur = layer("Blur", "pad=none gain=1 up=1 kernel=none")
 nn.Blur = Blur
 
-function Blur:check()
-  if self.kernel ~= nil and (type(self.kernel) ~= "table" or #self.kernel == 0) then
-    raise(("%s: kernel is a list of numbers"):format(self:title()))
-  end
-end
-
 function Blur:build()
   local taps, sum = self.kernel or {1, 3, 3, 1}, 0
   for _, v in ipairs(taps) do sum = sum + v end

@@ -176,15 +176,6 @@ end
 local FiniteScalarQuantization = layer("FiniteScalarQuantization", "levels eps=0.001")
 nn.FiniteScalarQuantization = FiniteScalarQuantization
 
-function FiniteScalarQuantization:check()
-  if type(self.levels) ~= "table" or #self.levels == 0 then raise "FiniteScalarQuantization: levels is a list of numbers" end
-  for i, n in ipairs(self.levels) do
-    if type(n) ~= "number" or n < 2 or n % 1 ~= 0 then
-      raise(("FiniteScalarQuantization: level %d is %s; whole numbers from 2 are wanted"):format(i, tostring(n)))
-    end
-  end
-end
-
 function FiniteScalarQuantization:build()
   local half, offset, shift, width, basis, step = {}, {}, {}, {}, {}, 1
   for i, n in ipairs(self.levels) do

@@ -1,0 +1,152 @@
+--- Every class of layers with a way to make it and inputs for it, for spec/layer_spec.lua.
+---
+--- name = {make, input, ...}; make: a function that makes one with all its sizes given.
+---   infer    a function that leaves out the sizes that an input shows
+---   wrong    sizes of an input that it cannot take
+---   random   its outputs are random in training
+
+local ai = require "aijit"
+local m = require "aijit.model"
+local nn = ai.nn
+
+local walk = {}
+
+local function reals(...) return ai.randn({...}) end
+local function given(...)
+  local sizes = {...}
+  return function()
+    local list = {}
+    for i, s in ipairs(sizes) do list[i] = ai.randn(s) end
+    return unpack(list)
+  end
+end
+
+local function add(name, make, input, o)
+  o = o or {}
+  o.make, o.input = make, input
+  walk[name] = o
+end
+
+local image, line, block = {2, 4, 6, 6}, {2, 4, 9}, {2, 2, 4, 4, 4}
+local by_dim = {line, image, block}
+
+for name in ("CELU ELU GELU GELUTanh Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid LogSoftmax Mish ReLU ReLU6 SELU SiLU Sigmoid "
+  .. "Softmax Softmin Softplus Softshrink Softsign Tanh Tanhshrink Identity IdentityPositionalEmbeddings GLU"):gmatch "%S+" do
+  add(name, function() return nn[name]() end, given{3, 4})
+end
+add("Threshold", function() return nn.Threshold(0.1, 2) end, given{3, 4})
+add("PReLU", function() return nn.PReLU(4) end, given(image), {infer = function() return nn.PReLU "channels" end, wrong = {2, 5, 6, 6}})
+
+for n = 1, 3 do
+  local x, channels = by_dim[n], by_dim[n][2]
+  local wrong = {unpack(x)}
+  wrong[2] = channels + 1
+  local function with(name, ...)
+    local args = {...}
+    return function() return nn[name .. n .. "d"](unpack(args)) end
+  end
+  local spread = {padding = 1, stride = 2, output_padding = 1, groups = 2, bias = false}
+  add("Conv" .. n .. "d", with("Conv", channels, 4, 3, {padding = 1, stride = 2, groups = 2}), given(x),
+    {infer = with("Conv", 4, 3, {padding = 1, stride = 2, groups = 2}), wrong = wrong})
+  add("ConvTranspose" .. n .. "d", with("ConvTranspose", channels, 4, 3, spread), given(x),
+    {infer = with("ConvTranspose", 4, 3, spread), wrong = wrong})
+  add("BatchNorm" .. n .. "d", with("BatchNorm", channels), given(x), {infer = with "BatchNorm", wrong = wrong})
+  add("InstanceNorm" .. n .. "d", with("InstanceNorm", channels, {affine = true}), given(x), {infer = with("InstanceNorm", {affine = true}), wrong = wrong})
+  add("MaxPool" .. n .. "d", with("MaxPool", 2, {ceil_mode = true}), given(x), {wrong = {3}})
+  add("AvgPool" .. n .. "d", with("AvgPool", 2, {stride = 1}), given(x), {wrong = {3}})
+  add("AdaptiveAvgPool" .. n .. "d", with("AdaptiveAvgPool", 2), given(x), {wrong = {3}})
+  add("AdaptiveMaxPool" .. n .. "d", with("AdaptiveMaxPool", 2), given(x), {wrong = {3}})
+  add("Dropout" .. n .. "d", with("Dropout", 0.5), given(x), {random = true})
+  local half = {unpack(x)}
+  for i = 3, #half do half[i] = math.floor(half[i] / 2) end
+  add("MaxUnpool" .. n .. "d", with("MaxUnpool", 2), function()
+    return nn["MaxPool" .. n .. "d"](2, {return_indices = true})(ai.randn(x))
+  end)
+end
+
+add("Linear", function() return nn.Linear(4, 3) end, given{2, 5, 4}, {infer = function() return nn.Linear(3) end, wrong = {2, 5}})
+add("Embedding", function() return nn.Embedding(7, 3, {padding_idx = 1}) end, function() return ai.tensor({{2, 3}, {7, 1}}, {dtype = "i64"}) end)
+add("EmbeddingBag", function() return nn.EmbeddingBag(7, 3) end, function() return ai.tensor({{2, 3}, {7, 1}}, {dtype = "i64"}) end)
+add("Flatten", function() return nn.Flatten() end, given(image))
+add("Unflatten", function() return nn.Unflatten(2, {2, -1}) end, given(image), {wrong = {2, 5, 6, 6}})
+add("Upsample", function() return nn.Upsample{scale_factor = 2} end, given(image))
+add("LayerNorm", function() return nn.LayerNorm(4) end, given{2, 5, 4}, {infer = function() return nn.LayerNorm() end, wrong = {2, 5}})
+add("RMSNorm", function() return nn.RMSNorm(4) end, given{2, 5, 4}, {infer = function() return nn.RMSNorm() end, wrong = {2, 5}})
+add("GroupNorm", function() return nn.GroupNorm(2, 4) end, given(image), {infer = function() return nn.GroupNorm(2) end, wrong = {2, 6, 4, 4}})
+for name in ("Dropout AlphaDropout DropPath GaussianDropout GaussianNoise"):gmatch "%S+" do
+  add(name, function() return nn[name](0.3) end, given{3, 4}, {random = true})
+end
+
+for name in ("Add Subtract Multiply Divide Maximum Minimum Average"):gmatch "%S+" do
+  add(name, function() return nn[name]() end, given({3, 4}, {3, 4}), {wrong = {{3, 4}, {2, 4}}})
+end
+add("Concat", function() return nn.Concat() end, given({3, 4}, {3, 2}), {wrong = {{3, 4}, {2, 4}}})
+
+for name in ("RNN GRU LSTM"):gmatch "%S+" do
+  local o = {num_layers = 2, bidirectional = true, batch_first = true}
+  add(name, function() return nn[name](3, 4, o) end, given{2, 5, 3}, {infer = function() return nn[name](4, o) end, wrong = {2, 5, 6}})
+  add(name .. "Cell", function() return nn[name .. "Cell"](3, 4) end, given{2, 3},
+    {infer = function() return nn[name .. "Cell"](4) end, wrong = {2, 6}})
+end
+add("MultiheadAttention", function() return nn.MultiheadAttention(8, 2) end, given{5, 2, 8},
+  {infer = function() return nn.MultiheadAttention(2) end, wrong = {5, 2, 6}})
+add("TransformerEncoderLayer", function() return nn.TransformerEncoderLayer(8, 2, {dim_feedforward = 12, dropout = 0}) end, given{5, 2, 8},
+  {infer = function() return nn.TransformerEncoderLayer(2, {dim_feedforward = 12, dropout = 0}) end, wrong = {5, 2, 6}})
+add("TransformerDecoderLayer", function() return nn.TransformerDecoderLayer(8, 2, {dim_feedforward = 12, dropout = 0}) end, given({5, 2, 8}, {4, 2, 8}),
+  {infer = function() return nn.TransformerDecoderLayer(2, {dim_feedforward = 12, dropout = 0}) end, wrong = {{5, 2, 6}, {4, 2, 6}}})
+add("TransformerEncoder", function()
+  return nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, {dim_feedforward = 12, dropout = 0}), 2, {norm = nn.LayerNorm(8)})
+end, given{5, 2, 8}, {wrong = {5, 2, 6}})
+add("TransformerDecoder", function()
+  return nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, {dim_feedforward = 12, dropout = 0}), 2)
+end, given({5, 2, 8}, {4, 2, 8}), {wrong = {{5, 2, 6}, {4, 2, 6}}})
+add("Transformer", function()
+  return nn.Transformer{d_model = 8, nhead = 2, num_encoder_layers = 1, num_decoder_layers = 1, dim_feedforward = 12, dropout = 0}
+end, given({5, 2, 8}, {4, 2, 8}), {wrong = {{5, 2, 6}, {4, 2, 6}}})
+add("LearnedPositionalEmbeddings", function() return nn.LearnedPositionalEmbeddings(9, 4) end, given{2, 9, 4},
+  {infer = function() return nn.LearnedPositionalEmbeddings(9) end, wrong = {2, 9, 5}})
+add("SinusoidalEmbeddings", function() return nn.SinusoidalEmbeddings() end, given{2, 9, 4})
+add("RotaryEmbeddings", function() return nn.RotaryEmbeddings() end, given{2, 9, 4}, {wrong = {2, 9, 5}})
+add("FourierEmbeddings", function() return nn.FourierEmbeddings(6) end, given{3})
+add("RwkvTimeMix", function() return nn.RwkvTimeMix(4) end, given{2, 5, 4}, {infer = function() return nn.RwkvTimeMix() end, wrong = {2, 5, 6}})
+add("RwkvChannelMix", function() return nn.RwkvChannelMix(4) end, given{2, 5, 4}, {infer = function() return nn.RwkvChannelMix() end, wrong = {2, 5, 6}})
+add("RwkvBlock", function() return nn.RwkvBlock(4) end, given{2, 5, 4}, {wrong = {2, 5, 6}})
+add("SqueezeExcite", function() return nn.SqueezeExcite(4, {reduction = 2}) end, given(image), {wrong = {2, 3, 6, 6}})
+add("Blur", function() return nn.Blur{up = 2, gain = 4} end, given(image))
+add("UNet", function() return nn.UNet(4, 4, {dim_scales = {1, 2}}) end, given{1, 4, 8, 8}, {wrong = {1, 3, 8, 8}})
+add("BiFPN", function() return nn.BiFPN({3, 4}, 4, {num_layers = 1}) end, function() return {reals(1, 3, 8, 8), reals(1, 4, 4, 4)} end)
+add("VectorQuantization", function() return nn.VectorQuantization(3, 5) end, given{2, 8, 3},
+  {infer = function() return nn.VectorQuantization(5) end, wrong = {2, 8, 4}, random = true})
+add("ResidualVectorQuantization", function() return nn.ResidualVectorQuantization(2, 5, {dim = 3}) end, given{2, 8, 3}, {wrong = {2, 8, 4}, random = true})
+add("FiniteScalarQuantization", function() return nn.FiniteScalarQuantization{5, 4} end, given{3, 2}, {wrong = {3, 3}})
+add("LookupFreeQuantization", function() return nn.LookupFreeQuantization(3) end, given{2, 3},
+  {infer = function() return nn.LookupFreeQuantization() end, wrong = {2, 4}})
+
+add("Sequential", function() return nn.Sequential{nn.Linear(4, 3), nn.ReLU()} end, given{2, 4},
+  {infer = function() return nn.Sequential{nn.Linear(3), nn.ReLU()} end, wrong = {2, 5}})
+add("TimeDistributed", function() return nn.TimeDistributed(nn.Linear(4, 3)) end, given{2, 5, 4},
+  {infer = function() return nn.TimeDistributed(nn.Linear(3)) end, wrong = {2, 5, 6}})
+
+-- Of aijit.model.
+add("EqualLinear", function() return m.fc(4, 3, {scale_w = true}) end, given{2, 4}, {wrong = {2, 5}})
+add("EqualConv2d", function() return m.conv(4, 3, {scale_w = true}) end, given(image), {wrong = {2, 3, 6, 6}})
+add("Clamp", function() return m.clamp(1) end, given{2, 4})
+add("PixelNorm", function() return m.norm.PixelNorm() end, given{2, 4})
+add("MinibatchStd", function() return m.norm.MinibatchStd(2) end, given(image))
+add("Resample", function() return m.resample(2) end, given(image))
+add("Rearrange", function() return m.rearrange "b c h w -> b (c h) w" end, given(image), {wrong = {2, 4}})
+
+--- Classes that are not walked, and why.
+walk.apart = {}
+local function apart(reason, names) for name in names:gmatch "%S+" do walk.apart[name] = reason end end
+apart("takes a target, and returns a number: spec/loss_spec.lua", "BCELoss BCEWithLogitsLoss CosineEmbeddingLoss CrossEntropyLoss GaussianNLLLoss "
+  .. "HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss MSELoss MarginRankingLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss "
+  .. "PoissonNLLLoss SmoothL1Loss SoftMarginLoss TripletMarginLoss")
+apart("holds modules, and has no forward", "ModuleList ModuleDict")
+apart("is a part of another class", "BiFPNBlock BiFPNFuse UNetAttention UNetBlock ParametrizedByLora ParametrizedBySpectralNorm ParametrizedByWeightNorm "
+  .. "SpectralNormState TxAttention TxEncoderBlock Residual Noise Gain TimeFeatures")
+apart("is made of a trained layer", "QuantizedConv2d QuantizedLinear")
+apart("is what a program makes it: spec/model_spec.lua, spec/graph_spec.lua", "Functional Lambda Model DiffusionModel ImgAutoencoder ModSeq Modulated "
+  .. "ModulatedConv2d ModulatedResidual AdaLIN TxEncoder")
+
+return walk
