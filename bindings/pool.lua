@@ -7,8 +7,12 @@ local f = op.functions
 -- The table of options among the arguments: one without a list part.
 local function options(v) return type(v) == "table" and v[1] == nil and next(v) ~= nil end
 
+local ORDER = {"stride", "padding", "dilation", "ceil_mode", "return_indices"}
+local KNOWN = {stride = true, padding = true, dilation = true, ceil_mode = true, return_indices = true}
+
 -- {stride = 2, return_indices = true} without its last entry, and what that was.
-local function split(o)
+local function split(name, o)
+  op.helper.read_options(name, o, KNOWN, ORDER)
   if o.return_indices == nil then return o, false end
   local rest = {}
   for key, v in pairs(o) do if key ~= "return_indices" then rest[key] = v end end
@@ -31,10 +35,10 @@ for n = 1, 3 do
   ---@return aijit.Tensor values
   ---@return aijit.Tensor? indices
   Tensor[name] = function(x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-    if options(stride) then stride, return_indices = split(stride)
-    elseif options(padding) then padding, return_indices = split(padding)
-    elseif options(dilation) then dilation, return_indices = split(dilation)
-    elseif options(ceil_mode) then ceil_mode, return_indices = split(ceil_mode)
+    if options(stride) then stride, return_indices = split(name, stride)
+    elseif options(padding) then padding, return_indices = split(name, padding)
+    elseif options(dilation) then dilation, return_indices = split(name, dilation)
+    elseif options(ceil_mode) then ceil_mode, return_indices = split(name, ceil_mode)
     elseif options(return_indices) then return_indices = return_indices.return_indices end
     if return_indices then return places(x, kernel_size, stride, padding, dilation, ceil_mode) end
     return plain(x, kernel_size, stride, padding, dilation, ceil_mode)

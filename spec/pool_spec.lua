@@ -21,6 +21,7 @@ describe("a pool that tells where its elements were", function()
     local values, places = f.adaptive_max_pool2d(x, {1, 1}, {return_indices = true})
     assert.are.same({9, 2}, {values:item(), places:item()})
     assert.are.equal(1, select("#", f.max_pool2d(x, 2)))
+    fails(function() f.max_pool2d(x, 2, {return_indicies = true}) end, "did you mean return_indices")
   end)
 
   it("is undone by max_unpool, up to zeros", function()
