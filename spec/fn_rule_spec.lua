@@ -138,6 +138,70 @@ local function check(row)
   end
 end
 
+--- What the op gives of tensors, by number, in the place of those of an example.
+local function apply(row, set, n, given)
+  local args = replaced(set.args, n, set.tensors, function(_, k) return given[k] end)
+  return ai.f[row.name](unpack(args, 1, n))
+end
+
+local function stacked(sets, count, first, last)
+  local list = {}
+  for k = 1, count do
+    local all = {}
+    for e = first, last do all[#all + 1] = sets[e][k] end
+    list[k] = ai.stack(all, 1)
+  end
+  return list
+end
+
+local function is_whole(row)
+  for text in pairs(none.arguments) do if text:match "^%S+" == row.name then return false end end
+  return row.name:sub(-1) ~= "_"
+end
+
+--- A map within a map: the examples twice over.
+local function check_nested(row)
+  local sets, n, count = examples(row)
+  local once, twice = stacked(sets, count, 1, N), {}
+  for k = 1, count do twice[k] = ai.stack({once[k], once[k]:flip(1)}, 1) end
+  local y = fn.vmap(fn.vmap(function(...) return (apply(row, sets[1], n, {...})) end))(unpack(twice))
+  local wanted = fn.vmap(function(...) return (apply(row, sets[1], n, {...})) end)(unpack(once))
+  near(y[1], wanted, "nested, first")
+  near(y[2]:flip(1), wanted, "nested, second")
+end
+
+-- Whose derivative by the first tensor is not known.
+local ONE_SIDED = {igamma = true, igammac = true, zeta = true}
+
+--- The gradients of a sum over the examples, and those of a loop.
+local function check_gradients(row)
+  local sets, n, count = examples(row)
+  local inputs, leaves = stacked(sets, count, 1, N), {}
+  for k, t in ipairs(inputs) do
+    if t:is_floating_point() and not (ONE_SIDED[row.name] and k == 1) then leaves[#leaves + 1] = t:requires_grad_(true) end
+  end
+  if #leaves == 0 then return end
+  local function total(y)
+    if not y.requires_grad then return nil end
+    return (y * ai.linspace(-1, 2, y:numel(), {dtype = y.dtype}):reshape(y:size())):sum()
+  end
+  local mapped = total((fn.vmap(function(...) return (apply(row, sets[1], n, {...})) end)(unpack(inputs))))
+  local each = {}
+  for e = 1, N do
+    local given = {}
+    for k, t in ipairs(inputs) do given[k] = t[e] end
+    each[e] = (apply(row, sets[1], n, given))
+  end
+  local looped = total(ai.stack(each, 1))
+  assert.are.equal(looped == nil, mapped == nil)
+  if not looped then return end
+  local a, b = ai.grad(mapped, leaves, {allow_unused = true}), ai.grad(looped, leaves, {allow_unused = true})
+  for i = 1, #leaves do
+    local have, want = a[i] or leaves[i] * 0, b[i] or leaves[i] * 0
+    assert(ai.f.isclose(have, want, {rtol = 1e-8, atol = 1e-9, equal_nan = true}):all():item(), "gradient " .. i)
+  end
+end
+
 -- Rows that draw random numbers.
 local RANDOM = {}
 for name in ([[uniform_ normal_ bernoulli_ exponential_ random_ bernoulli dropout dropout1d dropout2d dropout3d alpha_dropout
@@ -165,6 +229,12 @@ for _, row in ipairs(op.rows) do
     it(row.name .. " draws as it is told", function() check_random(row) end)
   elseif not none[row.name] then
     it(row.name .. " of a batch is what a loop gives", function() check(row) end)
+    if is_whole(row) then
+      it(row.name .. " of a batch of batches, and its gradients", function()
+        check_nested(row)
+        check_gradients(row)
+      end)
+    end
   end
 end
 
