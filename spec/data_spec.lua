@@ -298,7 +298,7 @@ describe("MNIST", function()
   it("has u8 images of 28 x 28 and labels from 1 to 10", function()
     local image, label = data.Mnist({root = "/nonexistent", train = false}):get(1)
     assert.same({"u8", 28, 28}, {image.dtype, image:size(1), image:size(2)})
-    assert.is_true(label >= 1 and label <= 10)
+    assert.is_true(label:item() >= 1 and label:item() <= 10)
     local labels = data.Mnist({root = "/nonexistent", train = false}).labels
     assert.same({1, 10}, {labels:amin():item(), labels:amax():item()})
   end)
@@ -307,7 +307,7 @@ describe("MNIST", function()
     local set = data.Mnist {root = "/nonexistent", train = false}
     local images, labels = set:get_batch {5, 2}
     local image, label = set:get(5)
-    assert.equal(label, labels[1]:item())
+    assert.equal(label:item(), labels[1]:item())
     assert.is_true(images[1]:eq(image):all():item() ~= 0)
   end)
 

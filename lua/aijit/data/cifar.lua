@@ -1,6 +1,6 @@
 --- CIFAR-10 and CIFAR-100 (Krizhevsky, 2009), from the files of their binary version: pictures of 32 x 32 points.
 --
--- A sample is a u8 picture (3, 32, 32), 0 to 255, and a label from 1 to 10 or 100, as classes count from 1.
+-- A sample is a u8 picture (3, 32, 32), 0 to 255, and a label, i64 (), from 1 to 10 or 100, as classes count from 1.
 
 local ai = require "aijit"
 local class = require "aijit.class"
@@ -88,7 +88,7 @@ function Cifar10:size() return self.images:size(1) end
 
 function Cifar10:get(index)
   option.index("data." .. self.__name, index, self:size())
-  return self.images[index], self.labels[index]:item()
+  return self.images[index], self.labels[index]
 end
 
 --- Many samples at once: one copy a field.

@@ -1,8 +1,9 @@
 --- Pictures in folders: ROOT/cats/1.png, ROOT/dogs/sub/7.jpg. The folders right under ROOT are the classes, in the order of their
 -- names; without any, a sample is a picture alone.
 --
--- A sample is a u8 picture (C, H, W), 0 to 255, and a label from 1 on.
+-- A sample is a u8 picture (C, H, W), 0 to 255, and a label, i64 (), from 1 on.
 
+local ai = require "aijit"
 local class = require "aijit.class"
 local Dataset = require("aijit.data.dataset").Dataset
 local file = require "aijit.bindings.file"
@@ -75,7 +76,7 @@ function ImageFolder:get(index)
   local picture = image.read(self.root .. "/" .. self.paths[index], {
     layout = "chw", channels = self.channels, size = self.image_size, filter = self.image_size and self.filter or nil,
   })
-  local label = #self.classes > 0 and self.labels[index] or nil
+  local label = #self.classes > 0 and ai.full({}, self.labels[index], {dtype = "i64"}) or nil
   if self.transform then return self.transform(picture, label) end
   if label then return picture, label end
   return picture

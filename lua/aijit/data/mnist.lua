@@ -1,6 +1,6 @@
 --- MNIST and sets of its format: images of 28 x 28 bytes in four idx files.
 --
--- A sample is a u8 image (28, 28), 0 to 255, and a label from 1 to 10: the digit plus one, as classes count from 1.
+-- A sample is a u8 image (28, 28), 0 to 255, and a label, i64 (), from 1 to 10: the digit plus one, as classes count from 1.
 
 local ai = require "aijit"
 local class = require "aijit.class"
@@ -119,7 +119,7 @@ function Mnist:get(index)
   if index < 1 or index > self:size() or index ~= math.floor(index) then
     error(("data.%s: there is no sample %s; they count from 1 to %d"):format(self.__name, tostring(index), self:size()), 2)
   end
-  return self.images[index], self.labels[index]:item()
+  return self.images[index], self.labels[index]
 end
 
 --- Many samples at once: one copy a field.

@@ -4,6 +4,7 @@
 -- Each archive's list is read once, when the dataset is made, and then any sample can be had: so shards are shuffled wholly, by any
 -- number of workers, and a run is taken up anywhere. A shard must not be cut short while it is in use.
 
+local ai = require "aijit"
 local class = require "aijit.class"
 local Dataset = require("aijit.data.dataset").Dataset
 local file = require "aijit.bindings.file"
@@ -55,7 +56,7 @@ local function whole(blob)
   local text = file.text(blob)
   local n = tonumber(text)
   if not n or n % 1 ~= 0 then error(("%q is no class number"):format(text:sub(1, 40)), 0) end
-  return n + 1
+  return ai.full({}, n + 1, {dtype = "i64"})
 end
 
 local function decoded(name)
@@ -64,7 +65,7 @@ end
 
 local function text_of(blob) return file.text(blob) end
 
--- By ending. Numbers of classes count from 0 in such files, and from 1 here.
+-- By ending. Numbers of classes count from 0 in such files, and from 1 here, where they are i64 ().
 local decoders = {
   jpg = picture, jpeg = picture, png = picture, cls = whole, cls2 = whole, index = whole, inx = whole, id = whole,
   txt = text_of, text = text_of, transcript = text_of, json = decoded "json", npy = decoded "npy", safetensors = decoded "safetensors",

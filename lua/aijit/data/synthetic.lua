@@ -87,7 +87,7 @@ function FakeData:get(index)
   ai.manual_seed(draw() * 2 ^ 21 + draw() % 2 ^ 21)
   local picture = ai.randint(0, 255, self.shape, {dtype = "u8"})
   ai.set_random_state(state)
-  return picture, math.floor(draw() * (self.classes / 2 ^ 32)) + 1
+  return picture, ai.full({}, math.floor(draw() * (self.classes / 2 ^ 32)) + 1, {dtype = "i64"})
 end
 function FakeData:version() return self.seed + 1 end
 

@@ -97,7 +97,7 @@ function CsvDataset:size() return self.features:size(1) end
 
 function CsvDataset:get(index)
   option.index("data.CsvDataset", index, self:size())
-  if self.targets then return self.features[index], self.targets[index]:item() end
+  if self.targets then return self.features[index], self.targets[index] end
   return self.features[index]
 end
 
