@@ -44,7 +44,7 @@ describe("batches are the same to the bit whoever makes them:", function()
       local here = data.Loader(Noisy(10), o)
       o.workers = workers
       local there = data.Loader(Noisy(10), o)
-      for _ = 1, 2 do assert.same(list_of(here), list_of(there)) end
+      for _ = 1, 4 do assert.same(list_of(here), list_of(there)) end
       there:close()
     end)
   end
@@ -123,6 +123,29 @@ describe("a loader with threads", function()
       if count == 7 then break end
     end
     assert.equal(7, count)                               -- the one that was taken, and 2 * 3
+    os.execute("rm -r " .. folder)
+  end)
+
+  it("begins the next epoch before this one ends, once it went on to another", function()
+    local folder = process.folder()
+    local ds = Noisy(6)
+    function ds:get(i)
+      local file = io.open(folder .. "/log", "a")
+      file:write(i, "\n")
+      file:close()
+      return i
+    end
+    local function made()
+      for _ = 1, 20 do os.execute "sleep 0.01" end
+      return select(2, io.open(folder .. "/log"):read("*a"):gsub("\n", ""))
+    end
+    local loader = data.Loader(ds, {workers = 1, prefetch = 2})
+    local function pass() for _ = 1, 6 do loader:next_batch() end return made() end
+    assert.equal(6, pass())                              -- it may be the only one
+    assert.is_nil(loader:next_batch())
+    assert.equal(14, pass())
+    assert.is_nil(loader:next_batch())
+    assert.equal(20, pass())
     os.execute("rm -r " .. folder)
   end)
 

@@ -1,7 +1,8 @@
 --- From samples to a batch: fields of one place are stacked.
 --
--- numbers -> a tensor f32 (B) (a class's number is better a tensor of i64 already); booleans -> bool (B); tensors of one shape -> (B, ...), their dtype kept; lists of numbers ->
--- (B, n); tables with names -> a table of batches; strings, and what else cannot be stacked -> a list.
+-- numbers -> a tensor f32 (B), for a Lua number does not tell whether it is a whole one; booleans -> bool (B); tensors of one
+-- shape -> (B, ...), their dtype kept; lists of numbers -> (B, n); tables with names -> a table of batches; strings, and what else
+-- cannot be stacked -> a list.
 
 local ai = require "aijit"
 

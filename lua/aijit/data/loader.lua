@@ -68,7 +68,7 @@ function Loader:__init(dataset, o)
   end
   self.epoch = 1
   self.errors = {}
-  self._order, self._next = nil, 0
+  self._orders, self._next, self._ahead = {}, 0, 0
   self._source = {
     dataset = dataset, collate = self.collate, batch_transform = self.batch_transform, seed = self.seed, on_error = self.on_error,
   }
@@ -93,7 +93,7 @@ end
 
 -- What was asked for ahead belongs to another place.
 local function forget(self)
-  self._order, self._sent, self._empty = nil, nil, 0
+  self._orders, self._sent, self._ahead, self._empty = {}, nil, 0, 0
   if self._pool then self._pool:restart() end
 end
 
@@ -104,6 +104,7 @@ end
 function Loader:seek(epoch, batch)
   if self.epoch ~= epoch or self._next ~= (batch or 1) - 1 or not self._sought then
     self.epoch, self._next, self.errors = epoch, (batch or 1) - 1, {}
+    self._again = false
     forget(self)
   end
   self._sought = true
@@ -122,31 +123,31 @@ function Loader:load_state_dict(dict) return self:seek(dict.epoch, dict.batch + 
 --- Ends the workers. The next batch starts new ones, with the dataset as it is then.
 function Loader:close()
   if self._pool then self._pool:close() end
-  self._pool, self._sent = nil, nil
+  self._pool, self._sent, self._ahead = nil, nil, 0
 end
 
-local function order_of(self)
-  if not self._order then
+local function order_of(self, epoch)
+  if not self._orders[epoch] then
     local sampler = self.sampler
-    if sampler then self._order = sampler:order(self.seed, self.epoch)
-    elseif self.shuffle then self._order = order.shuffled(self.dataset:size(), self.seed, self.epoch)
-    else self._order = order.straight(self.dataset:size()) end
+    if sampler then self._orders[epoch] = sampler:order(self.seed, epoch)
+    elseif self.shuffle then self._orders[epoch] = order.shuffled(self.dataset:size(), self.seed, epoch)
+    else self._orders[epoch] = order.straight(self.dataset:size()) end
   end
-  return self._order
+  return self._orders[epoch]
 end
 
--- The job of batch `number` of this epoch; nil past its end.
-local function job_of(self, number)
+-- The job of batch `number` of an epoch; nil past its end.
+local function job_of(self, number, epoch)
   if self.streaming then
     local parts = self.dataset.parts and self.dataset:parts() or 1
-    return {epoch = self.epoch, batch = number, part = (number - 1) % parts + 1, from = math.floor((number - 1) / parts) * self.batch_size,
+    return {epoch = epoch, batch = number, part = (number - 1) % parts + 1, from = math.floor((number - 1) / parts) * self.batch_size,
       count = self.batch_size, drop_last = self.drop_last or nil}
   end
-  local indices, all, first = {}, order_of(self), (number - 1) * self.batch_size
+  local indices, all, first = {}, order_of(self, epoch), (number - 1) * self.batch_size
   local count = math.min(self.batch_size, #all - first)
   if count < 1 or self.drop_last and count < self.batch_size then return nil end
   for i = 1, count do indices[i] = all[first + i] end
-  return {epoch = self.epoch, batch = number, indices = indices}
+  return {epoch = epoch, batch = number, indices = indices}
 end
 
 local function start_pool(self)
@@ -156,12 +157,25 @@ local function start_pool(self)
   })
 end
 
+-- Of a loader that went on from one epoch to the next it is taken that it will again: then the threads begin the next one while
+-- the last batches of this one are used.
+local function send_ahead(self)
+  local pool = self._pool
+  while self._again and not self.streaming and pool:has_room() do
+    local job = job_of(self, self._ahead + 1, self.epoch + 1)
+    if not job then return end
+    pool:send(job)
+    self._ahead = self._ahead + 1
+    if self._ahead == 1 then self._ahead_first = pool.sent end
+  end
+end
+
 -- Sends jobs on, up to number `last` in any case, and further as long as there is room.
 local function send(self, last, job)
   local pool = self._pool
   while self._sent < last or pool:has_room() do
-    local next_job = self._sent + 1 == last and job or job_of(self, self._sent + 1)
-    if not next_job then return end
+    local next_job = self._sent + 1 == last and job or job_of(self, self._sent + 1, self.epoch)
+    if not next_job then return send_ahead(self) end
     pool:send(next_job)
     self._sent = self._sent + 1
   end
@@ -203,7 +217,10 @@ local function end_epoch(self)
     io.stderr:write(("data.Loader: left out in epoch %d: %d samples\n"):format(self.epoch, #self.errors))
   end
   self.epoch, self._next, self.last_errors, self.errors = self.epoch + 1, 0, self.errors, {}
-  forget(self)
+  self._again = true
+  if self._ahead == 0 then return forget(self) end
+  self._orders[self.epoch - 1] = nil
+  self._offset, self._sent, self._ahead = 1 - self._ahead_first, self._ahead, 0
 end
 
 --- The next batch of this epoch as a table of its fields; nil when the epoch is over, and then the next one begins.
@@ -211,7 +228,7 @@ end
 function Loader:next_batch()
   while true do
     local number = self._next + 1
-    local job = job_of(self, number)
+    local job = job_of(self, number, self.epoch)
     if not job then return end_epoch(self) end
     local fields, skipped
     if self.workers > 0 then fields, skipped = by_workers(self, number, job) else fields, skipped = here(self, job) end
