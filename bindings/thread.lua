@@ -22,6 +22,16 @@ function thread.channel(capacity)
   return ffi.gc(c, release)
 end
 
+local function close_and_release(c)
+  C.aj_channel_close(c)
+  C.aj_channel_release(c)
+end
+
+--- Something to hold: when it is let go of, the channel is closed. (A finalizer cannot use another object that ends with it.)
+---@param c ffi.cdata*
+---@return ffi.cdata*
+function thread.closer(c) return ffi.gc(C.aj_channel_retain(c), close_and_release) end
+
 ---@param value any
 ---@return boolean
 function thread.is_channel(value) return type(value) == "cdata" and ffi.istype(channel_type, value) end

@@ -26,13 +26,8 @@ function Pool:__init(source, o)
       i, o.workers)
   end
   -- A loader that is forgotten lets its threads end.
-  local requests, results = self.requests, self.results
-  local sentinel = newproxy(true)
-  getmetatable(sentinel).__gc = function()
-    for _, c in ipairs(requests) do raw.close(c) end
-    raw.close(results)
-  end
-  self.sentinel = sentinel
+  self.closers = {raw.closer(self.results)}
+  for i, c in ipairs(self.requests) do self.closers[i + 1] = raw.closer(c) end
   self:restart()
 end
 
