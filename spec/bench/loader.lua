@@ -73,7 +73,8 @@ local decode = seconds(6, function() ai.scope(load) end)
 local pass = seconds(6, function() train(kept_x, kept_y) end)
 repeats = math.max(1, math.floor(2 * decode / pass + 0.5))
 local step = pass * repeats
-print(("a batch of %d pictures: %s to decode; a step: %s (%d passes), %.2f of it"):format(BATCH, measure.text(decode), measure.text(step), repeats, decode / step))
+print(("a batch of %d pictures: %s to decode; a step: %s (%d passes); the one by the other: %.2f"):format(BATCH, measure.text(decode),
+  measure.text(step), repeats, decode / step))
 
 local ways = {{name = "in memory"}, {name = "workers = 0", workers = 0}, {name = "workers = 1", workers = 1}, {name = "workers = 2", workers = 2}}
 for _, way in ipairs(ways) do
