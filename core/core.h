@@ -187,6 +187,7 @@ void aj_parallel(int64_t n, int64_t grain, void (*f)(void *arg, int64_t lo, int6
 int aj_threads(void);
 /* Called where a thread first makes something of its own; when it ends, what it kept for reuse is freed or falls to later threads. */
 void aj_thread_enter(void);
+void aj_thread_leave(void);                              /* the same now, in a thread that makes nothing more */
 void aj_scope_leave(void);                               /* these, in this order, when it ends */
 void aj_backward_leave(void);
 void aj_graph_leave(void);

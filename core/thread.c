@@ -35,6 +35,11 @@ void aj_thread_enter(void) {
     if (has_end) pthread_setspecific(at_end, &aj_ctx);
 }
 
+void aj_thread_leave(void) {
+    leave(NULL);
+    if (has_end) pthread_setspecific(at_end, NULL);
+}
+
 int aj_threads(void) {
     if (aj_ctx.limit) return aj_ctx.limit;
     int n = __atomic_load_n(&wanted, __ATOMIC_RELAXED);

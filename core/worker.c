@@ -79,6 +79,9 @@ static void *run(void *arg) {
     t->program.close(t->L);
     pthread_mutex_lock(&t->lock);
     t->state = NULL;
+    pthread_mutex_unlock(&t->lock);
+    aj_thread_leave();                                   /* whoever joins it finds memory as it left it */
+    pthread_mutex_lock(&t->lock);
     t->ended = true;
     pthread_cond_broadcast(&t->changed);
     pthread_mutex_unlock(&t->lock);
