@@ -10,6 +10,8 @@ return {
   ger = "outer", vdot = "dot", trapz = "trapezoid",
   swapaxes = "transpose", swapdims = "transpose", broadcast_to = "expand", moveaxis = "movedim", ravel = "flatten",
   concat = "cat", concatenate = "cat", row_stack = "vstack", argwhere = "nonzero",
-  fold = "col2im",
+  fold = "col2im", pinverse = "pinv", ndimension = "dim", gammainc = "igamma", gammaincc = "igammac", multigammaln = "mvlgamma",
+  logsigmoid = "log_sigmoid", split_with_sizes = "split", native_channel_shuffle = "channel_shuffle", upsample = "interpolate",
+  constant_pad_nd = "pad",
   binary_cross_entropy = "bce_loss", binary_cross_entropy_with_logits = "bce_with_logits",
 }

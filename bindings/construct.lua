@@ -102,6 +102,20 @@ function construct.linspace(first, last, steps, o)
   return finish(lib.check(C.aj_linspace(d, where, first, last, steps), C.aj_linspace, d, where, first, last, steps), o)
 end
 
+--- base to the power of `steps` numbers from first to last, evenly spaced, both ends included.
+---@param first number
+---@param last number
+---@param steps integer
+---@param base number|aijit.TensorOptions?  10
+---@param o aijit.TensorOptions?
+---@return aijit.Tensor
+function construct.logspace(first, last, steps, base, o)
+  if type(base) == "table" then base, o = base.base, base end
+  if base ~= nil and type(base) ~= "number" then op.helper.bad("logspace", 4, "base", "a number", base) end
+  local at = construct.linspace(first, last, steps, {dtype = "f64", device = o and o.device})
+  return finish(Tensor.to(f.pow(base or 10, at), o and o.dtype or "f32"), {requires_grad = o and o.requires_grad})
+end
+
 --- Ones on the diagonal of n rows and m columns, zeros elsewhere.
 ---@param n integer
 ---@param m integer?  n by default

@@ -143,6 +143,13 @@ function Tensor.float_power(a, b)
   return Tensor.pow(a, b)
 end
 
+--- float_power, in place, of f64.
+---@return aijit.Tensor a
+function Tensor.float_power_(a, b)
+  if a.dtype ~= "f64" then lib.raise(("float_power_: the result is of f64, and cannot be stored in place in %s"):format(a.dtype)) end
+  return f.copy_(a, Tensor.float_power(a, b))
+end
+
 local tensordot = f.tensordot
 
 --- Sums of products over pairs of dimensions. dims: how many of the last of a and the first of b; or a list of a's and one of b's.
@@ -299,6 +306,6 @@ function Tensor.scatter_reduce_(x, ...) return f.copy_(x, f.scatter_reduce(x, ..
 function Tensor.index_reduce_(x, ...) return f.copy_(x, f.index_reduce(x, ...)) end
 
 for _, name in ipairs {"clamp", "float_power", "lerp"} do Tensor[name] = op.whole(name, Tensor[name]) end
-for name in ("clamp clamp_ scatter_reduce_ index_reduce_ addcmul_ addcdiv_ float_power"):gmatch "%S+" do op.faces[name] = true end
+for name in ("clamp clamp_ scatter_reduce_ index_reduce_ addcmul_ addcdiv_ float_power float_power_"):gmatch "%S+" do op.faces[name] = true end
 
 return Tensor

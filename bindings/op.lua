@@ -400,6 +400,18 @@ op.faces = {}
 op.later = {einsum = "aijit.bindings.einsum"}
 for name in ([[broadcast_tensors atleast_1d atleast_2d atleast_3d unflatten hstack vstack dstack column_stack meshgrid cartesian_prod combinations
   tril_indices triu_indices vander pdist tensor_split hsplit vsplit dsplit gradient]]):gmatch "%S+" do op.later[name] = "aijit.bindings.list" end
+for name in ([[eq ne lt le gt ge logical_and logical_or logical_xor logical_not cumsum cumprod tril triu addmm addmv addr addbmm baddbmm
+  renorm nextafter mvlgamma fill_diagonal dropout alpha_dropout
+  feature_alpha_dropout rrelu]]):gmatch "%S+" do
+  op.later[name .. "_"] = "aijit.bindings.inplace"
+end
+for name in ([[new_zeros new_ones new_empty new_full new_tensor randint_like rsub is_same_size is_signed is_nonzero positive isreal adjoint narrow_copy
+  as_strided_scatter unravel_index]]):gmatch "%S+" do op.later[name] = "aijit.bindings.like" end
+for name in ("log_normal_ cauchy_ geometric_ normal poisson binomial"):gmatch "%S+" do op.later[name] = "aijit.bindings.distribution" end
+for name in ("gumbel_softmax rrelu feature_alpha_dropout lp_pool1d lp_pool2d lp_pool3d triplet_margin_with_distance_loss"):gmatch "%S+" do
+  op.later[name] = "aijit.bindings.network"
+end
+op.later.ctc_loss = "aijit.bindings.ctc"
 op.later.histogram, op.later.histogramdd = "aijit.bindings.histogram", "aijit.bindings.histogram"
 for n = 1, 3 do op.later[("max_pool%dd"):format(n)], op.later[("adaptive_max_pool%dd"):format(n)] = "aijit.bindings.pool", "aijit.bindings.pool" end
 

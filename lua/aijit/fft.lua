@@ -4,6 +4,7 @@
 local f = require("aijit.bindings.op").functions
 local construct = require "aijit.bindings.construct"
 local Tensor = require "aijit.bindings.tensor"
+local lib = require "aijit.bindings.lib"
 
 local fft = {}
 local ops = {}
@@ -34,6 +35,48 @@ function fft.rfft2(x, s, dim, norm) return over_two.rfft2(x, s, dim, norm) end
 --- irfftn over two dimensions; arguments as of fft2.
 ---@return aijit.Tensor
 function fft.irfft2(x, s, dim, norm) return over_two.irfft2(x, s, dim, norm) end
+
+-- Real in the other domain: the inverse transform of the conjugates, divided at the other end.
+local OTHER = {backward = "forward", forward = "backward", ortho = "ortho"}
+local function conjugate(x)
+  if Tensor.size(x, -1) ~= 2 then lib.raise("fft: complex numbers are pairs in a last dimension of size 2, not " .. Tensor.size(x, -1)) end
+  return f.mul(x, construct.tensor({1, -1}, {dtype = x.dtype, device = x.device}))
+end
+local function hermitian(name, to_real, dim_default)
+  return function(x, n, dim, norm)
+    if type(n) == "table" and n[1] == nil then n, dim, norm = n.n or n.s, n.dim, n.norm end
+    norm = OTHER[norm or "backward"] or norm
+    if to_real then return f[name](conjugate(x), n, dim or dim_default, norm) end
+    return conjugate(f[name](x, n, dim or dim_default, norm))
+  end
+end
+local of_symmetric = {
+  hfft = hermitian("irfft", true, -1), hfft2 = hermitian("irfftn", true, {-2, -1}), hfftn = hermitian("irfftn", true),
+  ihfft = hermitian("rfft", false, -1), ihfft2 = hermitian("rfftn", false, {-2, -1}), ihfftn = hermitian("rfftn", false),
+}
+
+--- The real transform of pairs x that are the first half of a signal equal to its own mirrored conjugate.
+---@param x aijit.Tensor    pairs
+---@param n integer?        reals of the result; an even number by default
+---@param dim integer?      -1
+---@param norm string?      "backward", "ortho" or "forward"
+---@return aijit.Tensor
+function fft.hfft(x, n, dim, norm) return of_symmetric.hfft(x, n, dim, norm) end
+--- The inverse of hfft: the first half of the pairs whose transform is real x. Arguments as of hfft.
+---@return aijit.Tensor
+function fft.ihfft(x, n, dim, norm) return of_symmetric.ihfft(x, n, dim, norm) end
+--- hfft over two dimensions; arguments as of fft2.
+---@return aijit.Tensor
+function fft.hfft2(x, s, dim, norm) return of_symmetric.hfft2(x, s, dim, norm) end
+--- ihfft over two dimensions; arguments as of fft2, but x is real.
+---@return aijit.Tensor
+function fft.ihfft2(x, s, dim, norm) return of_symmetric.ihfft2(x, s, dim, norm) end
+--- hfft over several dimensions; arguments as of fft2, all dimensions by default.
+---@return aijit.Tensor
+function fft.hfftn(x, s, dim, norm) return of_symmetric.hfftn(x, s, dim, norm) end
+--- ihfft over several dimensions; arguments as of hfftn, but x is real.
+---@return aijit.Tensor
+function fft.ihfftn(x, s, dim, norm) return of_symmetric.ihfftn(x, s, dim, norm) end
 
 --- The frequencies of fft, in cycles per sample distance d: 0, 1, ..., -2, -1 divided by n d.
 ---@param n integer

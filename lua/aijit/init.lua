@@ -104,7 +104,7 @@ for name in ([[cat stack where matmul einsum maximum minimum equal allclose cros
 -- name = {module, field}: what is loaded when it is first named. Without a field it is the module itself.
 local parts = {
   nn = {"aijit.nn"}, optim = {"aijit.optim"}, data = {"aijit.data"}, log = {"aijit.log"}, json = {"aijit.json"}, yaml = {"aijit.yaml"},
-  plot = {"aijit.plot"}, lab = {"aijit.lab"}, image = {"aijit.image"}, linalg = {"aijit.linalg"}, fft = {"aijit.fft"},
+  plot = {"aijit.plot"}, lab = {"aijit.lab"}, image = {"aijit.image"}, linalg = {"aijit.linalg"}, fft = {"aijit.fft"}, special = {"aijit.special"},
   profile = {"aijit.profile", "profile"}, record_function = {"aijit.bindings.watch", "record_function"},
   checkpoint = {"aijit.bindings.checkpoint", "checkpoint"}, detect_anomaly = {"aijit.bindings.watch", "detect_anomaly"},
   jit = {"aijit.bindings.jit", "jit"}, help = {"aijit.help"}, inspect = {"aijit.inspect"}, model = {"aijit.model"},
@@ -113,7 +113,8 @@ local parts = {
   Task = {"aijit.task", "Task"}, Script = {"aijit.task", "Script"}, task = {"aijit.task"}, get_data_dir = {"aijit.data", "get_data_dir"},
   get_run_dir = {"aijit.config.directories", "run"}, get_model_dir = {"aijit.config.directories", "models"},
   hann_window = {"aijit.bindings.window", "hann_window"}, hamming_window = {"aijit.bindings.window", "hamming_window"},
-  blackman_window = {"aijit.bindings.window", "blackman_window"},
+  blackman_window = {"aijit.bindings.window", "blackman_window"}, bartlett_window = {"aijit.bindings.window", "bartlett_window"},
+  kaiser_window = {"aijit.bindings.window", "kaiser_window"},
   thread = {"aijit.thread"},
   save = {"aijit.io", "save"}, load = {"aijit.io", "load"}, download = {"aijit.io", "download"},
 }

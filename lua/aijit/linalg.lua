@@ -4,17 +4,50 @@
 local f = require("aijit.bindings.op").functions
 local Tensor = require "aijit.bindings.tensor"
 local lib = require "aijit.bindings.lib"
+local construct = require "aijit.bindings.construct"
 
 local linalg = {}
 
 -- name = the op's
 local ops = {inv = "inverse", matmul = "matmul"}
 for name in ([[det slogdet cholesky qr svd svdvals eigh eigvalsh pinv lstsq matrix_rank matrix_power matrix_exp cond cholesky_solve
-  cholesky_inverse solve_triangular lu lu_factor lu_solve diagonal cross vander vecdot]]):gmatch "%S+" do ops[name] = name end
+  cholesky_inverse solve_triangular lu lu_factor lu_solve diagonal cross vecdot]]):gmatch "%S+" do ops[name] = name end
 
 local function order_text(ord)
   if type(ord) ~= "number" then return ord end
   return ord == math.huge and "inf" or ord == -math.huge and "-inf" or ("%d"):format(ord)
+end
+
+--- Powers of the elements of vectors x, a row each, from 0 up to N - 1.
+---@param x aijit.Tensor  (..., elements)
+---@param N integer|{N: integer}?  as many as there are elements
+---@return aijit.Tensor
+function linalg.vander(x, N)
+  if type(N) == "table" then N = N.N end
+  return Tensor.vander(x, N, true)
+end
+
+--- The first columns of a product of reflections I - tau v v^T, as LAPACK's QR leaves them: v is a column of A from its diagonal
+-- down, 1 on the diagonal (LAPACK Users' Guide, "Representation of Orthogonal or Unitary Matrices").
+---@param A aijit.Tensor    (..., m, n), m at least n
+---@param tau aijit.Tensor  (..., k), k at most n
+---@return aijit.Tensor  (..., m, n)
+function linalg.householder_product(A, tau)
+  local dims = Tensor.dim(A)
+  if dims < 2 then lib.raise(("householder_product: a tensor of %d dimensions, where matrices are wanted"):format(dims)) end
+  local m, n, k = Tensor.size(A, -2), Tensor.size(A, -1), Tensor.size(tau, -1)
+  if m < n or k > n then
+    lib.raise(("householder_product: matrices of %d x %d and %d factors; rows must be at least columns, and these at least the factors"):format(m, n, k))
+  end
+  local Q = f.expand(construct.eye(m, n, {dtype = A.dtype, device = A.device}), Tensor.size(A))
+  local below = f.tril(A, -1)
+  for i = k, 1, -1 do
+    local v = f.narrow(below, -1, i, 1)
+    v = f.add(v, f.narrow(construct.eye(m, n, {dtype = A.dtype, device = A.device}), -1, i, 1))
+    local t = f.unsqueeze(f.unsqueeze(f.select(tau, -1, i), -1), -1)
+    Q = f.sub(Q, f.mul(f.matmul(v, f.matmul(f.transpose(v, -2, -1), Q)), t))
+  end
+  return Q
 end
 
 --- X in A X = B, or with left = false in X A = B.
