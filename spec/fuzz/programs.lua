@@ -5,6 +5,7 @@ local root = debug.getinfo(1, "S").source:match "^@(.*)spec/fuzz/[^/]*$" or ""
 package.path = root .. "?.lua;" .. package.path
 
 local generate = require "spec.fuzz.generate"
+local build = require "spec.fuzz.build"
 local program = require "spec.fuzz.program"
 local check = require "spec.fuzz.check"
 
@@ -65,7 +66,7 @@ if arg and arg[0] and arg[0]:find "spec/fuzz/programs%.lua$" then
   local s = check.stats
   print(("%d programs, %d failed; %d ops of %d; %d directions (%d too rough to tell), %d second gradients, %d comparisons;"):format(
     n, failures, used, generate.rows, s.directions, s.rough, s.second, s.compared))
-  print(("%d writes that gradients refused; %d tensors left; %d s"):format(generate.undone or 0, left, os.time() - start))
+  print(("%d writes that gradients refused; %d tensors left; %d s"):format(build.undone, left, os.time() - start))
   os.exit(failures == 0 and left == 0 and 0 or 1)
 end
 
