@@ -64,6 +64,19 @@ describe("the CUDA device", function()
     assert.is_truthy(lost:match "\n2\n", lost)
   end)
 
+  it("writes the report of spec/gpu/check #slow", function()
+    local reports = process.folder()
+    local r = run(("%s spec/gpu/report.lua %s %s"):format(host, process.quote(folder), reports), "AIJIT_BENCH_SCALE=0.0001")
+    assert.are.equal(0, r.status, r.out .. r.err)
+    local path = r.out:match "([^\n]+%.json)"
+    local file = assert(io.open(path))
+    local report = require "aijit.json".decode(file:read "*a")
+    file:close()
+    assert.are.equal("host stand-in 0", report.gpu)
+    for name, m in pairs(report.bench) do assert.is_true(m.seconds and m.seconds > 0, name .. ": " .. tostring(m.error)) end
+    os.execute("rm -r " .. reports)
+  end)
+
   it("is refused by a number that it does not have", function()
     local out = program("print(pcall(ai.zeros, 2, {device = 'cuda:2'}))", "AIJIT_STANDIN_DEVICES=2")
     assert.is_truthy(out:find("no device cuda:2: there are 2, numbered from cuda:0", 1, true), out)
