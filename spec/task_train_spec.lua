@@ -453,11 +453,27 @@ describe("a profile", function()
   end)
 end)
 
+describe("a loss for each sample", function()
+  it("counts by its mean, also in parts", function()
+    local function train(loss, values)
+      local Task = make()
+      Task.get_loss = loss
+      values.max_steps = 4
+      return weights(launch(Task, values))
+    end
+    local function mean(self, batch) return ai.mse_loss(self.model(batch[1]), batch[2]) end
+    local function each(self, batch) return (self.model(batch[1]) - batch[2]):square():squeeze(2) end
+    near(train(mean, {}), train(each, {}))
+    near(train(mean, {}), train(each, {chunks_per_batch = 3}))
+  end)
+end)
+
 describe("callbacks", function()
   it("are called at their places, and kept in checkpoints", function()
     local Count = ai.class("Count", task_module.Callback)
     function Count:__init() self.calls = {} end
-    for _, name in ipairs {"on_training_start", "on_step_start", "on_step_end", "on_validation_end", "on_save_checkpoint", "on_training_end"} do
+    for _, name in ipairs {"on_training_start", "on_epoch_start", "on_epoch_end", "on_step_start", "on_step_end", "on_validation_start", "on_validation_end",
+      "on_save_checkpoint", "on_training_end"} do
       Count[name] = function(self) self.calls[name] = (self.calls[name] or 0) + 1 end
     end
     function Count:state_dict() return self.calls end
@@ -468,7 +484,8 @@ describe("callbacks", function()
       task:add_callback(count)
     end)
     launch(Task, {max_steps = 3, exp_dir = folder .. "/c"})
-    assert.same({on_training_start = 1, on_step_start = 3, on_step_end = 3, on_validation_end = 1, on_training_end = 1, on_save_checkpoint = 1}, count.calls)
+    assert.same({on_training_start = 1, on_epoch_start = 1, on_epoch_end = 1, on_step_start = 3, on_step_end = 3, on_validation_start = 1,
+      on_validation_end = 1, on_training_end = 1, on_save_checkpoint = 1}, count.calls)
     launch(Task, {max_steps = 5, exp_dir = folder .. "/c"})
     assert.equal(5, count.calls.on_step_end)
     assert.matches("argument 1 is a number, not a callback", message(Task().add_callback, Task(), 3))

@@ -10,6 +10,16 @@ local Callback = class("Callback")
 ---@param state aijit.State
 function Callback:on_training_start(task, state) end
 
+--- Before the first step of each epoch; state.num_epochs are over.
+---@param task aijit.Task
+---@param state aijit.State
+function Callback:on_epoch_start(task, state) end
+
+--- After the last step of each epoch, which state.num_epochs counts, and before its validation.
+---@param task aijit.Task
+---@param state aijit.State
+function Callback:on_epoch_end(task, state) end
+
 --- Before each optimizer step.
 ---@param task aijit.Task
 ---@param state aijit.State
@@ -20,6 +30,11 @@ function Callback:on_step_start(task, state) end
 ---@param state aijit.State
 ---@param loss number
 function Callback:on_step_end(task, state, loss) end
+
+--- Before each validation.
+---@param task aijit.Task
+---@param state aijit.State
+function Callback:on_validation_start(task, state) end
 
 --- After each validation, whose results are in state.valid.
 ---@param task aijit.Task

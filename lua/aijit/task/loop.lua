@@ -121,6 +121,8 @@ end
 -- A validation, and what follows from it. One that a signal ends is due again when the run is resumed.
 local function validate(task, run)
   local state = run.state
+  each_callback(task, "on_validation_start", state)
+  task:on_validation_start(state)
   state.valid_due = true
   step.enter(run, "validation")
   local profile = run.profile
@@ -172,6 +174,10 @@ local function one_step(task, run)
   local state = run.state
   step.enter(run, "other")
   snapshot.sow(task.config.seed, state.num_steps)
+  if state.batch == 0 then
+    each_callback(task, "on_epoch_start", state)
+    task:on_epoch_start(state)
+  end
   each_callback(task, "on_step_start", state)
   task:on_step_start(state)
   local stepped, over, loss, refused
@@ -187,6 +193,10 @@ local function one_step(task, run)
   if stepped then
     each_callback(task, "on_step_end", state, loss)
     task:on_step_end(state, loss)
+  end
+  if over then
+    each_callback(task, "on_epoch_end", state)
+    task:on_epoch_end(state)
   end
   return stepped, over
 end

@@ -32,7 +32,7 @@ end
 ---@return table<string, aijit.Tensor>? parts
 function step.total(task, loss)
   if type(loss) == "function" then loss = loss() end
-  if type(loss) == "cdata" then return loss end
+  if type(loss) == "cdata" then return loss:numel() == 1 and loss or loss:mean() end
   if type(loss) ~= "table" or next(loss) == nil then no_loss(task, loss) end
   local names, sum, parts = {}, nil, {}
   for name in pairs(loss) do names[#names + 1] = name end

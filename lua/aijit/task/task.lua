@@ -62,7 +62,7 @@ Task.get_dataset = class.abstract "get_dataset"
 --- The loss of a batch, the mean over its samples.
 ---@param batch any[] the fields of the dataset's samples, stacked
 ---@param state aijit.State
----@return any loss a tensor of one element, or a table of named ones, whose sum is the loss. Where build_optimizer gave several
+---@return any loss a tensor (of several elements: their mean is the loss), or a table of named ones, whose sum is the loss. Where build_optimizer gave several
 ---  optimizers: a table with a loss, or a table of them, for each. A function in it that gives the loss is called when the
 ---  optimizers before it have made their step, as a GAN wants it.
 function Task:get_loss(batch, state) return self:forward(unpack(batch)) end
@@ -128,6 +128,12 @@ function Task:log_test_step(batch, output, state) self:log_valid_step(batch, out
 --- Called before the first step, when a checkpoint has been taken up.
 function Task:on_training_start(state) end
 
+--- Called before the first step of each epoch; state.num_epochs are over.
+function Task:on_epoch_start(state) end
+
+--- Called after the last step of each epoch, which state.num_epochs counts, and before its validation.
+function Task:on_epoch_end(state) end
+
 --- Called before each optimizer step.
 function Task:on_step_start(state) end
 
@@ -135,6 +141,9 @@ function Task:on_step_start(state) end
 ---@param state aijit.State
 ---@param loss number
 function Task:on_step_end(state, loss) end
+
+--- Called before each validation.
+function Task:on_validation_start(state) end
 
 --- Called after each validation; its results are in state.valid.
 function Task:on_validation_end(state) end
