@@ -101,7 +101,9 @@ describe("the command line", function()
   end)
 
   it("refuses a word that is nothing it knows", function()
-    has("argument 'rate' is neither field=value, nor a config file", message(merged, "rate"))
+    has("argument 'rate' is neither field=value, nor a config file, nor an option (a field wants a value: rate=...)", message(merged, "rate"))
+    has("there is no option --hlep; did you mean '--help'?", message(merged, "--hlep"))
+    has("there is no option --zzzzzzzzz; there is --checkpoint", message(merged, "--zzzzzzzzz"))
     has("--config wants the name of a file", message(merged, "--config"))
   end)
 

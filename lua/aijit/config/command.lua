@@ -2,6 +2,7 @@
 
 local file = require "aijit.config.file"
 local grammar = require "aijit.config.grammar"
+local nearest = require "aijit.nearest"
 local text = require "aijit.config.text"
 local user = require "aijit.config.user"
 
@@ -14,6 +15,16 @@ local command = {}
 ---@field multirun boolean
 
 local actions = {["--help"] = "help", ["-h"] = "help", ["--print-config"] = "print-config"}
+
+local options = {
+  "--help", "--print-config", "--config", "-m", "--multirun", "--jobs", "--sweep", "--study", "--trials", "--evaluate", "--checkpoint",
+}
+
+local function unknown(word)
+  if word:sub(1, 1) == "-" then error(("there is no option %s; %s"):format(word, nearest.hint(word, options)), 0) end
+  local hint = word:match "^[%a_][%w_%.]*$" and (" (a field wants a value: %s=...)"):format(word) or ""
+  error(("argument '%s' is neither field=value, nor a config file, nor an option%s"):format(word, hint), 0)
+end
 
 --- Sorts the words of a command line. Raises, without a place in the code, for one that is none of them.
 ---@param words string[]
@@ -37,7 +48,7 @@ function command.parse(words)
     elseif word == "-m" or word == "--multirun" then
       line.multirun = true
     else
-      error(("argument '%s' is neither field=value, nor a config file, nor --help or --print-config"):format(word), 0)
+      unknown(word)
     end
     i = i + 1
   end

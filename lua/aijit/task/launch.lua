@@ -28,7 +28,11 @@ end
 local function config_of(cls, given, line)
   local config = base_config(cls, given)
   local action = command.merge(config, line)
-  if not action then config:check_completeness() end
+  if not action then
+    -- By way of pcall, as the place in this file is no help to who wrote the command line.
+    local ok, problem = pcall(config.check_completeness, config)
+    if not ok then error(problem, 0) end
+  end
   return config, action
 end
 

@@ -159,7 +159,8 @@ local function note_unread(task)
     if values[path] and (own[first] == nil or first == "optim") then names[#names + 1] = path end
   end
   if #names == 0 then return end
-  task.board:status(("note: %s was set, but nothing has read it so far"):format(table.concat(names, ", ")))
+  task.board:status(("note: %s %s, but nothing has read %s so far"):format(table.concat(names, ", "),
+    #names > 1 and "were set" or "was set", #names > 1 and "them" or "it"))
 end
 
 local function check_data(task, run)
