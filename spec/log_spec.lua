@@ -407,6 +407,17 @@ describe("what is kept of a run", function()
     assert.equal(2, (record.copy_sources(folder, folder .. "/copy")))
     assert.equal("1\n", read(folder .. "/copy/code/a.lua"))
   end)
+
+  it("is its source, without what other runs left in the folder, with git or without", function()
+    os.execute(("cd %s && mkdir -p runs/t/run_1/code logs/src nested && echo 1 > a.lua && echo 1 > nested/run.json && echo 1 > nested/b.lua && "
+      .. "cd runs/t/run_1 && touch run.json config.yaml log.jsonl code/a.lua && cd ../../../logs && touch state.json src/a.lua"):format(folder))
+    for _ = 1, 2 do
+      local paths = record.sources(folder)
+      table.sort(paths)
+      assert.same({"a.lua", "logs/state.json", "nested/b.lua", "nested/run.json"}, paths)
+      os.execute(("cd %s && git init -q ."):format(folder))
+    end
+  end)
 end)
 
 describe("logging by functions", function()

@@ -45,7 +45,27 @@ function record.git(folder)
   }
 end
 
---- The source files under a folder: those git knows or would, or, without git, all; never what is hidden.
+--- The folders among these paths that hold what runs left, each with a slash at its end: a run's own, and a State logger's src.
+---@param paths string[]
+---@return table<string, true>
+local function run_folders(paths)
+  local there, folders = {}, {}
+  for _, path in ipairs(paths) do there[path] = true end
+  for _, path in ipairs(paths) do
+    local folder = path:match "^(.+/)run%.json$"
+    if folder and there[folder .. "config.yaml"] then folders[folder] = true end
+    folder = path:match "^(.+/)state%.json$" or path == "state.json" and ""
+    if folder then folders[folder .. "src/"] = there[folder .. "manifest.json"] == nil or nil end
+  end
+  return folders
+end
+
+local function within(path, folders)
+  for slash in path:gmatch "()/" do if folders[path:sub(1, slash)] then return true end end
+  return false
+end
+
+--- The source files under a folder: those git knows or would, or, without git, all; never what is hidden or what runs left.
 ---@param folder string
 ---@return string[] paths relative to it
 function record.sources(folder)
@@ -57,7 +77,9 @@ function record.sources(folder)
     path = path:gsub("^%./", "")
     if kinds[path:match("%.(%w+)$") or ""] then paths[#paths + 1] = path end
   end
-  return paths
+  local folders, sources = run_folders(paths), {}
+  for _, path in ipairs(paths) do if not within(path, folders) then sources[#sources + 1] = path end end
+  return sources
 end
 
 --- Copies the source files under `from` to `to`; stops at 2,000 files or 16 MB.

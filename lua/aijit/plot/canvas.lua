@@ -104,7 +104,7 @@ function Canvas:line(points, color, o)
   end
   for i = 1, #points do
     local lonely = points[i] and not points[i - 1] and not points[i + 1]
-    if lonely then cover(self, points[i][1], points[i][2], points[i][1], points[i][2], radius * 1.8, o.box) end
+    if lonely then cover(self, points[i][1], points[i][2], points[i][1], points[i][2], radius * 3, o.box) end
   end
   paint(self, color, o.part or 1, o.box)
 end

@@ -138,8 +138,9 @@ local function draw_panel(canvas, panel, style, area, o)
     return
   end
   local sy = scale.of(bounds[3], bounds[4], {log = o.log_y, count = math.max(3, math.floor((area[4] - area[2]) / 70)), room = 0.04})
-  local sx = scale.of(bounds[1], bounds[2], {log = o.log_x, count = math.max(3, math.floor((area[3] - area[1]) / 110)),
-    room = panel.kind == "scatter" and 0.04 or 0})
+  local dots = panel.kind == "scatter"
+  for _, curve in ipairs(panel.curves) do dots = dots or #curve.y == 1 end
+  local sx = scale.of(bounds[1], bounds[2], {log = o.log_x, count = math.max(3, math.floor((area[3] - area[1]) / 110)), room = dots and 0.04 or 0})
   local widest = 0
   for _, tick in ipairs(sy.ticks) do widest = math.max(widest, Canvas.text_width(tick[2])) end
   local box = {area[1] + widest + 16, area[2] + letter_height + 18, area[3] - 22, area[4] - 2 * letter_height - 18}
