@@ -216,6 +216,19 @@ describe("a training that is a program", function()
     assert.equal(0, train(dir, "max_steps=6").status)       -- the lock went with the process
   end)
 
+  it("neither takes up nor writes over the checkpoints of another class", function()
+    local dir = folder .. "/theirs"
+    assert.equal(0, train(dir, "max_steps=3").status)
+    local path = dir .. "/run.json"
+    local theirs = (files.get(path):gsub('"name":"TortureTask"', '"name":"TheirTask"'))
+    files.put(path, theirs)
+    local log = lines(dir)
+    local result = train(dir, "max_steps=6")
+    assert.equal(1, result.status)
+    assert.matches("the folder '.-/theirs' holds the checkpoints of 'TheirTask', not of 'TortureTask': give this one its own exp_dir", result.err)
+    assert.same({theirs, log}, {files.get(path), lines(dir)})
+  end)
+
   it("gets a folder of its own when several start at once", function()
     local command = {}
     for i = 1, 5 do command[i] = ("%s spec/torture/train.lua run_dir=%s max_steps=1 >/dev/null 2>&1 &"):format(aijit, folder) end

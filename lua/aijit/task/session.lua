@@ -1,6 +1,7 @@
 --- The life of a run, of a task or a script: its folder and lock, what is recorded of it, its loggers, signals, and its end.
 
 local ai = require "aijit"
+local file = require "aijit.io.file"
 local folder = require "aijit.task.folder"
 local program = require "aijit.task.program"
 local signals = require "aijit.task.signals"
@@ -17,6 +18,18 @@ local function protect(object, f)
   end)
 end
 
+-- A folder with checkpoints of one class is not resumed, nor written over, by another.
+local function check_owner(dir, name)
+  local path = dir .. "/run.json"
+  if not file.exists(path) or #require("aijit.task.checkpoint").list(dir) == 0 then return end
+  local ok, run = pcall(function() return ai.json.decode(file.read(path)) end)
+  local owner = ok and type(run) == "table" and run.name
+  if type(owner) == "string" and owner ~= "" and owner ~= name then
+    error(("the folder '%s' holds the checkpoints of '%s', not of '%s': give this one its own exp_dir (if the class was renamed, write its name in %s)")
+      :format(dir, owner, name, path), 0)
+  end
+end
+
 local function open(object, exp_dir)
   local record = require "aijit.log.record"
   local name = getmetatable(object).__name
@@ -24,6 +37,7 @@ local function open(object, exp_dir)
   system.make_directories(object.exp_dir)
   local lock, kept = folder.take(object.exp_dir), #object.board.loggers
   local ok, problem = protect(object, function()
+    check_owner(object.exp_dir, name)
     record.write(object.exp_dir, {config = object.config, name = name})
     program.keep(object.exp_dir)
     object:set_loggers()
