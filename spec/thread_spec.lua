@@ -234,7 +234,8 @@ describe("a channel", function()
   it("does not pile up the memory that one thread makes and another lets go", function()
     local c = thread.Channel(2)
     local t = thread(function(to, n)
-      for _ = 1, n do to:put(require("aijit").ones(200000)) end
+      local a = require "aijit"
+      for _ = 1, n do a.scope(function() to:put(a.ones(200000)) end) end
       to:close()
     end, c, 200)
     ai.empty_cache()

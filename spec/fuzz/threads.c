@@ -6,6 +6,7 @@
  */
 #include "aijit.h"
 #include "io.h"
+#include "worker.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -248,6 +249,60 @@ static void interrupt(int i) {
     if (i == 49) aj_interrupt(false);
 }
 
+/* Threads as aj_thread_start() makes them, with a function of C in the place of lua_pcall: each takes numbers from a channel and
+ * puts tensors of them into another, until the first is closed. One is stopped while it waits. */
+typedef struct { aj_channel *in, *out; } pipes;
+static int produce(void *arg, int arguments, int results, int handler) {
+    (void)arguments; (void)results; (void)handler;
+    const pipes *p = arg;
+    for (;;) {
+        aj_message *m;
+        int32_t got = aj_channel_get(p->in, &m, 10000);
+        if (got != AJ_CHANNEL_OK) return got == AJ_CHANNEL_CLOSED ? 0 : 1;
+        int32_t n;
+        memcpy(&n, aj_message_data(m), sizeof n);
+        aj_message_drop(m);
+        int32_t mark = aj_scope_open();
+        aj_tensor *t = aj_full(AJ_F32, INTS(100, 50), -1, n);
+        aj_list list = {1, &t};
+        if (!t || aj_channel_put(p->out, &n, sizeof n, &list, NULL, 10000) != AJ_CHANNEL_OK) fault("put");
+        aj_scope_close(mark);
+    }
+}
+static const char *no_text(void *arg, int index, size_t *size) { (void)arg; (void)index; (void)size; return "interrupted"; }
+static void no_close(void *arg) { (void)arg; }
+
+static void channels(void) {
+    enum { WORKERS = 3, MESSAGES = 200 };
+    const aj_program program = {produce, no_text, no_close};
+    pipes p = {aj_channel_new(4), aj_channel_new(2)};
+    NEED(p.in && p.out);
+    aj_thread *thread[WORKERS];
+    for (int i = 0; i < WORKERS; i++) NEED(thread[i] = aj_thread_start(&program, &p, 0));
+    double sum = 0;
+    int sent = 0;
+    for (int had = 0; had < MESSAGES;) {
+        int32_t n = sent + 1;
+        if (sent < MESSAGES && aj_channel_put(p.in, &n, sizeof n, NULL, NULL, 0) == AJ_CHANNEL_OK) sent++;
+        aj_message *m;
+        if (aj_channel_get(p.out, &m, 1) != AJ_CHANNEL_OK) continue;
+        had++;
+        int32_t mark = aj_scope_open();
+        sum += number(aj_sum(aj_message_tensor(m, 0), &ALL, false));
+        aj_message_drop(m);
+        aj_scope_close(mark);
+    }
+    if (sum != 5000.0 * MESSAGES * (MESSAGES + 1) / 2) fault("the sum of what was put");
+    aj_thread_stop(thread[0]);
+    if (aj_thread_join(thread[0], 10000) != AJ_CHANNEL_OK || !aj_thread_problem(thread[0])) fault("a thread that was stopped");
+    aj_channel_close(p.in);
+    for (int i = 1; i < WORKERS; i++)
+        if (aj_thread_join(thread[i], 10000) != AJ_CHANNEL_OK || aj_thread_problem(thread[i])) fault("a thread whose channel was closed");
+    for (int i = 0; i < WORKERS; i++) aj_thread_drop(thread[i]);
+    aj_channel_release(p.in);
+    aj_channel_release(p.out);
+}
+
 int main(void) {
     if (!mkdtemp(folder)) return 2;
     aj_state();
@@ -261,6 +316,7 @@ int main(void) {
     aj_memory_t before, after;
     for (int g = 0; g < GENERATIONS; g++) {
         all(work, watch);
+        channels();
         aj_memory(-1, g == 0 ? &before : &after);
     }
     all(work_interrupted, interrupt);
