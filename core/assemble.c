@@ -314,11 +314,13 @@ static bool agrees(const aj_formula *f, bool apart) {
 
 /* Whether the kernels of this build round products before they are added to something: a sum of a product tells. */
 static bool products_are_apart(void) {
-    static int apart = -1;
+    static int known = -1;                               /* atomic: every thread finds the same */
+    int apart = __atomic_load_n(&known, __ATOMIC_RELAXED);
     if (apart < 0) {
         aj_attrs attrs = {.s = 0.1, .dtype = AJ_F32};
         aj_formula f = {.op = OP_add_scaled, .column = -1, .out = 0, .in = {1, 2}, .y = -1, .gy = -1, .attrs = &attrs};
         apart = !agrees(&f, false);
+        __atomic_store_n(&known, apart, __ATOMIC_RELAXED);
     }
     return apart;
 }
