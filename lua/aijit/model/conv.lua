@@ -14,14 +14,9 @@ local conv = {}
 local EqualConv2d = nn.layer("EqualConv2d",
   "in_channels? out_channels kernel_size stride=1 padding=0 dilation=1 groups=1 bias=true lr_mul=1 scale_w=true padding_mode=zeros")
 conv.EqualConv2d = EqualConv2d
-EqualConv2d.argument_rules = {stride = "positive"}
+EqualConv2d.argument_rules = {lr_mul = "positive"}
 
 EqualConv2d.sizes, EqualConv2d.sizes_from, EqualConv2d.build = nn.Conv2d.sizes, nn.Conv2d.sizes_from, nn.Conv2d.build
-
-function EqualConv2d:check()
-  option.check_all("EqualConv2d", "out_channels kernel_size:window stride:window lr_mul:positive scale_w:boolean", self.out_channels, self.kernel_size,
-    self.stride, self.lr_mul, self.scale_w)
-end
 
 function EqualConv2d:reset()
   init.normal_(self.weight, 0, 1 / self.lr_mul)
@@ -40,18 +35,18 @@ end
 --- x times a number.
 local Gain = nn.layer("Gain", "gain")
 conv.Gain = Gain
-function Gain:check() option.check("Gain", "gain", "number", self.gain) end
 function Gain:forward(x) return x * self.gain end
 
 --- x between -limit and limit.
 local Clamp = nn.layer("Clamp", "limit")
 conv.Clamp = Clamp
-function Clamp:check() option.check("Clamp", "limit", "positive", self.limit) end
+Clamp.argument_rules = {limit = "positive"}
 function Clamp:forward(x) return f.clamp_min(f.clamp_max(x, self.limit), -self.limit) end
 
 --- x plus noise, the same for all channels, with a learned strength that is 0 at first, or a fixed one.
 local Noise = nn.layer("Noise", "fixed=none")
 conv.Noise = Noise
+Noise.argument_rules = {fixed = "not_negative"}
 function Noise:build() if not self.fixed then self:parameter("strength") end end
 function Noise:reset() if self.strength then init.zeros_(self.strength) end end
 Noise.init_params = Noise.reset

@@ -16,9 +16,7 @@ linear.EqualLinear = EqualLinear
 
 EqualLinear.sizes, EqualLinear.sizes_from, EqualLinear.build = nn.Linear.sizes, nn.Linear.sizes_from, nn.Linear.build
 
-function EqualLinear:check()
-  option.check_all("EqualLinear", "out_features lr_mul:positive bias_init:number scale_w:boolean", self.out_features, self.lr_mul, self.bias_init, self.scale_w)
-end
+EqualLinear.argument_rules = {lr_mul = "positive"}
 
 function EqualLinear:reset()
   init.normal_(self.weight, 0, 1 / self.lr_mul)

@@ -28,8 +28,6 @@ modulate.ModulatedConv2d = ModulatedConv2d
 ModulatedConv2d.argument_rules = {stride = "positive"}
 
 function ModulatedConv2d:check()
-  option.check_all("ModulatedConv2d", "in_channels out_channels z_dim kernel_size eps:positive", self.in_channels, self.out_channels, self.z_dim,
-    self.kernel_size, self.eps)
   if self.stride ~= 1 and self.stride ~= 2 and self.stride ~= 0.5 then
     raise(("%s: stride is 0.5, 1 or 2"):format(self:title()))
   end

@@ -2,7 +2,6 @@
 
 local ai = require "aijit"
 local functional = require "aijit.model.functional"
-local option = require "aijit.option"
 local raise = require("aijit.bindings.lib").raise
 
 local nn = ai.nn
@@ -11,15 +10,13 @@ local norm = {}
 --- Each position's vector of channels divided by the root of its mean square (Karras and others, 2018).
 local PixelNorm = nn.layer("PixelNorm", "dim=2")
 norm.PixelNorm = PixelNorm
-function PixelNorm:check() option.check("PixelNorm", "dim", "integer", self.dim) end
+PixelNorm.argument_rules = {dim = "position"}
 function PixelNorm:forward(x) return functional.normalize_2nd_moment(x, self.dim) end
 
 --- Adds nc channels that tell how much the samples of a group differ, so that a discriminator sees a lack of variety
 --- (Karras and others, 2018): (N, C, H, W) -> (N, C + nc, H, W).
 local MinibatchStd = nn.layer("MinibatchStd", "group_size=4 nc=1")
 norm.MinibatchStd = MinibatchStd
-
-function MinibatchStd:check() option.check_all("MinibatchStd", "group_size nc", self.group_size, self.nc) end
 
 function MinibatchStd:forward(x)
   local n, c, h, w = x:size(1), x:size(2), x:size(3), x:size(4)
@@ -40,8 +37,6 @@ end
 ---@field rho aijit.Tensor (1, C, 1, 1), 0.9 at first: the part of instance normalisation, kept between 0 and 1
 local AdaLIN = nn.layer("AdaLIN", "channels z_dim eps=1e-05")
 norm.AdaLIN = AdaLIN
-
-function AdaLIN:check() option.check_all("AdaLIN", "channels z_dim eps:positive", self.channels, self.z_dim, self.eps) end
 
 function AdaLIN:build()
   local where = {dtype = self._where.dtype, device = self._where.device}
