@@ -117,6 +117,13 @@ local cases = {
   dsplit = function(x) return f.dsplit(x:unsqueeze(1), 2)[2] end,
   tensor_split = function(x) return f.tensor_split(x, 3, 2)[3] end,
   gradient = function(x) return f.gradient(x)[2] end,
+  positive = function(x) return f.positive(x) + x:positive() end,
+  rsub = function(x, v) return f.rsub(x, v) end,
+  narrow_copy = function(x) return f.narrow_copy(x, 2, 2, 2) end,
+  adjoint = function(x) return f.adjoint(x) end,
+  lp_pool1d = function(x) return f.lp_pool1d(x:abs():unsqueeze(1), 2, 2) end,
+  new_zeros = function(x) return x + x:new_zeros(4) + x:new_ones(3, 1) + x:new_full({4}, 2) end,
+  triplet_margin_with_distance_loss = function(x, v) return f.triplet_margin_with_distance_loss(x, v, x * 2) end,
   chunk = function(x) return f.chunk(x, 2, 2)[2] + x:chunk(2, 2)[1] end,
   min = function(x) return (x:min(2)) + f.min(x) end,
   unbind = function(x) return x:unbind(1)[2] * f.unbind(x, 1)[3] end,
@@ -137,6 +144,14 @@ it("every function made of ops in Lua is among these, or there is a reason why n
     tril_indices = "it takes numbers", triu_indices = "it takes numbers", pdist = "which rows meet depends on a table of values; nothing takes placeholders",
     histogram = "its range depends on the values", histogramdd = "its range depends on the values",
   }
+  local function reason(text, names) for name in names:gmatch "%S+" do elsewhere[name] = text end end
+  reason("it draws random numbers", "binomial feature_alpha_dropout gumbel_softmax normal poisson randint_like rrelu")
+  reason("it answers a question about tensors", "is_nonzero is_same_size is_signed isreal")
+  reason("it addresses memory", "as_strided_scatter")
+  reason("it goes by lengths, which are numbers of each example", "ctc_loss")
+  reason("it gives a list of indices of a table of sizes", "unravel_index")
+  reason("as lp_pool1d", "lp_pool2d lp_pool3d")
+  reason("as new_zeros", "new_empty new_full new_ones new_tensor")
   for _, names in ipairs{op.faces, op.later} do
     for name in pairs(names) do
       if not op.named[name] and name:sub(-1) ~= "_" then assert(cases[name] or elsewhere[name], name) end
