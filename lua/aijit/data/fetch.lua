@@ -7,6 +7,7 @@ local chance = require "aijit.bindings.chance"
 local collate = require "aijit.data.collate"
 local order = require "aijit.data.order"
 local thread = require "aijit.bindings.thread"
+local traceback = require "aijit.traceback"
 
 local fetch = {}
 
@@ -36,7 +37,7 @@ local function is_stop(problem) return type(problem) == "string" and problem:fin
 
 local function explain(problem)
   if is_stop(problem) then return problem end
-  return {problem = tostring(problem), traceback = debug.traceback("", 2):gsub("^%s*stack traceback:\n", "")}
+  return {problem = tostring(problem), traceback = table.concat(traceback.frames(2, tostring(problem)), "\n")}
 end
 
 -- Runs f; an error of it comes back as {problem, traceback}, but for a request to stop, which goes on.

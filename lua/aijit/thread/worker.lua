@@ -3,10 +3,11 @@
 require "aijit"                          -- tensors have their methods, whatever the function requires
 local portable = require "aijit.thread.portable"
 local raw = require "aijit.bindings.thread"
+local traceback = require "aijit.traceback"
 
 local function explain(problem)
   if type(problem) ~= "string" then return {value = problem} end
-  return {value = problem, traceback = debug.traceback("", 2):gsub("^%s*stack traceback:\n", "")}
+  return {value = problem, traceback = table.concat(traceback.frames(2, problem), "\n")}
 end
 
 local function put(results, ...)
