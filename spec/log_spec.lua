@@ -420,6 +420,20 @@ describe("what is kept of a run", function()
   end)
 end)
 
+describe("a logger's options", function()
+  it("are known by name, and one that is not is an error with the nearest", function()
+    for _, case in ipairs {{"Jsonl", "intervall"}, {"Csv", "intervall"}, {"TensorBoard", "intervall"}, {"Images", "intervall"}} do
+      local ok, problem = pcall(log[case[1]], "folder", {[case[2]] = 3})
+      assert.is_false(ok)
+      assert.matches(("ai.log.%s: there is no option 'intervall'; did you mean 'interval'?"):format(case[1]), problem, 1, true)
+    end
+    assert.is_false(pcall(log.Stdout, {intervall = 3}))
+    local ok, problem = pcall(log.Jsonl, "folder", 3)
+    assert.is_false(ok)
+    assert.matches("ai.log.Jsonl: the options are a table, not 3", problem, 1, true)
+  end)
+end)
+
 describe("logging by functions", function()
   local stdout, stderr = io.stdout, io.stderr
   local said, warned

@@ -52,7 +52,7 @@ end
 function Csv:__init(dir, o)
   if type(dir) ~= "string" then error(("ai.log.Csv: the folder is %s, not a string"):format(tostring(dir)), 3) end
   o = o or {}
-  self:limits(o, "ai.log.Csv")
+  self:limits(o, "ai.log.Csv", {"name"})
   self.path = system.make_directories(dir) .. "/" .. (o.name or "log.csv")
   self._names = head_of(self.path)
   self._file = Appender(self.path, {lines = true})

@@ -55,7 +55,7 @@ Jsonl.kinds = {scalar = true, text = true, histogram = true}
 function Jsonl:__init(dir, o)
   if type(dir) ~= "string" then error(("ai.log.Jsonl: the folder is %s, not a string"):format(tostring(dir)), 3) end
   o = o or {}
-  self:limits(o, "ai.log.Jsonl")
+  self:limits(o, "ai.log.Jsonl", {"name"})
   self.path = system.make_directories(dir) .. "/" .. (o.name or "log.jsonl")
   self._file = jsonl.open(self.path)
 end

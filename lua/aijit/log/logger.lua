@@ -1,6 +1,7 @@
 --- What every logger is: something that takes a line of values now and then.
 
 local class = require "aijit.class"
+local nearest = require "aijit.nearest"
 
 ---@class aijit.LogLine what was logged in one step
 ---@field step integer optimizer steps done
@@ -103,8 +104,16 @@ end
 --- Reads the options that every logger has.
 ---@param o? {interval?: number, keys?: table<string, number>}
 ---@param who string for errors
-function Logger:limits(o, who)
-  if not o then return end
+---@param own? string[] the options that this kind of logger has besides; another is an error
+function Logger:limits(o, who, own)
+  if o == nil then return end
+  if type(o) ~= "table" then error(("%s: the options are a table, not %s"):format(who, tostring(o)), 3) end
+  local known = {"interval", "keys", unpack(own or {})}
+  for name in pairs(o) do
+    local found = false
+    for _, one in ipairs(known) do found = found or one == name end
+    if not found then error(("%s: there is no option '%s'; %s"):format(who, tostring(name), nearest.hint(tostring(name), known)), 3) end
+  end
   if o.interval ~= nil and (type(o.interval) ~= "number" or o.interval < 0) then
     error(("%s: interval is a number of seconds, not %s"):format(who, tostring(o.interval)), 3)
   end

@@ -52,7 +52,7 @@ function Mlflow:__init(o)
   if not self.uri:match "^https?://" then
     error(("ai.log.Mlflow: say where the server is, {uri = \"http://host:5000\"} or MLFLOW_TRACKING_URI; got '%s'"):format(self.uri), 3)
   end
-  self:limits(o, "ai.log.Mlflow")
+  self:limits(o, "ai.log.Mlflow", {"uri", "experiment", "run_name", "token", "tags", "timeout"})
   self.experiment, self.run_name, self.tags = o.experiment or os.getenv "MLFLOW_EXPERIMENT_NAME", o.run_name, o.tags or {}
   self.timeout = o.timeout or 5
   self._headers = {["Content-Type"] = "application/json"}

@@ -19,7 +19,7 @@ function Stdout:__init(o)
   o = o or {}
   if o.terminal == nil then self.terminal = system.is_terminal(1) else self.terminal = o.terminal end
   self.interval = self.terminal and 0.1 or plain_interval
-  self:limits(o, "ai.log.Stdout")
+  self:limits(o, "ai.log.Stdout", {"write", "terminal", "columns"})
   self.columns = o.columns
   self._write = o.write or function(text)
     io.stdout:write(text)

@@ -22,7 +22,7 @@ function TensorBoard:__init(dir, o)
     error(("ai.log.TensorBoard: the folder is %s, not a string; a task has its own in self.exp_dir"):format(tostring(dir)), 3)
   end
   self.dir = dir .. "/tensorboard"
-  self:limits(o, "ai.log.TensorBoard")
+  self:limits(o, "ai.log.TensorBoard", {"metrics"})
   self._metrics = o and o.metrics or {"loss", "accuracy"}
   self._files = {}
   self._config = nil
