@@ -44,6 +44,7 @@ end
 ---@param wrap boolean?   of a matrix with more rows than columns: the diagonal begins anew, one row after it ended
 ---@return aijit.Tensor x
 function Tensor.fill_diagonal_(x, value, wrap)
+  if not lib.is_tensor(x) then op.helper.bad("fill_diagonal_", 1, "x", "a tensor", x) end
   local sizes = Tensor.size(x)
   if #sizes < 2 then lib.raise(("fill_diagonal_: a tensor of %d dimensions, where at least 2 are wanted"):format(#sizes)) end
   local least = math.huge

@@ -9,6 +9,10 @@ local f = op.functions
 
 local like = {}
 
+local function wanted(name, x, i, param)
+  if not op.is_operand(x) then op.helper.bad(name, i or 1, param or "x", "a tensor", x) end
+end
+
 -- Sizes and options as a constructor takes them, dtype and device being x's unless they are given.
 local function with_options(x, ...)
   local args, n = {...}, select("#", ...)
@@ -25,17 +29,26 @@ end
 ---@param x aijit.Tensor
 ---@param ... any  sizes, then options
 ---@return aijit.Tensor
-function like.new_zeros(x, ...) return construct.zeros(with_options(x, ...)) end
+function like.new_zeros(x, ...)
+  wanted("new_zeros", x)
+  return construct.zeros(with_options(x, ...))
+end
 --- Ones of the given sizes, with the dtype and device of x.
 ---@param x aijit.Tensor
 ---@param ... any  sizes, then options
 ---@return aijit.Tensor
-function like.new_ones(x, ...) return construct.ones(with_options(x, ...)) end
+function like.new_ones(x, ...)
+  wanted("new_ones", x)
+  return construct.ones(with_options(x, ...))
+end
 --- A tensor of the given sizes, uninitialised, with the dtype and device of x.
 ---@param x aijit.Tensor
 ---@param ... any  sizes, then options
 ---@return aijit.Tensor
-function like.new_empty(x, ...) return construct.empty(with_options(x, ...)) end
+function like.new_empty(x, ...)
+  wanted("new_empty", x)
+  return construct.empty(with_options(x, ...))
+end
 --- A tensor of these sizes, every element `value`, with the dtype and device of x.
 ---@param x aijit.Tensor
 ---@param sizes integer[]
@@ -43,6 +56,7 @@ function like.new_empty(x, ...) return construct.empty(with_options(x, ...)) end
 ---@param o aijit.TensorOptions?
 ---@return aijit.Tensor
 function like.new_full(x, sizes, value, o)
+  wanted("new_full", x)
   o = o or {}
   return construct.full(sizes, value, {dtype = o.dtype or x.dtype, device = o.device or x.device, requires_grad = o.requires_grad})
 end
@@ -52,6 +66,7 @@ end
 ---@param o aijit.TensorOptions?
 ---@return aijit.Tensor
 function like.new_tensor(x, values, o)
+  wanted("new_tensor", x)
   o = o or {}
   return construct.tensor(values, {dtype = o.dtype or x.dtype, device = o.device or x.device, requires_grad = o.requires_grad})
 end
@@ -63,6 +78,7 @@ end
 ---@param o aijit.TensorOptions?
 ---@return aijit.Tensor
 function like.randint_like(x, first, last, o)
+  wanted("randint_like", x)
   o = o or {}
   return random.randint(first, last, Tensor.size(x), {dtype = o.dtype or x.dtype, device = o.device or x.device, requires_grad = o.requires_grad})
 end
@@ -73,6 +89,7 @@ end
 ---@param o {alpha: number}?
 ---@return aijit.Tensor
 function like.rsub(a, b, o)
+  wanted("rsub", a, 1, "a")
   local alpha = 1
   if o ~= nil then
     if type(o) ~= "table" then op.helper.bad("rsub", 3, "options", "a table", o) end
@@ -87,6 +104,8 @@ end
 ---@param y aijit.Tensor
 ---@return boolean
 function like.is_same_size(x, y)
+  wanted("is_same_size", x)
+  wanted("is_same_size", y, 2, "y")
   local a, b = Tensor.size(x), Tensor.size(y)
   if #a ~= #b then return false end
   for d = 1, #a do if a[d] ~= b[d] then return false end end
@@ -95,11 +114,15 @@ end
 --- Whether the dtype of x holds numbers below 0.
 ---@param x aijit.Tensor
 ---@return boolean
-function like.is_signed(x) return x.dtype ~= "u8" and x.dtype ~= "bool" end
+function like.is_signed(x)
+  wanted("is_signed", x)
+  return x.dtype ~= "u8" and x.dtype ~= "bool"
+end
 --- Whether the one element of x is not 0.
 ---@param x aijit.Tensor  of one element
 ---@return boolean
 function like.is_nonzero(x)
+  wanted("is_nonzero", x)
   local v = Tensor.item(x)
   return v ~= 0 and v ~= false
 end
@@ -107,24 +130,34 @@ end
 ---@param x aijit.Tensor
 ---@return aijit.Tensor
 function like.positive(x)
+  wanted("positive", x)
   if not op.is_symbol(x) and x.dtype == "bool" then lib.raise "positive: bools have no sign" end
   return x
 end
 --- Which elements are real: all of them.
 ---@param x aijit.Tensor
 ---@return aijit.Tensor
-function like.isreal(x) return construct.ones(Tensor.size(x), {dtype = "bool", device = x.device}) end
+function like.isreal(x)
+  wanted("isreal", x)
+  return construct.ones(Tensor.size(x), {dtype = "bool", device = x.device})
+end
 --- Matrices with rows and columns exchanged.
 ---@param x aijit.Tensor
 ---@return aijit.Tensor
-function like.adjoint(x) return f.transpose(x, -2, -1) end
+function like.adjoint(x)
+  wanted("adjoint", x)
+  return f.transpose(x, -2, -1)
+end
 --- A copy of length elements of x along dim, from start on.
 ---@param x aijit.Tensor
 ---@param dim integer
 ---@param start integer
 ---@param length integer
 ---@return aijit.Tensor
-function like.narrow_copy(x, dim, start, length) return f.clone(f.narrow(x, dim, start, length)) end
+function like.narrow_copy(x, dim, start, length)
+  wanted("narrow_copy", x)
+  return f.clone(f.narrow(x, dim, start, length))
+end
 
 --- x with src in place of a window on its elements in order, as as_strided cuts it; src has the window's sizes.
 ---@param x aijit.Tensor
@@ -134,6 +167,8 @@ function like.narrow_copy(x, dim, start, length) return f.clone(f.narrow(x, dim,
 ---@param offset integer?  0
 ---@return aijit.Tensor
 function like.as_strided_scatter(x, src, size, stride, offset)
+  wanted("as_strided_scatter", x)
+  wanted("as_strided_scatter", src, 2, "src")
   local y = f.clone(f.contiguous(x))
   local window = f.as_strided(y, size, stride, offset or 0)
   if not like.is_same_size(window, src) then
@@ -148,6 +183,7 @@ end
 ---@param shape integer[]
 ---@return aijit.Tensor[]
 function like.unravel_index(indices, shape)
+  wanted("unravel_index", indices, 1, "indices")
   if type(shape) == "number" then shape = {shape} end
   if type(shape) ~= "table" then op.helper.bad("unravel_index", 2, "shape", "a table of sizes", shape) end
   if Tensor.is_floating_point(indices) or indices.dtype == "bool" then lib.raise("unravel_index: positions are integers, not " .. indices.dtype) end

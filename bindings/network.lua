@@ -10,6 +10,10 @@ local f = op.functions
 
 local network = {}
 
+local function wanted(name, x, i, param)
+  if not op.is_operand(x) then op.helper.bad(name, i or 1, param or "x", "a tensor", x) end
+end
+
 local function options(name, o, ...)
   local known, names = {}, {...}
   for _, key in ipairs(names) do known[key] = true end
@@ -26,6 +30,7 @@ end
 ---@param dim integer?        -1
 ---@return aijit.Tensor
 function network.gumbel_softmax(logits, tau, hard, dim)
+  wanted("gumbel_softmax", logits, 1, "logits")
   if type(tau) == "table" then tau, hard, dim = options("gumbel_softmax", tau, "tau", "hard", "dim") end
   tau, dim = tau or 1, dim or -1
   if type(tau) ~= "number" or tau <= 0 then lib.raise(("gumbel_softmax: tau is %s, and must be above 0"):format(lib.describe(tau))) end
@@ -45,6 +50,7 @@ end
 ---@param training boolean?    false
 ---@return aijit.Tensor
 function network.rrelu(x, lower, upper, training)
+  wanted("rrelu", x)
   if type(lower) == "table" then lower, upper, training = options("rrelu", lower, "lower", "upper", "training") end
   lower, upper = lower or 1 / 8, upper or 1 / 3
   if type(lower) ~= "number" or type(upper) ~= "number" or lower > upper then
@@ -63,6 +69,7 @@ local MASKED = -1.7580993408473766                      -- what selu tends to
 ---@param training boolean?   true
 ---@return aijit.Tensor
 function network.feature_alpha_dropout(x, p, training)
+  wanted("feature_alpha_dropout", x)
   if type(p) == "table" then p, training = options("feature_alpha_dropout", p, "p", "training") end
   p = p or 0.5
   if type(p) ~= "number" or p < 0 or p > 1 then lib.raise(("feature_alpha_dropout: p is %s, and must be from 0 to 1"):format(lib.describe(p))) end
@@ -79,6 +86,10 @@ end
 local function lp_pool(n)
   local name, pool = ("lp_pool%dd"):format(n), f[("avg_pool%dd"):format(n)]
   return function(x, norm_type, kernel_size, stride, ceil_mode)
+    wanted(name, x)
+    if type(kernel_size) ~= "number" and type(kernel_size) ~= "table" then
+      op.helper.bad(name, 3, "kernel_size", "a number or a table of numbers", kernel_size)
+    end
     if type(stride) == "table" and stride[1] == nil then stride, ceil_mode = options(name, stride, "stride", "ceil_mode") end
     if type(norm_type) ~= "number" or norm_type == 0 then
       lib.raise(("%s: norm_type is %s, and must be a number other than 0"):format(name, lib.describe(norm_type)))
@@ -106,6 +117,9 @@ network.lp_pool3d = lp_pool(3)
 ---@param o {distance_function: function?, margin: number?, swap: boolean?, reduction: string?}?  pairwise_distance, 1, false, mean
 ---@return aijit.Tensor
 function network.triplet_margin_with_distance_loss(anchor, positive, negative, o)
+  wanted("triplet_margin_with_distance_loss", anchor, 1, "anchor")
+  wanted("triplet_margin_with_distance_loss", positive, 2, "positive")
+  wanted("triplet_margin_with_distance_loss", negative, 3, "negative")
   local distance, margin, swap, reduction = options("triplet_margin_with_distance_loss", o or {}, "distance_function", "margin", "swap", "reduction")
   distance, margin, reduction = distance or f.pairwise_distance, margin or 1, reduction or "mean"
   if reduction ~= "mean" and reduction ~= "sum" and reduction ~= "none" then

@@ -231,3 +231,14 @@ describe("networks' functions", function()
     refused("the reduction is", f.triplet_margin_with_distance_loss, a, p, n, {reduction = "avg"})
   end)
 end)
+
+it("what is no tensor is named, and so is a function that was mistyped", function()
+  for name, param in pairs {new_zeros = "x", new_full = "x", rsub = "a", is_signed = "x", unravel_index = "indices", gumbel_softmax = "logits",
+    rrelu = "x", feature_alpha_dropout = "x", lp_pool1d = "x", fill_diagonal_ = "x", triplet_margin_with_distance_loss = "anchor"} do
+    refused(("%s: argument 1 (%s) is the string \"three\", where a tensor is wanted"):format(name, param), f[name], "three", {2})
+  end
+  refused("lp_pool1d: argument 3 (kernel_size) is nil", f.lp_pool1d, ai.ones(1, 1, 3), 2)
+  refused("is_same_size: argument 2 (y) is 1", f.is_same_size, ai.ones(1), 1)
+  refused("householder_product: argument 2 is 3", ai.linalg.householder_product, ai.ones(2, 2), 3)
+  refused("did you mean ctc_loss?", function() return f.ctc_los end)
+end)

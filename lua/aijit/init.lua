@@ -32,7 +32,9 @@ ai.f = setmetatable({}, {__index = function(t, name)
   local fn = (op.functions[name] or op.faces[name] or op.later[name] or alias[name] or alias[plain]) and Tensor[name]
     or RECURRENT[name] and require("aijit.bindings.rnn")[name]
   if not fn then
-    local near = type(name) == "string" and require("aijit.nearest").find(name, op.names) or {}
+    local names = {unpack(op.names)}
+    for known in pairs(op.later) do names[#names + 1] = known end
+    local near = type(name) == "string" and require("aijit.nearest").find(name, names) or {}
     lib.raise(("there is no op %s%s"):format(tostring(name), #near > 0 and "; did you mean " .. table.concat(near, " or ") .. "?" or ""))
   end
   rawset(t, name, fn)

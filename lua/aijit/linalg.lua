@@ -33,6 +33,9 @@ end
 ---@param tau aijit.Tensor  (..., k), k at most n
 ---@return aijit.Tensor  (..., m, n)
 function linalg.householder_product(A, tau)
+  for i, v in ipairs {A or false, tau or false} do
+    if not lib.is_tensor(v) then lib.raise(("householder_product: argument %d is %s, where a tensor is wanted"):format(i, lib.describe(v))) end
+  end
   local dims = Tensor.dim(A)
   if dims < 2 then lib.raise(("householder_product: a tensor of %d dimensions, where matrices are wanted"):format(dims)) end
   local m, n, k = Tensor.size(A, -2), Tensor.size(A, -1), Tensor.size(tau, -1)
