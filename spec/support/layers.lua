@@ -110,6 +110,48 @@ function nets.shapes()
   end
 end
 
+function nets.pads()
+  local l = {}
+  for n = 1, 3 do
+    local sides = {1, 2, 2, 0, 1, 1}
+    for i = 2 * n + 1, 6 do sides[i] = nil end
+    local function of(name, ...) l[#l + 1] = nn[name .. n .. "d"](...) end
+    for kind in ("ReflectionPad ReplicationPad"):gmatch "%S+" do
+      of(kind, sides)
+      of(kind, 1)
+    end
+    of("ConstantPad", sides, 0.7)
+    of("ConstantPad", -1, 0)
+    of("ZeroPad", sides)
+    of("CircularPad", sides)
+  end
+  return nn.ModuleList(l), function(...)
+    local parts, inputs = {}, {...}
+    for i, pad in ipairs(l) do parts[i] = pad(inputs[math.ceil(i / 8)]) end
+    return flat(parts)
+  end
+end
+
+function nets.places()
+  local l = nn.ModuleList{
+    nn.PixelShuffle(2), nn.PixelUnshuffle(2), nn.ChannelShuffle(2), nn.Softmax2d(), nn.RReLU():eval(), nn.Unfold({2, 3}, {padding = {1, 0}, stride = 2}),
+    nn.Fold({4, 5}, {2, 3}), nn.LocalResponseNorm(3, {alpha = 0.1, beta = 0.6, k = 1.3}), nn.CosineSimilarity(), nn.PairwiseDistance(),
+    nn.PairwiseDistance{p = 3, keepdim = true}, nn.View{-1, 2}, nn.Slice{{}, {2, 3}}, nn.ReLUSquared(), nn.QuickGELU(), nn.Laplace(),
+  }
+  return l, function(image, columns, a, b)
+    local given = {image, image, image, image, image, image, columns, image, a, a, a, a, image, a, a, a}
+    local parts = {}
+    for i, layer in ipairs(l) do parts[i] = layer(given[i], b) end
+    return flat(parts)
+  end
+end
+
+function nets.pairs_of_features()
+  local net = several{bilinear = nn.Bilinear(4, 5, 3), bare = nn.Bilinear(2, {bias = false}), places = nn.ConvLayerNorm(),
+                      tracked = nn.InstanceNorm2d(3, {momentum = 0.3, affine = true, track_running_stats = true})}
+  return net, function(a, b, image) return net.bilinear(a, b), net.bare(a, b), net.places(image), net.tracked(image) end
+end
+
 -- -- Norms and weights that are computed ---------------------------------------------------------------------------------------
 
 function nets.norms()

@@ -93,6 +93,41 @@ def shapes():
     return m, [torch.randn(2, 5, 6), torch.randn(2, 2, 6, 4)], run
 
 
+@net
+def pads():
+    def run(m, a, b, c):
+        parts = []
+        for x, n in [(a, 1), (b, 2), (c, 3)]:
+            sides = (1, 2, 2, 0, 1, 1)[:2 * n]
+            for kind in ["ReflectionPad", "ReplicationPad"]:
+                parts += [getattr(nn, f"{kind}{n}d")(sides)(x), getattr(nn, f"{kind}{n}d")(1)(x)]
+            parts += [getattr(nn, f"ConstantPad{n}d")(sides, 0.7)(x), getattr(nn, f"ConstantPad{n}d")(-1, 0)(x)]
+            parts += [F.pad(x, sides), F.pad(x, sides, mode="circular")]
+        return torch.cat([t.reshape(-1) for t in parts])
+    return nn.Module(), [torch.randn(2, 2, 5), torch.randn(2, 2, 4, 5), torch.randn(1, 2, 3, 4, 3)], run
+
+
+@net
+def places():
+    def run(m, image, columns, a, b):
+        parts = [nn.PixelShuffle(2)(image), nn.PixelUnshuffle(2)(image), nn.ChannelShuffle(2)(image), nn.Softmax2d()(image), nn.RReLU().eval()(image),
+                 nn.Unfold((2, 3), 1, (1, 0), 2)(image), nn.Fold((4, 5), (2, 3), 1, 0, 1)(columns), nn.LocalResponseNorm(3, 0.1, 0.6, 1.3)(image),
+                 nn.CosineSimilarity()(a, b), nn.PairwiseDistance()(a, b), nn.PairwiseDistance(3, keepdim=True)(a, b), a.view(-1, 2), image[:, 1:3],
+                 a.relu().square(), a * (1.702 * a).sigmoid(), 0.5 * (1 + torch.erf((a - 0.707107) / (0.282095 * math.sqrt(2))))]
+        return torch.cat([t.reshape(-1) for t in parts])
+    return nn.Module(), [torch.randn(2, 4, 4, 6), torch.randn(2, 12, 9), torch.randn(3, 4), torch.randn(3, 4)], run
+
+
+@net
+def pairs_of_features():
+    m = several(bilinear=nn.Bilinear(4, 5, 3), bare=nn.Bilinear(4, 5, 2, bias=False), places=nn.LayerNorm(3),
+                tracked=nn.InstanceNorm2d(3, momentum=0.3, affine=True, track_running_stats=True))
+
+    def run(m, a, b, image):
+        return m.bilinear(a, b), m.bare(a, b), m.places(image.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), m.tracked(image)
+    return m, [torch.randn(2, 4), torch.randn(2, 5), torch.randn(2, 3, 4, 5)], run
+
+
 # -- Norms and weights that are computed ---------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 --- name = {make, input, ...}; make: a function that makes one with all its sizes given.
 ---   infer    a function that leaves out the sizes that an input shows
 ---   wrong    sizes of an input that it cannot take
+---   unused   the place of an input in which no gradient flows
 ---   random   its outputs are random in training
 
 local ai = require "aijit"
@@ -126,6 +127,36 @@ add("Sequential", function() return nn.Sequential{nn.Linear(4, 3), nn.ReLU()} en
   {infer = function() return nn.Sequential{nn.Linear(3), nn.ReLU()} end, wrong = {2, 5}})
 add("TimeDistributed", function() return nn.TimeDistributed(nn.Linear(4, 3)) end, given{2, 5, 4},
   {infer = function() return nn.TimeDistributed(nn.Linear(3)) end, wrong = {2, 5, 6}})
+
+-- Places, and what is near.
+for n = 1, 3 do
+  local x = by_dim[n]
+  for kind in ("ZeroPad ReflectionPad ReplicationPad CircularPad"):gmatch "%S+" do
+    local list = {}
+    for i = 1, 2 * n do list[i] = i % 2 + 1 end
+    add(kind .. n .. "d", function() return nn[kind .. n .. "d"](list) end, given(x))
+  end
+  add("ConstantPad" .. n .. "d", function() return nn["ConstantPad" .. n .. "d"](2, 1.5) end, given(x))
+end
+add("View", function() return nn.View{-1, 8} end, given(image), {wrong = {3, 5}})
+add("Slice", function() return nn.Slice{{}, {2, 3}} end, given(image), {wrong = {3}})
+add("PixelShuffle", function() return nn.PixelShuffle(2) end, given(image), {wrong = {2, 3, 6, 6}})
+add("PixelUnshuffle", function() return nn.PixelUnshuffle(3) end, given(image), {wrong = {2, 4, 5, 6}})
+add("ChannelShuffle", function() return nn.ChannelShuffle(2) end, given(image), {wrong = {2, 3, 6, 6}})
+add("Unfold", function() return nn.Unfold(3, {padding = 1}) end, given(image), {wrong = {3}})
+add("Fold", function() return nn.Fold({4, 5}, {2, 3}) end, given{2, 12, 9}, {wrong = {2, 13, 9}})
+add("CosineSimilarity", function() return nn.CosineSimilarity() end, given({3, 4}, {3, 4}), {wrong = {{3, 4}, {3, 5}}})
+add("PairwiseDistance", function() return nn.PairwiseDistance() end, given({3, 4}, {3, 4}), {wrong = {{3, 4}, {3, 5}}})
+add("Bilinear", function() return nn.Bilinear(4, 5, 3) end, given({2, 4}, {2, 5}),
+  {infer = function() return nn.Bilinear(3) end, wrong = {{2, 4}, {2, 6}}})
+add("GetRNNOutput", function() return nn.GetRNNOutput{last = true} end, given{5, 2, 3})
+add("GetRNNState", function() return nn.GetRNNState "h" end, given({5, 2, 3}, {1, 2, 3}), {unused = 1})
+add("RReLU", function() return nn.RReLU() end, given{3, 4}, {random = true})
+add("Softmax2d", function() return nn.Softmax2d() end, given(image), {wrong = {3, 4}})
+for name in ("ReLUSquared QuickGELU Laplace"):gmatch "%S+" do add(name, function() return nn[name]() end, given{3, 4}) end
+add("ConvLayerNorm", function() return nn.ConvLayerNorm(4) end, given(image),
+  {infer = function() return nn.ConvLayerNorm() end, wrong = {2, 5, 6, 6}})
+add("LocalResponseNorm", function() return nn.LocalResponseNorm(3) end, given(image))
 
 -- Of aijit.model.
 add("EqualLinear", function() return m.fc(4, 3, {scale_w = true}) end, given{2, 4}, {wrong = {2, 5}})

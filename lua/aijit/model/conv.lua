@@ -38,10 +38,8 @@ conv.Gain = Gain
 function Gain:forward(x) return x * self.gain end
 
 --- x between -limit and limit.
-local Clamp = nn.layer("Clamp", "limit")
+local Clamp = nn.Clamp
 conv.Clamp = Clamp
-Clamp.argument_rules = {limit = "positive"}
-function Clamp:forward(x) return f.clamp_min(f.clamp_max(x, self.limit), -self.limit) end
 
 --- x plus noise, the same for all channels, with a learned strength that is 0 at first, or a fixed one.
 local Noise = nn.layer("Noise", "fixed=none")

@@ -34,25 +34,12 @@ function Model:forward(...)
   return net(...)
 end
 
-local function with_ending(who, path)
-  option.check(who, "path", "string", path)
-  return path:match("%.%w+$") and path or path .. ".safetensors"
-end
-
 --- First values for all parameters: random ones by the rules of model/param.lua, or those of a file.
 ---@param path? string a state saved by Model:save
 ---@return aijit.model.Model self
 function Model:init(path)
   if path == nil then return self:apply(param.init) end
-  return (self:load_state_dict(ai.load(with_ending("init", path))))
-end
-
---- Writes the parameters and buffers, not the structure, as safetensors; a name without an ending gets that one.
----@param path string
----@return aijit.model.Model self
-function Model:save(path)
-  ai.save(self:state_dict(), with_ending("save", path))
-  return self
+  return nn.Module.init(self, path)
 end
 
 ---@param on boolean whether parameters are trained

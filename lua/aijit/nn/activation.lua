@@ -3,6 +3,7 @@
 local ai = require "aijit"
 local init = require "aijit.nn.initial"
 local layer = require "aijit.nn.layer".layer
+local raise = require("aijit.bindings.lib").raise
 
 local f = ai.f
 local nn = {}
@@ -77,30 +78,68 @@ end
 --- Half of the channels gates the other half: a * sigmoid(b) (Dauphin and others, 2017).
 local GLU = layer("GLU", "dim=-1")
 nn.GLU = GLU
-function GLU:forward(x)
-  local half = x:size(self.dim) / 2
-  return f.slice(x, self.dim, 1, half) * f.sigmoid(f.slice(x, self.dim, half + 1, -1))
-end
+function GLU:forward(x) return f.glu(x, {dim = self.dim}) end
 
 --- x where positive, else weight * x; one weight, or one a channel (dimension 2). num_parameters "channels" infers how many.
 ---@class aijit.nn.PReLU: aijit.nn.Layer
-local PReLU = layer("PReLU", "num_parameters:slopes=1 init=0.25")
+local PReLU = layer("PReLU", "num_parameters:slopes=1 init:first=0.25")
 nn.PReLU = PReLU
 
 function PReLU:waits() return self.slopes == "channels" end
 function PReLU:sizes(x) self.slopes = x:size(2) end
 function PReLU:sizes_from(state) self.slopes = state.weight:size(1) end
 function PReLU:build() self:parameter("weight", self.slopes) end
-function PReLU:reset() init.constant_(self.weight, self.init) end
+function PReLU:reset() init.constant_(self.weight, self.first) end
 
-function PReLU:forward(x)
-  local weight = self.weight
-  if self.slopes > 1 then
-    local shape = {weight:size(1)}
-    for i = 3, x:dim() do shape[i - 1] = 1 end
-    weight = weight:reshape(shape)
-  end
-  return f.clamp_min(x, 0) + weight * f.clamp_max(x, 0)
+function PReLU:forward(x) return f.prelu(x, self.weight) end
+
+--- x where positive, else x times a slope: a new one between lower and upper for each element in training, their mean in
+--- evaluation (Xu and others, 2015).
+local RReLU = layer("RReLU", "lower=0.125 upper=0.3333333333333333 inplace=false")
+nn.RReLU = RReLU
+
+function RReLU:check()
+  if self.lower > self.upper then raise(("RReLU: lower is %g, above upper, which is %g"):format(self.lower, self.upper)) end
 end
+
+function RReLU:forward(x)
+  local slope = (self.lower + self.upper) / 2
+  if not self.training then return f[self.inplace and "leaky_relu_" or "leaky_relu"](x, {negative_slope = slope}) end
+  slope = ai.empty(x.shape, {dtype = x.dtype, device = x.device}):uniform_(self.lower, self.upper)
+  local y = f.where(x:ge(0), x, x * slope)
+  return self.inplace and x:copy_(y) or y
+end
+
+--- Softmax over the channels at each place of an image, (N, C, H, W) or (C, H, W).
+local Softmax2d = layer("Softmax2d", "")
+nn.Softmax2d = Softmax2d
+function Softmax2d:forward(x)
+  if x:dim() ~= 3 and x:dim() ~= 4 then
+    raise(("Softmax2d: the input is (%s); (N, C, H, W) or (C, H, W) is wanted"):format(table.concat(x.shape, ", ")))
+  end
+  return f.softmax(x, -3)
+end
+
+--- x between -limit and limit.
+local Clamp = layer("Clamp", "limit inplace=false")
+nn.Clamp = Clamp
+Clamp.argument_rules = {limit = "positive"}
+function Clamp:forward(x) return f[self.inplace and "clamp_" or "clamp"](x, -self.limit, self.limit) end
+
+--- relu(x)^2 (So and others, 2021).
+local ReLUSquared = layer("ReLUSquared", "inplace=false")
+nn.ReLUSquared = ReLUSquared
+function ReLUSquared:forward(x) return self.inplace and x:relu_():square_() or f.square(f.relu(x)) end
+
+--- x sigmoid(1.702 x), close to gelu (Hendrycks and Gimpel, 2016).
+local QuickGELU = layer("QuickGELU", "")
+nn.QuickGELU = QuickGELU
+function QuickGELU:forward(x) return x * f.sigmoid(x * 1.702) end
+
+--- The normal distribution function of mean mu and deviation sigma, close to the square of relu within attention (Ma and
+--- others, 2022).
+local Laplace = layer("Laplace", "mu=0.707107 sigma=0.282095")
+nn.Laplace = Laplace
+function Laplace:forward(x) return (f.erf((x - self.mu) * (1 / (self.sigma * math.sqrt(2)))) + 1) * 0.5 end
 
 return nn

@@ -13,6 +13,9 @@ local nn = {
   register = Module.register,
   from_spec = Module.make_from_spec,
   path = require "aijit.nn.path",
+  load = require("aijit.nn.module.file").load,
+  parameters_to_vector = require("aijit.nn.module.file").parameters_to_vector,
+  vector_to_parameters = require("aijit.nn.module.file").vector_to_parameters,
 }
 
 --- A leaf tensor that requires a gradient, outliving every scope: as a field of a module it is a parameter.
@@ -31,11 +34,11 @@ end
 for _, part in ipairs{
   "container", "linear", "conv", "pool", "norm", "activation", "regular", "loss", "functional",
   "packed", "recurrent", "position", "attention", "transformer", "parametrize",
-  "merge", "image", "quantize", "int8", "unet", "bifpn", "rwkv",
+  "merge", "image", "pad", "place", "named", "quantize", "int8", "unet", "bifpn", "rwkv",
 } do
   for name, value in pairs(require("aijit.nn." .. part)) do nn[name] = value end
 end
 
-nn.Dense = nn.Linear
+nn.Dense, nn.SimpleRNN = nn.Linear, nn.RNN
 
 return require("aijit.nearest").guard(nn, "nn")

@@ -2,7 +2,9 @@
 
 local ai = require "aijit"
 local init = require "aijit.nn.initial"
-local layer = require "aijit.nn.layer".layer
+local layers = require "aijit.nn.layer"
+local raise = require("aijit.bindings.lib").raise
+local layer = layers.layer
 
 local f = ai.f
 local nn = {}
@@ -26,6 +28,35 @@ end
 
 function Linear:reset() init.default_(self.weight, self.bias) end
 function Linear:forward(x) return f.linear(x, self.weight, self.bias) end
+
+--- y_k = x1^T W_k x2 + b_k over the last dimensions: (..., in1_features), (..., in2_features) -> (..., out_features).
+---@class aijit.nn.Bilinear: aijit.nn.Layer
+---@field weight aijit.Tensor  (out_features, in1_features, in2_features)
+---@field bias aijit.Tensor?   (out_features)
+local Bilinear = layer("Bilinear", "in1_features? in2_features? out_features bias=true")
+nn.Bilinear = Bilinear
+
+function Bilinear:build_for(x1, x2)
+  if not ai.is_tensor(x2) then raise(("Bilinear: the second input is a %s, not a tensor"):format(type(x2))) end
+  self.in2_features = self.in2_features or x2:size(-1)
+  return layers.Layer.build_for(self, x1)
+end
+
+function Bilinear:sizes(x) self.in1_features = self.in1_features or x:size(-1) end
+function Bilinear:sizes_from(state) self.in1_features, self.in2_features = state.weight:size(2), state.weight:size(3) end
+
+function Bilinear:build()
+  self:parameter("weight", self.out_features, self.in1_features, self.in2_features)
+  self.bias = self.bias and self:parameter("bias", self.out_features) or nil
+end
+
+function Bilinear:reset()
+  local bound = self.in1_features > 0 and 1 / math.sqrt(self.in1_features) or 0
+  init.uniform_(self.weight, -bound, bound)
+  if self.bias then init.uniform_(self.bias, -bound, bound) end
+end
+
+function Bilinear:forward(x1, x2) return f.bilinear(x1, x2, self.weight, self.bias) end
 
 --- A row of the weight for each index: (...) integers from 1 -> (..., embedding_dim). With max_norm the rows that are looked
 -- up are first renormalised in place; scale_grad_by_freq divides a row's gradient by how often it was looked up.

@@ -523,4 +523,6 @@ for _, part in ipairs{"state", "service", "spec", "show", "shape"} do
   for name, method in pairs(require("aijit.nn.module." .. part)) do Module[name] = method end
 end
 
+for _, name in ipairs{"init", "save"} do Module[name] = require("aijit.nn.module.file")[name] end
+
 return Module

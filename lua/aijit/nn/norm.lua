@@ -60,17 +60,30 @@ for n = 1, 3 do
 
   --- (N, C, *): each channel of each sample with its own mean and variance (Ulyanov and others, 2016).
   ---@class aijit.nn.InstanceNorm: aijit.nn.Layer
-  local InstanceNorm = layer(("InstanceNorm%dd"):format(n), "num_features? eps=1e-05 affine=false")
+  local InstanceNorm = layer(("InstanceNorm%dd"):format(n), "num_features? eps=1e-05 momentum=0.1 affine=false track_running_stats=false")
   nn[InstanceNorm.__name] = InstanceNorm
 
   InstanceNorm.sizes, InstanceNorm.sizes_from, InstanceNorm.reset = channels, channels_from, reset_affine
 
   function InstanceNorm:build()
     if self.affine then affine(self, self.num_features) end
-    self._options = {eps = self.eps}
+    if self.track_running_stats then running(self) end
+    self._options = {
+      training = {use_input_stats = true, momentum = self.momentum, eps = self.eps},
+      running = {use_input_stats = false, eps = self.eps},
+    }
   end
 
-  function InstanceNorm:forward(x) return f.instance_norm(x, nil, nil, self.weight, self.bias, self._options) end
+  --- With track_running_stats the means and variances of training are what evaluation uses.
+  function InstanceNorm:forward(x)
+    local tracks = self.track_running_stats
+    local options = self._options[tracks and not self.training and "running" or "training"]
+    if tracks and self.training then
+      self.num_batches_tracked:add_(1)
+      if self.momentum == "none" then options.momentum = 1 / self.num_batches_tracked:item() end
+    end
+    return f.instance_norm(x, self.running_mean, self.running_var, self.weight, self.bias, options)
+  end
 end
 
 --- (N, C, *): groups of channels of each sample with their mean and variance (Wu and He, 2018).
@@ -115,6 +128,29 @@ end
 
 LayerNorm.reset = reset_affine
 function LayerNorm:forward(x) return f.layer_norm(x, self.normalized_shape, self.weight, self.bias, self._options) end
+
+--- Layer norm over the channels at each place, (N, C, *).
+---@class aijit.nn.ConvLayerNorm: aijit.nn.Layer
+local ConvLayerNorm = layer("ConvLayerNorm", "num_channels? eps=1e-05 affine=true")
+nn.ConvLayerNorm = ConvLayerNorm
+
+ConvLayerNorm.sizes, ConvLayerNorm.sizes_from, ConvLayerNorm.reset = GroupNorm.sizes, GroupNorm.sizes_from, reset_affine
+
+function ConvLayerNorm:build()
+  if self.affine then affine(self, self.num_channels) end
+  self._options = {eps = self.eps}
+end
+
+function ConvLayerNorm:forward(x)
+  return f.transpose(f.layer_norm(f.transpose(x, 2, -1), {self.num_channels}, self.weight, self.bias, self._options), 2, -1)
+end
+
+--- Each channel over a power of the squares of `size` channels around it (Krizhevsky and others, 2012): (N, C, *).
+local LocalResponseNorm = layer("LocalResponseNorm", "size alpha=0.0001 beta=0.75 k=1")
+nn.LocalResponseNorm = LocalResponseNorm
+LocalResponseNorm.argument_rules = {size = "count"}
+function LocalResponseNorm:build() self._options = {alpha = self.alpha, beta = self.beta, k = self.k} end
+function LocalResponseNorm:forward(x) return f.local_response_norm(x, self.size, self._options) end
 
 --- x / sqrt(mean(x^2) + eps) over the trailing dimensions (Zhang and Sennrich, 2019); eps is that of the dtype unless given.
 ---@class aijit.nn.RMSNorm: aijit.nn.Layer

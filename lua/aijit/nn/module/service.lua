@@ -123,6 +123,14 @@ end
 
 service.copy_from = service.hard_update
 
+--- Copies this model's parameters and buffers to another one.
+---@param target aijit.nn.Module of the same structure
+---@return aijit.nn.Module self
+function service:copy_to(target)
+  target:copy_from(self)
+  return self
+end
+
 --- Puts a tensor in the place of another.
 local function replace(module, slot, new)
   local list, i = slot.name:match "^(.*)%.(%d+)$"
