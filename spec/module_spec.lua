@@ -160,6 +160,12 @@ describe("a state", function()
   end)
 end)
 
+local function message_of(f, ...)
+  local ok, message = pcall(f, ...)
+  assert.is_false(ok)
+  return message
+end
+
 describe("services", function()
   it("clone copies values and keeps what is shared shared", function()
     local m = nn.Module()
@@ -349,5 +355,41 @@ describe("a spec", function()
 
   it("cannot hold a function", function()
     assert.has_error(function() nn.Sequential{function(x) return x end}:to_spec() end)
+  end)
+end)
+
+describe("services", function()
+  local net = nn.Sequential{nn.Linear(3, 2), nn.ReLU()}
+
+  it("refuse bad arguments at the line of the program, and change nothing", function()
+    local before = net[1].weight:detach():clone()
+    net[1].weight.grad = ai.ones(2, 3)
+    for text, call in pairs{
+      ["clip_grad_norm: a largest norm, a number from 0 up, is wanted, got nil"] = function() net:clip_grad_norm() end,
+      ["clip_grad_norm: a norm_type above 0 is wanted, got %-1"] = function() net:clip_grad_norm(1, {norm_type = -1}) end,
+      ["clip_grad_norm: no option but norm_type is wanted, got \"norm\""] = function() net:clip_grad_norm(1, {norm = 2}) end,
+      ["clip_grad_value: a largest value, a number from 0 up, is wanted, got \"a\""] = function() net:clip_grad_value "a" end,
+      ["soft_update: tau is 2; a number between 0 and 1"] = function() net:soft_update(net, 2) end,
+      ["soft_update: another model is wanted, got 3"] = function() net:soft_update(3, 0.5) end,
+      ["hard_update: another model is wanted, got nil"] = function() net:hard_update() end,
+      ["copy_to: another model is wanted, got a table"] = function() net:copy_to{} end,
+      ["share: another model is wanted, got nil"] = function() net:share() end,
+      ["apply: a function of a module is wanted, got a number"] = function() net:apply(3) end,
+      ["train: true or false is wanted, got a string"] = function() net:train "x" end,
+      ["a hook is a function, got a number"] = function() net:register_forward_hook(3) end,
+      ["load_state_dict: there is no option 'stric'"] = function() net:load_state_dict(net:state_dict(), {stric = false}) end,
+      ["infer: the sizes of an input are wanted"] = function() net:infer() end,
+      ["requires_grad_: true or false is wanted, got 3"] = function() net:requires_grad_(3) end,
+      ["register_buffer: a number cannot be a name"] = function() net:register_buffer(3, before) end,
+      ["register_buffer: \"a.b\" cannot be a name"] = function() net:register_buffer("a.b", before) end,
+      ["register_parameter: 'eval' is a method"] = function() net:register_parameter("eval", before) end,
+      ["register_parameter: 'a' is a string, not a tensor"] = function() net:register_parameter("a", "b") end,
+    } do
+      local message = message_of(call)
+      assert.matches(text, message)
+      assert.matches("module_spec%.lua", message)
+    end
+    assert.is_true(net[1].weight:equal(before):item() and net.training and net[1].weight.requires_grad)
+    assert.are.equal(1, net[1].weight.grad:max():item())
   end)
 end)

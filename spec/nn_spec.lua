@@ -110,6 +110,11 @@ describe("containers", function()
     assert.are.equal("0.weight", m:named_parameters()())
   end)
 
+  it("that have no forward say what to call", function()
+    assert.matches("ModuleList has no forward: call its modules", message_of(nn.ModuleList{nn.ReLU()}, ai.ones(1)))
+    assert.matches("ModuleDict has no forward: call its modules", message_of(nn.ModuleDict{a = nn.ReLU()}, ai.ones(1)))
+  end)
+
   it("refuse what is no module", function()
     assert.matches("element 2 is a number", message_of(nn.Sequential, {nn.ReLU(), 3}))
   end)

@@ -151,6 +151,11 @@ describe("summary", function()
     -- projections of queries, keys, values and outputs; scores and sums
     assert.are.equal(10 * 64 + 14 * 64 + 14 * 64 + 10 * 64 + 2 * 2 * 5 * 7 * 8, s.macs)
     assert.are.equal(2 * 5 * 4 * (3 * 4 + 4 * 4), nn.LSTM(4, {batch_first = true}):summary(2, 5, 3).macs)
+    local m = require "aijit.model"
+    assert.are.equal(2 * 3 * (4 * 5 + 4), nn.Bilinear(4, 5, 3):summary({2, 4}, {2, 5}).macs)
+    assert.are.equal(4 * 25 * 27, m.conv(3, 4, {scale_w = true}):summary(1, 3, 5, 5).macs)
+    assert.are.equal(4 * 25 * 27 + 6 * 3, m.modconv(3, 4, 6, {modtype = "weight"}):summary({1, 3, 5, 5}, {1, 6}).macs)
+    assert.are.equal(4 * 25 * 27 + 6 * 3, m.modconv(3, 4, 6, {modtype = "weight", stride = 0.5}):summary({1, 3, 5, 5}, {1, 6}).macs)
   end)
 
   it("wants numbers, and without a shape is the title", function()

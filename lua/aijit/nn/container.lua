@@ -36,6 +36,10 @@ function ModuleList:__init(...)
   self:extend(list)
 end
 
+function ModuleList:forward()
+  raise(("%s has no forward: call its modules, as in list[1](x); nn.Sequential calls them one after another"):format(getmetatable(self).__name))
+end
+
 --- Adds a module at the end.
 ---@return aijit.nn.ModuleList self
 function ModuleList:append(module)
@@ -145,6 +149,10 @@ function ModuleDict:__newindex(name, module)
       type(name) == "string" and "ModuleDict has a method of that name" or "names are strings"))
   end
   Module.__newindex(self, name, Module.private_fields[name] and module or as_module(self, module, name))
+end
+
+function ModuleDict:forward()
+  raise(("%s has no forward: call its modules, as in dict.name(x)"):format(getmetatable(self).__name))
 end
 
 function ModuleDict:brackets()

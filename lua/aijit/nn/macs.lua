@@ -20,6 +20,17 @@ local rules = {
   ConvTranspose1d = by_input, ConvTranspose2d = by_input, ConvTranspose3d = by_input,
 }
 
+for _, name in ipairs {"EqualLinear", "EqualConv2d"} do rules[name] = by_output end
+
+--- A stride below 1 spreads every input, as a transposed convolution does.
+function rules.ModulatedConv2d(module, y, x)
+  if module.stride >= 1 then return by_output(module, y) end
+  return numel(x) * module.weight:numel() / module.weight:size(2)
+end
+
+--- Every output is a sum over all pairs of features.
+function rules.Bilinear(module, y) return numel(y) * module.in1_features * (module.in2_features + 1) end
+
 --- Matrices applied at every step of a sequence: (N, T, *) or (T, N, *).
 local function recurrent(module, _, x)
   local n = 0

@@ -89,11 +89,21 @@ end
 
 -- -- Parts ----------------------------------------------------------------------------------------------------
 
+--- Refuses what cannot be a part's name, or a part.
+local function check_part(self, who, name, tensor)
+  if type(name) ~= "string" or name == "" or name:find(".", 1, true) then
+    raise(("%s: %s cannot be a name: a string without dots is wanted"):format(who, type(name) == "string" and ("%q"):format(name) or "a " .. type(name)))
+  end
+  if private[name] or type(getmetatable(self)[name]) == "function" then raise(("%s: '%s' is a method of a module"):format(who, name)) end
+  if tensor ~= nil and not is_tensor(tensor) then raise(("%s: '%s' is a %s, not a tensor"):format(who, name, type(tensor))) end
+end
+
 --- Makes a tensor a parameter of this module, whether or not it requires a gradient now.
 ---@param name string
 ---@param tensor aijit.Tensor? nil: the field is cleared
 ---@return aijit.Tensor? tensor
 function Module:register_parameter(name, tensor)
+  check_part(self, "register_parameter", name, tensor)
   rawset(self, name, tensor and ai.keep(tensor))
   if tensor then record(self, name, "parameter") end
   return tensor
@@ -105,6 +115,7 @@ end
 ---@param options? {persistent: boolean} persistent = false: it moves with the module, but is not in state_dict
 ---@return aijit.Tensor? tensor
 function Module:register_buffer(name, tensor, options)
+  check_part(self, "register_buffer", name, tensor)
   rawset(self, name, tensor and ai.keep(tensor))
   if tensor then record(self, name, options and options.persistent == false and "scratch" or "buffer") end
   return tensor
@@ -340,6 +351,7 @@ end
 ---@param visit fun(module: aijit.nn.Module)
 ---@return aijit.nn.Module self
 function Module:apply(visit)
+  if type(visit) ~= "function" then raise(("apply: a function of a module is wanted, got a %s"):format(type(visit))) end
   local all = self:modules()
   for i = #all, 1, -1 do visit(all[i]) end
   return self
@@ -468,6 +480,7 @@ function Module:take_detour()
 end
 
 local function add_hook(self, place, hook)
+  if type(hook) ~= "function" then raise(("a hook is a function, got a %s"):format(type(hook))) end
   local hooks = rawget(self, "_hooks")
   if not hooks then
     hooks = {before = {}, after = {}, backward = {}}
@@ -509,6 +522,7 @@ end
 ---@param on? boolean false: as eval()
 ---@return aijit.nn.Module self
 function Module:train(on)
+  if on ~= nil and type(on) ~= "boolean" then raise(("train: true or false is wanted, got a %s"):format(type(on))) end
   for _, module in ipairs(self:modules()) do rawset(module, "training", on ~= false) end
   recording.mode_changed()
   return self

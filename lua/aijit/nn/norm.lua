@@ -114,10 +114,21 @@ end
 --- The trailing dimensions of each sample with their mean and variance (Ba and others, 2016); the last one when no shape
 --- is given.
 ---@class aijit.nn.LayerNorm: aijit.nn.Layer
-local LayerNorm = layer("LayerNorm", "normalized_shape? eps=1e-05 elementwise_affine=true bias=true")
+local LayerNorm = layer("LayerNorm", "normalized_shape? eps=1e-05 elementwise_affine=true bias=true num_normalize_dim=1")
 nn.LayerNorm = LayerNorm
 
-LayerNorm.sizes, LayerNorm.sizes_from, LayerNorm.check = trailing, trailing_from, trailing_list
+LayerNorm.sizes_from, LayerNorm.check = trailing_from, trailing_list
+LayerNorm.argument_rules = {num_normalize_dim = "count"}
+
+--- num_normalize_dim: so many trailing dimensions, where no shape is given.
+function LayerNorm:sizes(x)
+  local n, shape = self.num_normalize_dim, {}
+  if n > x:dim() then
+    raise(("LayerNorm: the input is (%s), of which the last %d dimensions are wanted"):format(table.concat(x.shape, ", "), n))
+  end
+  for i = 1, n do shape[i] = x:size(i - n - 1) end
+  self.normalized_shape = shape
+end
 
 function LayerNorm:build()
   local shape = self.normalized_shape

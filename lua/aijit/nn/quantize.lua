@@ -186,7 +186,7 @@ function FiniteScalarQuantization:build()
     width[i] = math.floor(n / 2)
     basis[i], step = step, step * n
   end
-  for name, list in pairs{half = half, offset = offset, shift = shift, width = width, basis = basis} do
+  for name, list in pairs{reach = half, offset = offset, shift = shift, width = width, basis = basis} do
     self:register_buffer(name, ai.tensor(list, {dtype = self._where.dtype, device = self._where.device}), {persistent = false})
   end
 end
@@ -198,7 +198,7 @@ function FiniteScalarQuantization:forward(x)
   if x:size(-1) ~= #self.levels then
     raise(("%s: the input has %d features, and there are %d levels"):format(self:title(), x:size(-1), #self.levels))
   end
-  local bound = f.tanh(x + self.shift) * self.half - self.offset
+  local bound = f.tanh(x + self.shift) * self.reach - self.offset
   local whole = straight_through(bound, f.round(bound))
   local codes = ((whole:detach() + self.width) * self.basis):sum{-1}:round():long() + 1
   return whole / self.width, codes

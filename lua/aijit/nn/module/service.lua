@@ -3,9 +3,20 @@
 local ai = require "aijit"
 local meta = require "aijit.nn.meta"
 local optim = require "aijit.bindings.optim"
+local registry = require "aijit.nn.registry"
 local raise = require("aijit.bindings.lib").raise
 
 local service = {}
+
+--- Refuses what is not wanted of an argument.
+local function want(ok, who, what, value)
+  if not ok then
+    raise(("%s: %s is wanted, got %s"):format(who, what, type(value) == "number" and tostring(value) or type(value) == "nil" and "nil"
+      or type(value) == "string" and ("%q"):format(value) or "a " .. type(value)))
+  end
+end
+
+local function want_model(who, value) want(registry.is_module(value), who, "another model", value) end
 
 local function set_requires_grad(self, on)
   for _, p in ipairs(self:parameters()) do p:requires_grad_(on) end
@@ -29,6 +40,7 @@ end
 ---@return aijit.nn.Module self
 function service:infer(...)
   local input = ...
+  if input == nil then raise "infer: the sizes of an input are wanted, as in m:infer(1, 3, 32, 32)" end
   input = ai.is_tensor(input) and meta.like(input) or ai.device_scope("meta", ai.zeros, ...)
   local ok, message = pcall(meta.build, self, input)
   if not ok then
@@ -52,6 +64,7 @@ end
 ---@param on? boolean
 ---@return aijit.nn.Module self
 function service:requires_grad_(on)
+  want(on == nil or type(on) == "boolean", "requires_grad_", "true or false", on)
   return set_requires_grad(self, on ~= false)
 end
 
@@ -67,19 +80,25 @@ end
 ---@param options? {norm_type: number} 2 by default; math.huge: the largest element
 ---@return number? norm before clipping; nil in a function that ai.jit records
 function service:clip_grad_norm(max_norm, options)
-  return optim.clip_grad_norm(self:parameters(), max_norm, options and options.norm_type or 2)
+  want(type(max_norm) == "number" and max_norm >= 0, "clip_grad_norm", "a largest norm, a number from 0 up,", max_norm)
+  for key in pairs(options or {}) do want(key == "norm_type", "clip_grad_norm", "no option but norm_type", key) end
+  local norm_type = options and options.norm_type or 2
+  want(type(norm_type) == "number" and norm_type > 0, "clip_grad_norm", "a norm_type above 0", norm_type)
+  return optim.clip_grad_norm(self:parameters(), max_norm, norm_type)
 end
 
 --- Limits every element of every gradient to -value .. value.
 ---@param value number
 ---@return aijit.nn.Module self
 function service:clip_grad_value(value)
+  want(type(value) == "number" and value >= 0, "clip_grad_value", "a largest value, a number from 0 up,", value)
   optim.clip_grad_value(self:parameters(), value)
   return self
 end
 
 --- The tensors of two models of one structure, beside each other.
 local function beside(self, other, who)
+  want_model(who, other)
   local mine, theirs, float, whole = {}, {}, {{}, {}}, {{}, {}}
   self:each_tensor(function(name, tensor, kind) if kind ~= "scratch" then mine[#mine + 1] = {name, tensor} end end)
   other:each_tensor(function(name, tensor, kind) if kind ~= "scratch" then theirs[#theirs + 1] = {name, tensor} end end)
@@ -101,7 +120,9 @@ end
 ---@param tau number 0: nothing changes; 1: a copy
 ---@return aijit.nn.Module self
 function service:soft_update(source, tau)
-  if type(tau) ~= "number" then raise("soft_update: tau is a number between 0 and 1, as in m:soft_update(source, 0.01)") end
+  if type(tau) ~= "number" or not (tau >= 0 and tau <= 1) then
+    raise(("soft_update: tau is %s; a number between 0 and 1 is wanted, as in m:soft_update(source, 0.01)"):format(tostring(tau)))
+  end
   local float, whole = beside(self, source, "soft_update")
   optim.lerp_all(float[1], float[2], tau)
   ai.no_grad(function() for i, tensor in ipairs(whole[1]) do tensor:copy_(whole[2][i]) end end)
@@ -127,6 +148,7 @@ service.copy_from = service.hard_update
 ---@param target aijit.nn.Module of the same structure
 ---@return aijit.nn.Module self
 function service:copy_to(target)
+  want_model("copy_to", target)
   target:copy_from(self)
   return self
 end
@@ -175,6 +197,7 @@ end
 ---@param ... string only fields of these names, such as "weight", "bias"; none: all parameters and buffers
 ---@return aijit.nn.Module self
 function service:share(source, ...)
+  want_model("share", source)
   local wanted, found = {}, 0
   for i = 1, select("#", ...) do wanted[select(i, ...)] = true end
   local theirs, by_path = {}, {}

@@ -110,6 +110,9 @@ function state:load_state_dict(dict, options)
   if type(dict) ~= "table" then
     raise(("load_state_dict: a table of tensors by name is wanted, got a %s"):format(type(dict)))
   end
+  for key in pairs(options or {}) do
+    if key ~= "strict" then raise(("load_state_dict: there is no option '%s'; {strict = false} loads what fits"):format(tostring(key))) end
+  end
   for name, tensor in pairs(dict) do
     if not ai.is_tensor(tensor) then
       raise(("load_state_dict: '%s' is a %s, not a tensor"):format(tostring(name), type(tensor)))
