@@ -34,6 +34,12 @@ end
 
 local function numbers(t) return t:reshape(-1):totable() end
 
+local function message_of(f, ...)
+  local ok, message = pcall(f, ...)
+  assert.is_false(ok)
+  return message
+end
+
 describe("the parts of a module", function()
   it("come in the order of their definition, under PyTorch's names", function()
     assert.are.same({"fc2.weight", "fc2.bias", "fc1.weight", "fc1.bias", "scale", "blocks.0.weight", "blocks.1.weight"},
@@ -160,12 +166,6 @@ describe("a state", function()
   end)
 end)
 
-local function message_of(f, ...)
-  local ok, message = pcall(f, ...)
-  assert.is_false(ok)
-  return message
-end
-
 describe("services", function()
   it("clone copies values and keeps what is shared shared", function()
     local m = nn.Module()
@@ -255,12 +255,6 @@ describe("services", function()
 end)
 
 describe("an error inside a module", function()
-  local function message_of(f, ...)
-    local ok, message = pcall(f, ...)
-    assert.is_false(ok)
-    return message
-  end
-
   it("names the path as a Lua expression, the layer and its sizes", function()
     local m = nn.Sequential{nn.ReLU(), Net()}
     assert.matches("SpecNet%.fc2 %(Linear 4 %-> 3%)", message_of(Net(), ai.ones(1, 7)))
@@ -358,10 +352,10 @@ describe("a spec", function()
   end)
 end)
 
-describe("services", function()
+describe("bad arguments of services", function()
   local net = nn.Sequential{nn.Linear(3, 2), nn.ReLU()}
 
-  it("refuse bad arguments at the line of the program, and change nothing", function()
+  it("are errors at the line of the program, and change nothing", function()
     local before = net[1].weight:detach():clone()
     net[1].weight.grad = ai.ones(2, 3)
     for text, call in pairs{

@@ -37,6 +37,15 @@ describe("arguments of a layer", function()
     assert.matches("in_features is 2.5", message_of(nn.Linear, 2.5, 3))
   end)
 
+  it("that do not go together, or with the input, say why", function()
+    assert.matches("Embedding: padding_idx is 9, and there are 3 embeddings", message_of(nn.Embedding, 3, 2, {padding_idx = 9}))
+    assert.matches('CrossEntropyLoss: reduction is "avg"; "none", "mean" or "sum" is wanted', message_of(nn.CrossEntropyLoss, {reduction = "avg"}))
+    assert.are.equal("batchmean", nn.KLDivLoss{reduction = "batchmean"}.reduction)
+    assert.matches("sizes cannot be told from an input of %(3%)", message_of(nn.BatchNorm2d(), ai.ones(3)))
+    assert.matches("sizes cannot be told from an input of %(2, 2%): LayerNorm", message_of(nn.LayerNorm{num_normalize_dim = 3}, ai.ones(2, 2)))
+    assert.are.same({3, 4}, nn.LayerNorm{num_normalize_dim = 2}:infer(2, 3, 4).normalized_shape)
+  end)
+
   it("give errors at the line of the program", function()
     local line = debug.getinfo(1, "l").currentline + 1
     local message = message_of(function() return (nn.Linear("a", 2)) end)

@@ -31,7 +31,7 @@ end
 local kinds = {
   count = function(value) if not whole(value, 1) then return "a whole number from 1" end end,
   size = function(value) if not whole(value, 0) then return "a whole number from 0" end end,
-  position = function(value) if not (finite(value) and value % 1 == 0 and value ~= 0) then return "a dimension: 1, 2, ..., or -1 for the last" end end,
+  position = function(value) if not (finite(value) and value % 1 == 0 and value ~= 0) then return "a dimension, from 1, or -1 for the last," end end,
   kernel = window(1),
   stride = window(1),
   padding = window(0, {same = true, valid = true}),
@@ -47,7 +47,7 @@ local kinds = {
   slopes = function(value) if value ~= "channels" and not whole(value, 1) then return "a whole number from 1, or \"channels\"" end end,
   shape = function(value) if not whole(value, 0) and not list_of(value, nil, whole, 0) then return "a size or a list of sizes" end end,
   sizes = function(value)
-    if not list_of(value, nil, function(v) return v == -1 or whole(v, 0) end) then return "a list of sizes, one of which may be -1" end
+    if not list_of(value, nil, function(v) return v == -1 or whole(v, 0) end) then return "a list of sizes, one of which may be -1," end
   end,
   activation = function(value)
     if type(value) ~= "string" and type(value) ~= "function" and not registry.is_module(value) then
@@ -78,6 +78,7 @@ local function one_of(...)
   return function(value) if not known[value] then return table.concat(names, ", ", 1, #names - 1) .. " or " .. names[#names] end end
 end
 kinds.reduction = one_of("none", "mean", "sum")
+kinds.reduction_of_batches = one_of("none", "mean", "sum", "batchmean")
 kinds.padding_mode = one_of("zeros", "reflect", "replicate", "circular")
 kinds.nonlinearity = one_of("tanh", "relu")
 kinds.approximate = one_of("exact", "none", "tanh")
@@ -111,6 +112,7 @@ rule("sizes", "sizes")
 rule("position", "start_dim end_dim")
 rule("activation", "activation actv")
 rule("tensor", "weight pos_weight")
+rule("reduction", "reduction")
 rule("padding_mode", "padding_mode")
 rule("nonlinearity", "nonlinearity")
 rule("approximate", "approximate")

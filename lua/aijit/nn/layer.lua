@@ -180,7 +180,11 @@ function Layer:build_for(x)
     raise(("%s: the first input is a %s, not a tensor"):format(self:summary(), type(x)))
   end
   local where = self._unbuilt
-  self:sizes(x)
+  local ok, message = pcall(self.sizes, self, x)
+  if not ok then
+    raise(("%s: its sizes cannot be told from an input of (%s): %s"):format(
+      self:summary(), table.concat(x.shape, ", "), tostring(message):gsub("^[^\n]-:%d+: ", "", 1):match "^[^\n]*"))
+  end
   finish(self, {
     dtype = where.dtype or x:is_floating_point() and x.dtype or nil,
     device = where.device or x.device,

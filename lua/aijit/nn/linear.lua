@@ -66,6 +66,12 @@ function Bilinear:forward(x1, x2) return f.bilinear(x1, x2, self.weight, self.bi
 local Embedding = layer("Embedding", "num_embeddings embedding_dim padding_idx=none max_norm=none norm_type=2 scale_grad_by_freq=false")
 nn.Embedding = Embedding
 
+function Embedding:check()
+  if self.padding_idx and self.padding_idx > self.num_embeddings then
+    raise(("%s: padding_idx is %d, and there are %d embeddings"):format(getmetatable(self).__name, self.padding_idx, self.num_embeddings))
+  end
+end
+
 function Embedding:build()
   self:parameter("weight", self.num_embeddings, self.embedding_dim)
   self._options = {padding_idx = self.padding_idx, max_norm = self.max_norm, norm_type = self.norm_type, scale_grad_by_freq = self.scale_grad_by_freq}
@@ -85,6 +91,7 @@ function Embedding:forward(x) return f.embedding(self.weight, x, self._options) 
 local EmbeddingBag = layer("EmbeddingBag",
   "num_embeddings embedding_dim max_norm=none norm_type=2 scale_grad_by_freq=false mode=mean include_last_offset=false padding_idx=none")
 nn.EmbeddingBag = EmbeddingBag
+EmbeddingBag.check = Embedding.check
 
 function EmbeddingBag:build()
   self:parameter("weight", self.num_embeddings, self.embedding_dim)

@@ -34,6 +34,7 @@ for _, row in ipairs(rows) do
   local name, op, tensors = row[1], row[2], row[4] or 2
   local Loss = layer(name, row[3])
   nn[name] = Loss
+  if name == "KLDivLoss" then Loss.argument_rules = {reduction = "reduction_of_batches"} end
 
   function Loss:build()
     self._options = {}

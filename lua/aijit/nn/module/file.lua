@@ -10,7 +10,7 @@ local KEY = "aijit.spec"
 
 local function with_ending(who, path)
   if type(path) ~= "string" or path == "" then
-    raise(("%s: the path of a file is wanted, got %s"):format(who, path == "" and '""' or "a " .. type(path)))
+    raise(("%s: path is %s; the name of a file is wanted"):format(who, path == "" and '""' or tostring(path)))
   end
   return path:match "%.%w+$" and path or path .. ".safetensors"
 end
