@@ -56,6 +56,7 @@ describe("a config file", function()
     has("bad.lua': section 'inner' has no field 'sizes'", message(command.merge, Mine(), {bad}))
     has("config file 'no/such.lua' cannot be opened", message(file.read, "no/such.lua"))
     has("holds number, not a table", message(file.read, write("n.lua", "return 3")))
+    has("l.yaml' holds a list, not a table of fields", message(file.read, write("l.yaml", "- 1\n- 2\n")))
     has("its name must end in", message(file.read, "a.toml"))
   end)
 

@@ -102,6 +102,7 @@ function file.parse(content, format, path)
   if type(values) ~= "table" then
     error(("config file '%s' holds %s, not a table of fields"):format(path, values == nil and "nothing" or type(values)), 0)
   end
+  if #values > 0 then error(("config file '%s' holds a list, not a table of fields"):format(path), 0) end
   ok, values = pcall(plain, values, null, 0)
   if not ok then error(("config file '%s': %s"):format(path, values), 0) end
   return values
