@@ -21,6 +21,11 @@ bool aj_recording_grow(void **v, int n, int *cap, size_t size) {
 
 /* The memory of a tensor, noted when it is first met. */
 static memory *memory_of(aj_jit *r, aj_tensor *t, bool made) {
+    if (AJ_UNLIKELY(t->device >= 0)) {
+        r->failed = true;
+        aj_error("jit: a function over tensors on cuda:%d is not recorded: call it as it is, without ai.jit", t->device);
+        return NULL;
+    }
     memory *m = NULL;
     for (int i = r->n_memory - 1; i >= 0 && !m; i--) if (r->memory[i].storage == t->storage) m = &r->memory[i];
     if (!m) {
