@@ -37,12 +37,13 @@ static bool spread_vjp(aj_node *n, aj_tensor *g, aj_tensor **gx) {
 }
 bool var_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return spread_vjp(n, column(n, gy[0]), gx); }
 
-/* A deviation of 0 has the gradient 0. */
+/* A deviation of 0 has the gradient 0, and so have its gradients: what divides is never 0. */
 bool std_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     aj_tensor *y = column(n, aj_saved_out(n, 0)), *g = column(n, gy[0]);
     if (!y || !g) return false;
-    aj_tensor *flat = aj_eq_number(y, 0, false), *q = aj_div(g, y), *zero = zero_like(g);
-    if (!flat || !q || !zero || !(q = aj_where(flat, zero, q)) || !(q = aj_mul_number(q, 0.5, false))) return false;
+    aj_tensor *flat = aj_eq_number(y, 0, false), *safe = flat ? aj_masked_fill(y, flat, 1) : NULL;
+    aj_tensor *q = safe ? aj_div(g, safe) : NULL, *zero = zero_like(g);
+    if (!q || !zero || !(q = aj_where(flat, zero, q)) || !(q = aj_mul_number(q, 0.5, false))) return false;
     return spread_vjp(n, q, gx);
 }
 
