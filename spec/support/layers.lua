@@ -152,6 +152,22 @@ function nets.pairs_of_features()
   return net, function(a, b, image) return net.bilinear(a, b), net.bare(a, b), net.places(image), net.tracked(image) end
 end
 
+function nets.sequence_losses()
+  local net = nn.Module()
+  net.losses = nn.ModuleList{nn.CTCLoss(), nn.CTCLoss{blank = 3, reduction = "none"}, nn.CTCLoss{reduction = "sum", zero_infinity = true}}
+  local l = net.losses
+  return net, function(x, targets, others)
+    x = x:log_softmax(3)
+    return flat{l[1](x, targets, {6, 5, 4}, {2, 1, 2}), l[2](x, others, {6, 6, 3}, {2, 2, 1}), l[3](x, targets, {6, 1, 5}, {2, 2, 2})}
+  end
+end
+
+function nets.powers()
+  local net = nn.ModuleList{nn.LPPool1d(2, 3), nn.LPPool2d(2, {2, 3}, {stride = 1}), nn.LPPool3d(3, 2), nn.CrossMapLRN2d(3, {alpha = 0.1, beta = 0.6, k = 1.3}),
+                            nn.LastBatchNorm{momentum = 0.7}}
+  return net, function(row, image, block) return flat{net[1](row), net[2](image), net[3](block:exp()), net[4](image), net[5](image)} end
+end
+
 -- -- Norms and weights that are computed ---------------------------------------------------------------------------------------
 
 function nets.norms()

@@ -81,6 +81,41 @@ def pools():
 
 
 @net
+def sequence_losses():
+    def run(m, x, targets, others):
+        x = x.log_softmax(2)
+        one = nn.CTCLoss()(x, targets, [6, 5, 4], [2, 1, 2])
+        each = nn.CTCLoss(blank=2, reduction="none")(x, others, [6, 6, 3], [2, 2, 1])
+        finite = nn.CTCLoss(reduction="sum", zero_infinity=True)(x, targets, [6, 1, 5], [2, 2, 2])
+        return torch.cat([one.reshape(1), each, finite.reshape(1)])
+    return nn.Module(), [torch.randn(6, 3, 5), torch.tensor([[1, 3], [2, 2], [4, 4]]), torch.tensor([[0, 1], [4, 4], [3, 0]])], run
+
+
+@net
+def powers():
+    last = nn.Module()
+    last.weight, last.bias = nn.Parameter(torch.ones(6)), nn.Parameter(torch.zeros(6))
+    last.register_buffer("mean", torch.randn(6))
+    last.register_buffer("var", positive(6))
+    m = nn.ModuleList([nn.Module(), nn.Module(), nn.Module(), nn.Module(), last])
+
+    def run(m, row, image, block):
+        last = m[4]
+        mean = 0.7 * last.mean + 0.3 * image.mean((0, 1, 2))
+        var = 0.7 * last.var + 0.3 * image.var((0, 1, 2), unbiased=False)
+        last.mean.copy_(mean.detach())
+        last.var.copy_(var.detach())
+        normed = (image - mean) / (var + 1e-4).sqrt() * last.weight + last.bias
+        # The sums of cubes of LPPool3d, which not every release of PyTorch has.
+        cubes = (8 * F.avg_pool3d(block.exp() ** 3, 2)) ** (1 / 3)
+        # PyTorch's CrossMapLRN2d never drops the first channel from its running sums.
+        across = nn.LocalResponseNorm(3, 0.1, 0.6, 1.3)(image)
+        parts = [nn.LPPool1d(2, 3)(row), nn.LPPool2d(2, (2, 3), 1)(image), cubes, across, normed]
+        return torch.cat([p.reshape(-1) for p in parts])
+    return m, [torch.randn(2, 3, 9), torch.randn(2, 4, 5, 6), torch.randn(1, 2, 4, 4, 4)], run
+
+
+@net
 def shapes():
     m = several(same=nn.Identity(), fc=nn.Linear(6, 4))
 

@@ -55,6 +55,7 @@ for n = 1, 3 do
   add("InstanceNorm" .. n .. "d", with("InstanceNorm", channels, {affine = true}), given(x), {infer = with("InstanceNorm", {affine = true}), wrong = wrong})
   add("MaxPool" .. n .. "d", with("MaxPool", 2, {ceil_mode = true}), given(x), {wrong = {3}})
   add("AvgPool" .. n .. "d", with("AvgPool", 2, {stride = 1}), given(x), {wrong = {3}})
+  add("LPPool" .. n .. "d", with("LPPool", 2, 2, {stride = 1}), given(x), {wrong = {3}})
   add("AdaptiveAvgPool" .. n .. "d", with("AdaptiveAvgPool", 2), given(x), {wrong = {3}})
   add("AdaptiveMaxPool" .. n .. "d", with("AdaptiveMaxPool", 2), given(x), {wrong = {3}})
   add("Dropout" .. n .. "d", with("Dropout", 0.5), given(x), {random = true})
@@ -157,6 +158,8 @@ for name in ("ReLUSquared QuickGELU Laplace"):gmatch "%S+" do add(name, function
 add("ConvLayerNorm", function() return nn.ConvLayerNorm(4) end, given(image),
   {infer = function() return nn.ConvLayerNorm() end, wrong = {2, 5, 6, 6}})
 add("LocalResponseNorm", function() return nn.LocalResponseNorm(3) end, given(image))
+add("CrossMapLRN2d", function() return nn.CrossMapLRN2d(4) end, given(image), {wrong = {2, 4, 6}})
+add("LastBatchNorm", function() return nn.LastBatchNorm(4) end, given{2, 5, 4}, {infer = function() return nn.LastBatchNorm() end, wrong = {2, 5}})
 
 -- Of aijit.model.
 add("EqualLinear", function() return m.fc(4, 3, {scale_w = true}) end, given{2, 4}, {wrong = {2, 5}})
@@ -170,7 +173,7 @@ add("Rearrange", function() return m.rearrange "b c h w -> b (c h) w" end, given
 --- Classes that are not walked, and why.
 walk.apart = {}
 local function apart(reason, names) for name in names:gmatch "%S+" do walk.apart[name] = reason end end
-apart("takes a target, and returns a number: spec/loss_spec.lua", "BCELoss BCEWithLogitsLoss CosineEmbeddingLoss CrossEntropyLoss GaussianNLLLoss "
+apart("takes a target, and returns a number: spec/loss_spec.lua", "BCELoss BCEWithLogitsLoss CTCLoss CosineEmbeddingLoss CrossEntropyLoss GaussianNLLLoss "
   .. "HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss MSELoss MarginRankingLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss "
   .. "PoissonNLLLoss SmoothL1Loss SoftMarginLoss TripletMarginLoss")
 apart("holds modules, and has no forward", "ModuleList ModuleDict")

@@ -88,7 +88,7 @@ local function rule(kind, names) for name in names:gmatch "%S+" do rules[name] =
 rule("size", "in_features out_features in1_features in2_features input_size proj_size")
 rule("count", "in_channels out_channels num_features num_channels num_groups groups hidden_size num_layers num_embeddings embedding_dim "
   .. "embed_dim num_heads num_kv_heads head_dim kdim vdim d_model nhead dim_feedforward max_len codebook_size hidden channels n z_dim "
-  .. "group_size nc up upscale_factor downscale_factor padding_idx kmeans_iters")
+  .. "group_size nc up upscale_factor downscale_factor padding_idx blank kmeans_iters")
 rule("kernel", "kernel_size")
 rule("stride", "stride dilation output_size")
 rule("extra", "size")

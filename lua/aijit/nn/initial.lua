@@ -162,6 +162,32 @@ function init.eye_(t)
   return t
 end
 
+--- A convolution's weight that hands its input on: 1 in the middle of the kernel from channel i to channel i, within each
+--- group; channels without a partner give 0.
+---@param t aijit.Tensor (out, in / groups, *kernel), with 1 to 3 dimensions of kernel
+---@param options? {groups: integer} 1
+function init.dirac_(t, options)
+  local shape, groups = t.shape, options and options.groups or 1
+  if #shape < 3 or #shape > 5 then
+    raise(("nn.init.dirac_: the weight of a convolution is wanted, (out, in, *kernel), not (%s)"):format(table.concat(shape, ", ")))
+  end
+  if type(groups) ~= "number" or groups < 1 or shape[1] % groups ~= 0 then
+    raise(("nn.init.dirac_: groups is %s, which does not divide %d channels"):format(tostring(groups), shape[1]))
+  end
+  local out = shape[1] / groups
+  ai.no_grad(function()
+    t:fill_(0)
+    for first = 0, shape[1] - out, out do
+      for i = 1, math.min(out, shape[2]) do
+        local place = {first + i, i}
+        for d = 3, #shape do place[d] = math.floor(shape[d] / 2) + 1 end
+        t[place] = 1
+      end
+    end
+  end)
+  return t
+end
+
 --- PyTorch's first values for Linear and Conv: weight and bias uniform within 1 / sqrt(fan_in); for the weight that is
 --- kaiming_uniform_ with a = sqrt(5).
 ---@param weight aijit.Tensor

@@ -1,5 +1,5 @@
 --- Losses as modules: one line of the table each. loss(input, target) is the op of that name with the options kept; some
--- take a third tensor.
+-- take a third tensor, or a fourth.
 
 local ai = require "aijit"
 local layer = require "aijit.nn.layer".layer
@@ -28,6 +28,8 @@ local rows = {
   {"CosineEmbeddingLoss", "cosine_embedding_loss", "margin=0 reduction=mean", 3},
   {"TripletMarginLoss", "triplet_margin_loss", "margin=1 p=2 eps=1e-6 swap=false reduction=mean", 3},
   {"GaussianNLLLoss", "gaussian_nll_loss", "full=false eps=1e-6 reduction=mean", 3},
+  -- loss(log_probs, targets, input_lengths, target_lengths), log_probs: (steps, sequences, classes); blank counts from 1.
+  {"CTCLoss", "ctc_loss", "blank=1 reduction=mean zero_infinity=false", 4},
 }
 
 for _, row in ipairs(rows) do
@@ -45,9 +47,10 @@ for _, row in ipairs(rows) do
     end
   end
 
-  function Loss:forward(input, target, third)
+  function Loss:forward(input, target, third, fourth)
     local options = self._options
     options.weight, options.pos_weight = self.weight, self.pos_weight
+    if tensors == 4 then return f[op](input, target, third, fourth, next(options) and options) end
     if tensors == 3 then return f[op](input, target, third, next(options) and options) end
     return f[op](input, target, next(options) and options)
   end

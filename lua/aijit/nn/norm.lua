@@ -163,6 +163,60 @@ LocalResponseNorm.argument_rules = {size = "count"}
 function LocalResponseNorm:build() self._options = {alpha = self.alpha, beta = self.beta, k = self.k} end
 function LocalResponseNorm:forward(x) return f.local_response_norm(x, self.size, self._options) end
 
+--- The same for images, (N, C, H, W), with the window of AlexNet's code: of an even `size` one channel fewer counts.
+--- PyTorch's class keeps the first channel in the sums of all that follow the first few; here it leaves with its window.
+local CrossMapLRN2d = layer("CrossMapLRN2d", "size alpha=0.0001 beta=0.75 k=1")
+nn.CrossMapLRN2d = CrossMapLRN2d
+CrossMapLRN2d.argument_rules = {size = "count"}
+
+function CrossMapLRN2d:build()
+  self._window = 2 * math.floor((self.size + 1) / 2) - 1
+  self._options = {alpha = self.alpha * self._window / self.size, beta = self.beta, k = self.k}
+end
+
+function CrossMapLRN2d:forward(x)
+  if x:dim() ~= 4 then raise(("CrossMapLRN2d: the input is (%s); (N, C, H, W) is wanted"):format(table.concat(x.shape, ", "))) end
+  return f.local_response_norm(x, self._window, self._options)
+end
+
+--- Over the last dimension, (..., features): running means and variances, which each batch of training moves by 1 - momentum
+--- before they are used, so that training and evaluation compute the same.
+---@class aijit.nn.LastBatchNorm: aijit.nn.Layer
+local LastBatchNorm = layer("LastBatchNorm", "channels? momentum=0.99 affine=true eps=0.0001")
+nn.LastBatchNorm = LastBatchNorm
+
+LastBatchNorm.reset = reset_affine
+function LastBatchNorm:sizes(x) self.channels = x:size(-1) end
+function LastBatchNorm:sizes_from(state) self.channels = state.mean:size(1) end
+
+function LastBatchNorm:build()
+  self:buffer("mean", 0, {self.channels})
+  self:buffer("var", 1, {self.channels})
+  if self.affine then affine(self, self.channels) end
+end
+
+LastBatchNorm.argument_rules = {momentum = "probability"}
+
+function LastBatchNorm:forward(x)
+  if x:size(-1) ~= self.channels then
+    raise(("%s: the input is (%s), and %d features are wanted"):format(self:title(), table.concat(x.shape, ", "), self.channels))
+  end
+  local mean, var = self.mean, self.var
+  if self.training then
+    local rows, share = x:reshape(-1, self.channels), 1 - self.momentum
+    local center = rows:mean{1}
+    mean = mean * self.momentum + center * share
+    var = var * self.momentum + (rows - center):square():mean{1} * share
+    ai.no_grad(function()
+      self.mean:copy_(mean)
+      self.var:copy_(var)
+    end)
+  end
+  local y = (x - mean) * f.rsqrt(var + self.eps)
+  if self.affine then y = y * self.weight + self.bias end
+  return y
+end
+
 --- x / sqrt(mean(x^2) + eps) over the trailing dimensions (Zhang and Sennrich, 2019); eps is that of the dtype unless given.
 ---@class aijit.nn.RMSNorm: aijit.nn.Layer
 local RMSNorm = layer("RMSNorm", "normalized_shape? eps=none elementwise_affine=true")

@@ -8,7 +8,7 @@ local nn = {}
 
 for n = 1, 3 do
   local max, avg, unpool = ("max_pool%dd"):format(n), ("avg_pool%dd"):format(n), ("max_unpool%dd"):format(n)
-  local adaptive_avg, adaptive_max = ("adaptive_avg_pool%dd"):format(n), ("adaptive_max_pool%dd"):format(n)
+  local adaptive_avg, adaptive_max, lp = ("adaptive_avg_pool%dd"):format(n), ("adaptive_max_pool%dd"):format(n), ("lp_pool%dd"):format(n)
 
   --- The largest element of each window; the stride is the kernel's size unless given. With return_indices also where in
   -- its channel each was, which MaxUnpool takes.
@@ -35,6 +35,12 @@ for n = 1, 3 do
                      count_include_pad = self.count_include_pad}
   end
   function AvgPool:forward(x) return f[avg](x, self.kernel_size, self._options) end
+
+  --- The p-norm of each window, p being norm_type: the root of the sum of powers.
+  local LPPool = layer(("LPPool%dd"):format(n), "norm_type kernel_size stride=none ceil_mode=false")
+  nn[LPPool.__name] = LPPool
+  function LPPool:build() self._options = {stride = self.stride, ceil_mode = self.ceil_mode} end
+  function LPPool:forward(x) return f[lp](x, self.norm_type, self.kernel_size, self._options) end
 
   --- The mean over windows that make an output of a given size, whatever the input's.
   local AdaptiveAvgPool = layer(("AdaptiveAvgPool%dd"):format(n), "output_size")

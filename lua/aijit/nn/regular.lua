@@ -19,7 +19,7 @@ local rows = {
 
 for _, row in ipairs(rows) do
   local name, op = row[1], row[2]
-  local Dropout = layer(name, "p=0.5")
+  local Dropout = layer(name, "p=0.5 inplace=false")
   nn[name] = Dropout
 
   Dropout.argument_rules = {p = "probability"}
@@ -30,7 +30,8 @@ for _, row in ipairs(rows) do
 
   function Dropout:forward(x)
     if not self.training or self.p == 0 then return x end
-    return f[op](x, self._options)
+    local y = f[op](x, self._options)
+    return self.inplace and x:copy_(y) or y
   end
 end
 
