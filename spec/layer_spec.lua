@@ -185,7 +185,7 @@ for _, entry in ipairs(rows) do
       assert.is_truthy(tostring(module:summary(doubled(row.input()))):find "parameters")
     end)
 
-    it("lets gradients flow to every parameter and to what is given", function()
+    if not row.whole then it("lets gradients flow to every parameter and to what is given", function()
       local module = row.make()
       local inputs = {row.input()}
       local leaves = {}
@@ -201,7 +201,7 @@ for _, entry in ipairs(rows) do
       total:backward()
       for parameter, p in module:named_parameters() do assert.is_truthy(p.grad, parameter) end
       for i, t in ipairs(leaves) do assert(t.grad or row.unused == i) end
-    end)
+    end) end
 
     if row.wrong then
       it("says where it is and what shape it was given, when that is wrong", function()

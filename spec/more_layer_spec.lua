@@ -95,3 +95,103 @@ describe("nn.init.dirac_", function()
     refused("groups is 2, which does not divide 3 channels", nn.init.dirac_, ai.ones(3, 2, 2), {groups = 2})
   end)
 end)
+
+describe("KMeans", function()
+  local function blobs()
+    local x = ai.randn(4, 30, 2) * 0.1
+    local at = ai.tensor{{0, 0}, {9, 0}, {0, 9}, {9, 9}}
+    return x + at:unsqueeze(2), at
+  end
+
+  it("fits the means of groups, and gives the nearest center", function()
+    ai.manual_seed(5)
+    local x = blobs()
+    local layer, mean = nn.KMeans(4):fit(x)
+    local codes = layer(x)
+    assert.are.same({4, 30}, codes.shape)
+    local seen = {}
+    for g = 1, 4 do
+      local code = codes[{g, 1}]:item()
+      assert.is_true(codes[g]:eq(code):all():item() and not seen[code])
+      seen[code] = true
+      near(layer.centers[code], x[g]:mean{1}, 1e-5)
+    end
+    assert.is_near((x - layer:decode(codes)):square():sum{3}:mean():item(), mean, 1e-5)
+    assert.is_true(mean < 0.05)
+  end)
+
+  it("gives each row the center nearest to it, before a fit too", function()
+    local layer, x = nn.KMeans(3, 7), ai.randn(20, 3)
+    local d = (x:unsqueeze(2) - layer.centers):square():sum{3}
+    assert.is_true(d:argmin(2):equal(layer(x)):item())
+  end)
+
+  it("takes more clusters than there are rows, and refuses none at all, and other sizes", function()
+    local layer, mean = nn.KMeans(2, 5):fit(ai.ones(3, 2))
+    assert.are.equal(0, mean)
+    near(layer.centers, ai.ones(5, 2), 0)
+    refused("nothing to fit in (0, 2)", layer.fit, layer, ai.ones(0, 2))
+    refused("the input is (4, 3), and 2 features are wanted", layer, ai.ones(4, 3))
+    refused("n_clusters is 0", nn.KMeans, 0)
+  end)
+end)
+
+describe("streams", function()
+  local function pieces(layer, x, lengths)
+    local parts, first, state = {}, 1, nil
+    for _, n in ipairs(lengths) do
+      parts[#parts + 1], state = layer(x:narrow(-1, first, n), state)
+      first = first + n
+    end
+    assert.are.equal(x:size(-1) + 1, first)
+    return ai.cat(parts, -1), state
+  end
+  local cuts = {{12}, {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, {5, 7}, {2, 1, 6, 3}}
+
+  it("of convolutions are those of the whole, whatever the pieces, with one sample and with several", function()
+    for _, o in ipairs{{}, {stride = 2}, {stride = 5}, {dilation = 3, padding = 4}, {stride = 2, dilation = 2, groups = 2, bias = false}} do
+      local layer = nn.StreamingConv1d(4, 6, 3, o)
+      for _, shape in ipairs{{2, 4, 12}, {4, 12}} do
+        local x = ai.randn(shape)
+        local whole = ai.f.conv1d(ai.f.pad(x, {o.padding or 0, 0}), layer.weight, layer.bias, {stride = o.stride, dilation = o.dilation, groups = o.groups})
+        for _, lengths in ipairs(cuts) do near(pieces(layer, x, lengths), whole, 1e-5) end
+      end
+    end
+  end)
+
+  it("of transposed convolutions are too, with their end; a stride beyond the kernel leaves the bias between", function()
+    for _, o in ipairs{{}, {stride = 2}, {stride = 5}, {dilation = 3}, {stride = 2, dilation = 2, groups = 2, bias = false}} do
+      local layer = nn.StreamingConvTranspose1d(4, 6, 3, o)
+      for _, shape in ipairs{{2, 4, 12}, {4, 12}} do
+        local x = ai.randn(shape)
+        local whole = ai.f.conv_transpose1d(x, layer.weight, layer.bias, {stride = o.stride, dilation = o.dilation, groups = o.groups})
+        for _, lengths in ipairs(cuts) do
+          local y, state = pieces(layer, x, lengths)
+          assert.are.equal(12 * (o.stride or 1), y:size(-1))
+          y = ai.cat({y, layer:finish(state)}, -1)
+          near(y:narrow(-1, 1, whole:size(-1)), whole, 1e-5)
+        end
+      end
+    end
+  end)
+
+  it("leave a state as it was, and refuse one of another batch or kind", function()
+    local layer, x = nn.StreamingConv1d(2, 3, 4), ai.randn(1, 2, 3)
+    local y, state = layer(x)
+    assert.are.same({1, 3, 0}, y.shape)
+    local a, b = layer(x, state), layer(x, state)
+    assert.is_true(a:equal(b):item())
+    refused("the input is (2, 2, 3), and the state is of (1, 2, 3)", layer, ai.randn(2, 2, 3), state)
+    refused("the state is what the layer returned for the piece before, not a number", layer, x, 3)
+    refused("(N, 2, T) or (2, T) is wanted", layer, ai.randn(1, 3, 4))
+    refused("padding is \"same\"", nn.StreamingConv1d, 2, 3, 4, {padding = "same"})
+  end)
+
+  it("of different lengths are added as far as both have come", function()
+    local x, y = ai.arange(1, 6):float(), ai.arange(11, 16):float()
+    local a, state = nn.streaming_add(x:narrow(1, 1, 4), y:narrow(1, 1, 1))
+    local b, after = nn.streaming_add(x:narrow(1, 5, 2), y:narrow(1, 2, 5), state)
+    near(ai.cat({a, b}, 1), x + y, 0)
+    assert.are.same({0, 0}, {after[1]:numel(), after[2]:numel()})
+  end)
+end)

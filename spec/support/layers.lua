@@ -244,6 +244,22 @@ end
 
 -- -- Sequences and codes ----------------------------------------------------------------------------------------------------------
 
+--- Whole sequences in PyTorch; here in pieces.
+function nets.streams()
+  local net = several{conv = nn.StreamingConv1d(4, 6, 3, {stride = 2, padding = 3, dilation = 2, groups = 2}), sparse = nn.StreamingConv1d(2, 2, {stride = 3}),
+                      spread = nn.StreamingConvTranspose1d(4, 2, 3, {stride = 2, dilation = 2, groups = 2})}
+  local function run(layer, x)
+    local parts, first, state = {}, 1, nil
+    for _, n in ipairs{1, 4, 2, 1, 5} do
+      parts[#parts + 1], state = layer(x:narrow(-1, first, n), state)
+      first = first + n
+    end
+    if layer.finish then parts[#parts + 1] = layer:finish(state) end
+    return ai.cat(parts, -1)
+  end
+  return net, function(x) return run(net.conv, x), run(net.sparse, x), run(net.spread, x) end
+end
+
 function nets.rwkv()
   local net = nn.RwkvBlock(4, {hidden = 8})
   return net, function(x) return (net(x)) end

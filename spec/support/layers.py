@@ -447,6 +447,12 @@ def bifpn():
 
 
 @net
+def streams():
+    m = several(conv=nn.Conv1d(4, 6, 3, 2, 0, 2, 2), sparse=nn.Conv1d(4, 2, 2, 3), spread=nn.ConvTranspose1d(4, 2, 3, 2, 0, 0, 2, True, 2))
+    return m, [torch.randn(2, 4, 13)], lambda m, x: (m.conv(F.pad(x, (3, 0))), m.sparse(x), m.spread(x))
+
+
+@net
 def rwkv():
     att = several(key=nn.Linear(4, 4, False), value=nn.Linear(4, 4, False), receptance=nn.Linear(4, 4, False), output=nn.Linear(4, 4, False))
     ffn = several(key=nn.Linear(4, 8, False), receptance=nn.Linear(4, 4, False), value=nn.Linear(8, 4, False))

@@ -4,6 +4,7 @@
 ---   infer    a function that leaves out the sizes that an input shows
 ---   wrong    sizes of an input that it cannot take
 ---   unused   the place of an input in which no gradient flows
+---   whole    its outputs are whole numbers, through which no gradient flows
 ---   random   its outputs are random in training
 
 local ai = require "aijit"
@@ -160,6 +161,11 @@ add("ConvLayerNorm", function() return nn.ConvLayerNorm(4) end, given(image),
 add("LocalResponseNorm", function() return nn.LocalResponseNorm(3) end, given(image))
 add("CrossMapLRN2d", function() return nn.CrossMapLRN2d(4) end, given(image), {wrong = {2, 4, 6}})
 add("LastBatchNorm", function() return nn.LastBatchNorm(4) end, given{2, 5, 4}, {infer = function() return nn.LastBatchNorm() end, wrong = {2, 5}})
+add("KMeans", function() return nn.KMeans(3, 5) end, given{2, 8, 3}, {infer = function() return nn.KMeans(5) end, wrong = {2, 8, 4}, whole = true})
+add("StreamingConv1d", function() return nn.StreamingConv1d(4, 6, 3, {padding = 2, groups = 2}) end, given(line),
+  {infer = function() return nn.StreamingConv1d(6, 3, {padding = 2, groups = 2}) end, wrong = {2, 5, 9}})
+add("StreamingConvTranspose1d", function() return nn.StreamingConvTranspose1d(4, 6, 3, {stride = 2, groups = 2}) end, given(line),
+  {infer = function() return nn.StreamingConvTranspose1d(6, 3, {stride = 2, groups = 2}) end, wrong = {2, 5, 9}})
 
 -- Of aijit.model.
 add("EqualLinear", function() return m.fc(4, 3, {scale_w = true}) end, given{2, 4}, {wrong = {2, 5}})

@@ -66,6 +66,7 @@ for n = 1, 3 do
     "in_channels? out_channels kernel_size stride=1 padding=0 dilation=1 groups=1 bias=true padding_mode=zeros")
   nn[Conv.__name] = Conv
 
+  Conv._check_groups = check_groups
   function Conv:sizes(x) self.in_channels = x:size(-n - 1) end
   function Conv:sizes_from(state) self.in_channels = state.weight:size(2) * self.groups end
 

@@ -17,7 +17,7 @@ end
 
 local rules = {
   Linear = by_output, Conv1d = by_output, Conv2d = by_output, Conv3d = by_output,
-  ConvTranspose1d = by_input, ConvTranspose2d = by_input, ConvTranspose3d = by_input,
+  StreamingConv1d = by_output, StreamingConvTranspose1d = by_input, ConvTranspose1d = by_input, ConvTranspose2d = by_input, ConvTranspose3d = by_input,
 }
 
 for _, name in ipairs {"EqualLinear", "EqualConv2d"} do rules[name] = by_output end

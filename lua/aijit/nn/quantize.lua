@@ -1,10 +1,11 @@
---- Vectors as codes: vector quantisation, residual, finite scalar, and without a table.
+--- Vectors as codes: vector quantisation, residual, finite scalar, without a table, and k-means.
 ---
---- Each is called as y, codes, loss = layer(x), x: (..., dim). y has the values of the codes and, going backward, the gradient
+--- Each but KMeans is called as y, codes, loss = layer(x), x: (..., dim). y has the values of the codes and, going backward, the gradient
 --- of x (Bengio and others, 2013); codes count from 1.
 
 local ai = require "aijit"
 local class = require "aijit.class"
+local cluster = require "aijit.nn.cluster"
 local container = require "aijit.nn.container"
 local init = require "aijit.nn.initial"
 local layer = require "aijit.nn.layer".layer
@@ -50,34 +51,9 @@ end
 
 function VectorQuantization:reset() init.kaiming_uniform_(self.embed) end
 
---- Codes of the rows, (n), by |x|^2 - 2 x e + |e|^2.
-local function nearest(rows, embed)
-  return f.argmin(embed:square():sum{2} - f.matmul(rows, embed:t()) * 2, 2)
-end
-
---- How many rows each code has, and their sums.
-local function tally(self, rows, codes)
-  local k = self.codebook_size
-  local where = {dtype = rows.dtype, device = rows.device}
-  local counts = ai.zeros({k}, where):index_add_(1, codes, ai.ones({rows:size(1)}, where))
-  return counts, ai.zeros({k, self.dim}, where):index_add_(1, codes, rows)
-end
-
-local function pick(rows, k)
-  local n = rows:size(1)
-  local weights = ai.ones({n}, {device = rows.device})
-  return f.index_select(rows, 1, f.multinomial(weights, k, n < k))
-end
-
---- First values of the codebook: means of the rows (Lloyd, 1982).
+--- First values of the codebook: means of the rows.
 local function start(self, rows)
-  local embed = pick(rows, self.codebook_size)
-  local counts
-  for _ = 1, self.kmeans_iters do
-    local sums
-    counts, sums = tally(self, rows, nearest(rows, embed))
-    embed = ai.Tensor.where(f.unsqueeze(counts, 2):gt(0), sums / f.unsqueeze(f.clamp_min(counts, 1), 2), embed)
-  end
+  local embed, counts = cluster.improve(rows, cluster.pick(rows, self.codebook_size), self.kmeans_iters)
   counts = counts or ai.ones({self.codebook_size}, {dtype = rows.dtype, device = rows.device})
   self.embed:copy_(embed)
   self.embed_avg:copy_(embed * f.unsqueeze(counts, 2))
@@ -86,7 +62,7 @@ local function start(self, rows)
 end
 
 local function follow(self, rows, codes)
-  local counts, sums = tally(self, rows, codes)
+  local counts, sums = cluster.tally(rows, codes, self.codebook_size)
   self.cluster_size:mul_(self.decay):add_(counts, {alpha = 1 - self.decay})
   self.embed_avg:mul_(self.decay):add_(sums, {alpha = 1 - self.decay})
   local total = self.cluster_size:sum()
@@ -95,7 +71,7 @@ local function follow(self, rows, codes)
   if self.threshold > 0 then
     local dead = self.cluster_size:lt(self.threshold)
     if dead:any():item() then
-      local fresh, mask = pick(rows, self.codebook_size), f.unsqueeze(dead, 2)
+      local fresh, mask = cluster.pick(rows, self.codebook_size), f.unsqueeze(dead, 2)
       self.embed:copy_(f.where(mask, fresh, self.embed))
       self.embed_avg:copy_(f.where(mask, fresh * self.threshold, self.embed_avg))
       self.cluster_size:copy_(f.where(dead, ai.full_like(self.cluster_size, self.threshold), self.cluster_size))
@@ -117,7 +93,7 @@ function VectorQuantization:forward(x)
   local codes = ai.no_grad(function()
     local rows = x:detach():reshape(-1, self.dim)
     if self.training and self.inited:item() == 0 then start(self, rows) end
-    return nearest(rows, self.embed)
+    return cluster.nearest(rows, self.embed)
   end)
   local y = f.embedding(self.embed:clone(), codes):reshape(x.shape)
   if self.training then ai.no_grad(function() follow(self, x:detach():reshape(-1, self.dim), codes) end) end
@@ -258,5 +234,56 @@ end
 ---@param codes aijit.Tensor
 ---@return aijit.Tensor
 function LookupFreeQuantization:decode(codes) return f.embedding(self.codebook, codes) end
+
+-- -- k-means -------------------------------------------------------------------------------------------------------------
+
+--- The nearest of n_clusters centers: codes = layer(x), (..., n_features) -> (...), from 1. The centers are random until fit is
+--- called, or they are loaded.
+---@class aijit.nn.KMeans: aijit.nn.Layer
+---@field centers aijit.Tensor (n_clusters, n_features)
+local KMeans = layer("KMeans", "n_features? n_clusters kmeans_iters=10")
+nn.KMeans = KMeans
+
+KMeans.argument_rules = {n_features = "count", n_clusters = "count"}
+function KMeans:sizes(x) self.n_features = x:size(-1) end
+function KMeans:sizes_from(state) self.n_features = state.centers:size(2) end
+function KMeans:build() self:buffer("centers", 0, {self.n_clusters, self.n_features}) end
+function KMeans:reset() init.normal_(self.centers) end
+
+local function rows_of(self, x)
+  if x:size(-1) ~= self.n_features then
+    raise(("%s: the input is (%s), and %d features are wanted"):format(self:title(), table.concat(x.shape, ", "), self.n_features))
+  end
+  return x:detach():reshape(-1, self.n_features)
+end
+
+---@param x aijit.Tensor (..., n_features)
+---@return aijit.Tensor codes (...)
+function KMeans:forward(x)
+  return cluster.nearest(rows_of(self, x), self.centers):reshape(leading(x))
+end
+
+--- Makes the centers means of x: from rows far from each other, kmeans_iters times.
+---@param x aijit.Tensor (..., n_features)
+---@return aijit.nn.KMeans self
+---@return number mean of the squares of the distances to the nearest center
+function KMeans:fit(x)
+  if self._unbuilt then self:build_for(x) end
+  local rows = rows_of(self, x)
+  if rows:size(1) == 0 then raise(("%s: there is nothing to fit in (%s)"):format(self:title(), table.concat(x.shape, ", "))) end
+  local mean = ai.no_grad(function()
+    return ai.scope(function()
+      local centers = cluster.improve(rows, cluster.spread(rows, self.n_clusters), self.kmeans_iters)
+      self.centers:copy_(centers)
+      return (rows - f.index_select(centers, 1, cluster.nearest(rows, centers))):square():sum{2}:mean():item()
+    end)
+  end)
+  return self, mean
+end
+
+--- The centers of codes: (...) -> (..., n_features).
+---@param codes aijit.Tensor
+---@return aijit.Tensor
+function KMeans:decode(codes) return f.embedding(self.centers, codes) end
 
 return nn
