@@ -172,3 +172,44 @@ describe("packing", function()
     assert.matches("the longest sequence has 3", message_of(nn.pad_packed_sequence, nn.pack_padded_sequence(x, {3, 1}), {total_length = 2}))
   end)
 end)
+
+describe("what is returned", function()
+  it("is the last h of the last layer without return_sequences, and no state without return_state", function()
+    for name in ("RNN GRU LSTM"):gmatch "%S+" do
+      for _, both in ipairs{false, true} do
+        for _, batch_first in ipairs{false, true} do
+          local o = {num_layers = 2, bidirectional = both, batch_first = batch_first, return_sequences = false, return_state = false}
+          local m, x = nn[name](3, 4, o), ai.randn(2, 5, 3)
+          local all = nn[name](3, 4, {num_layers = 2, bidirectional = both, batch_first = batch_first})
+          all:load_state_dict(m:state_dict())
+          local y, none = m(x)
+          assert.is_nil(none)
+          assert.are.same({batch_first and 2 or 5, both and 8 or 4}, y.shape)
+          assert.are.same(y.shape, (m:output_shape(x)))
+          local steps = all(x)
+          if batch_first then steps = steps:transpose(1, 2) end
+          near(y:narrow(2, 1, 4), steps[-1]:narrow(2, 1, 4))
+          if both then near(y:narrow(2, 5, 4), steps[1]:narrow(2, 5, 4)) end
+          near(nn.from_spec(m:to_spec()):load_state_dict(m:state_dict())(x), y)
+        end
+      end
+    end
+  end)
+
+  it("is the end of each sequence of a packed batch, and of one sequence alone", function()
+    local m = nn.LSTM(3, 4, {return_sequences = false, proj_size = 2})
+    local long, short = ai.randn(5, 3), ai.randn(2, 3)
+    local y, state = m(nn.pack_sequence({short, long}, {enforce_sorted = false}))
+    assert.are.same({2, 2}, y.shape)
+    assert.are.same({1, 2, 4}, state[2].shape)
+    near(y[1], (m(short)))
+    near(y[2], (m(long)))
+  end)
+
+  it("makes a row of layers without more", function()
+    local all, last = {batch_first = true, return_state = false}, {batch_first = true, return_sequences = false, return_state = false}
+    local net = nn.Sequential{nn.GRU(6, all), nn.LSTM(5, last), nn.Linear(2)}
+    assert.are.same({3, 2}, net(ai.randn(3, 7, 4)).shape)
+    assert.matches("return_state is 1; true or false is wanted", message_of(nn.GRU, 3, 4, {return_state = 1}))
+  end)
+end)

@@ -170,6 +170,9 @@ add("StreamingConvTranspose1d", function() return nn.StreamingConvTranspose1d(4,
 -- Of aijit.model.
 add("EqualLinear", function() return m.fc(4, 3, {scale_w = true}) end, given{2, 4}, {wrong = {2, 5}})
 add("EqualConv2d", function() return m.conv(4, 3, {scale_w = true}) end, given(image), {wrong = {2, 3, 6, 6}})
+add("ModulatedConv2d", function() return m.modconv(4, 3, 5, {modtype = "weight"}).conv end, given(image, {2, 5}), {wrong = {{2, 3, 6, 6}, {2, 5}}})
+add("AdaLIN", function() return m.norm.AdaLIN(4, 5) end, given(image, {2, 5}), {wrong = {{2, 4, 6, 6}, {2, 6}}})
+add("TxEncoder", function() return m.tx_enc(2, 6, 2, 10) end, given{2, 5, 6}, {wrong = {2, 5, 7}})
 add("Clamp", function() return m.clamp(1) end, given{2, 4})
 add("PixelNorm", function() return m.norm.PixelNorm() end, given{2, 4})
 add("MinibatchStd", function() return m.norm.MinibatchStd(2) end, given(image))
@@ -187,6 +190,6 @@ apart("is a part of another class", "BiFPNBlock BiFPNFuse UNetAttention UNetBloc
   .. "SpectralNormState TxAttention TxEncoderBlock Residual Noise Gain TimeFeatures")
 apart("is made of a trained layer", "QuantizedConv2d QuantizedLinear")
 apart("is what a program makes it: spec/model_spec.lua, spec/graph_spec.lua", "Functional Lambda Model DiffusionModel ImgAutoencoder ModSeq Modulated "
-  .. "ModulatedConv2d ModulatedResidual AdaLIN TxEncoder")
+  .. "ModulatedResidual")
 
 return walk

@@ -47,6 +47,7 @@ end
 local Recurrent = ai.class("Recurrent", layers.Layer)
 
 local options = " num_layers=1 bias=true batch_first=false dropout=0 bidirectional=false"
+local returns = " return_sequences=true return_state=true"
 
 function Recurrent:check()
   kind_of(self)
@@ -137,14 +138,26 @@ local function run(self, rows, sizes, h0, c0)
   return rows, f.stack(last_h, 1), c0 and f.stack(last_c, 1)
 end
 
+--- What forward returns: all, or what the arguments say.
+local function result(self, y, h, c)
+  if not self.return_sequences then
+    y = f.select(h, 1, -1)
+    if self.bidirectional then y = f.cat({f.select(h, 1, -2), y}, -1) end
+  end
+  if not self.return_state then return y end
+  return y, c and {h, c} or h
+end
+
 --- y, state = layer(x, state). Without a state it starts from zeros; what is returned may be given again.
 --- x: (T, N, input), or (N, T, input) with batch_first, or (T, input), or a PackedSequence. y: as x, with hidden_size
 --- (proj_size) features, twice as many when bidirectional: the h of the last layer at every step.
 --- state: h, (num_layers * directions, N, hidden_size), of the last step of each sequence; of the LSTM a table {h, c}.
+--- With return_sequences = false y is the h of the last layer at the end of each sequence, (N, features): of the direction
+--- backwards that is its first step. With return_state = false y comes alone.
 ---@param x aijit.Tensor|aijit.nn.PackedSequence
 ---@param state? aijit.Tensor|aijit.Tensor[]
 ---@return aijit.Tensor|aijit.nn.PackedSequence y
----@return aijit.Tensor|aijit.Tensor[] state
+---@return aijit.Tensor|aijit.Tensor[]? state
 function Recurrent:forward(x, state)
   local is_packed = packed.is_packed(x)
   local sizes, unbatched = {}, false
@@ -170,7 +183,7 @@ function Recurrent:forward(x, state)
   local y, h, c = run(self, rows, sizes, h0, c0)
   if is_packed then
     h, c = reorder(h, x.unsorted_indices), reorder(c, x.unsorted_indices)
-    return x:with(y), c and {h, c} or h
+    return result(self, x:with(y), h, c)
   end
   y = y:reshape(#sizes, n, -1)
   if unbatched then
@@ -178,25 +191,25 @@ function Recurrent:forward(x, state)
   elseif self.batch_first then
     y = f.transpose(y, 1, 2)
   end
-  return y, c and {h, c} or h
+  return result(self, y, h, c)
 end
 
 --- h' = tanh(W_ih x + b_ih + W_hh h + b_hh) at each step; nonlinearity "relu" for tanh.
 ---@class aijit.nn.RNN: aijit.nn.Recurrent
-local RNN = layer("RNN", "input_size? hidden_size" .. options .. " nonlinearity=tanh", Recurrent)
+local RNN = layer("RNN", "input_size? hidden_size" .. options .. " nonlinearity=tanh" .. returns, Recurrent)
 RNN.kind = "rnn"
 nn.RNN = RNN
 
 --- Gated recurrent units (Cho and others, 2014).
 ---@class aijit.nn.GRU: aijit.nn.Recurrent
-local GRU = layer("GRU", "input_size? hidden_size" .. options, Recurrent)
+local GRU = layer("GRU", "input_size? hidden_size" .. options .. returns, Recurrent)
 GRU.kind = "gru"
 nn.GRU = GRU
 
 --- Long short-term memory (Hochreiter and Schmidhuber, 1997); proj_size: h is W_hr times the cell's output (Sak and
 --- others, 2014).
 ---@class aijit.nn.LSTM: aijit.nn.Recurrent
-local LSTM = layer("LSTM", "input_size? hidden_size" .. options .. " proj_size=0", Recurrent)
+local LSTM = layer("LSTM", "input_size? hidden_size" .. options .. " proj_size=0" .. returns, Recurrent)
 LSTM.kind = "lstm"
 nn.LSTM = LSTM
 
