@@ -136,6 +136,49 @@ describe("KMeans", function()
   end)
 end)
 
+describe("monotonic attention", function()
+  local gradcheck = require "spec.support.gradcheck"
+
+  it("is where a path stands that stays or goes on, by what is given for each place", function()
+    local p = ai.tensor{{0.25, 0.5}, {0.5, 0.75}, {1, 1}}
+    near(nn.monotonic_attention(p), ai.tensor{{1, 0}, {0.25, 0.75}, {0.125, 0.125 + 0.75 * 0.75}})
+    near(nn.monotonic_attention(p, {last_stays = true}), ai.tensor{{1, 0}, {0.25, 0.75}, {0.125, 0.875}})
+    near(nn.monotonic_attention(ai.rand(4, 1), {last_stays = true}), ai.ones(4, 1))
+    near(nn.monotonic_attention(ai.zeros(3, 3)), ai.eye(3))
+    near(nn.monotonic_attention(ai.ones(2, 5, 3)):sum{2}, ai.tensor{{5, 0, 0}, {5, 0, 0}})
+  end)
+
+  it("has gradients, also where a probability is 0 or 1", function()
+    local x = ai.randn(2, 4, 3, {dtype = "f64"}):requires_grad_(true)
+    local worst = gradcheck.first(function() return nn.monotonic_attention(x:sigmoid(), {last_stays = true}):square():sum() end, {x})
+    assert.is_true(worst < 1e-7)
+    local p = ai.tensor{{0, 1}, {1, 0}, {0, 0}}:requires_grad_(true)
+    nn.monotonic_attention(p):sum():backward()
+    assert.is_true(p.grad:isfinite():all():item())
+  end)
+
+  it("of a layer gives weights that sum to 1 and go on by one key at most, whatever the number of heads of keys", function()
+    local layer = nn.MonotonicAttention(8, 4, {num_kv_heads = 2, batch_first = true})
+    local q, k = ai.randn(2, 9, 8), ai.randn(2, 4, 8)
+    local y, w = layer(q, k, k, {need_weights = true, average_attn_weights = false})
+    assert.are.same({2, 9, 8}, y.shape)
+    assert.are.same({2, 4, 9, 4}, w.shape)
+    near(w:sum{4}, ai.ones(2, 4, 9), 1e-5)
+    for i = 1, 3 do assert.are.equal(0, w[{{}, {}, i, {i + 1, 4}}]:max():item()) end
+    local other = nn.MonotonicAttention(8, 4, {mode = "many_keys_one_query", batch_first = true})
+    local _, v = other(k, q, q, {need_weights = true})
+    near(v:sum{3}, ai.ones(2, 4), 1e-4)
+  end)
+
+  it("refuses masks, other modes, and what is no probabilities", function()
+    local layer = nn.MonotonicAttention(4, 2)
+    refused("it takes no masks", layer, ai.randn(3, 1, 4), nil, nil, {is_causal = true})
+    refused("mode is \"none\"; \"one_key_many_queries\" or", nn.MonotonicAttention, 4, 2, {mode = "none"})
+    refused("(..., steps, targets) are wanted, not f32 of (3)", nn.monotonic_attention, ai.ones(3))
+    refused("there is no path in (0, 3)", nn.monotonic_attention, ai.ones(0, 3))
+  end)
+end)
+
 describe("streams", function()
   local function pieces(layer, x, lengths)
     local parts, first, state = {}, 1, nil

@@ -244,6 +244,13 @@ end
 
 -- -- Sequences and codes ----------------------------------------------------------------------------------------------------------
 
+--- The sum over all paths in PyTorch.
+function nets.monotonic_attention()
+  local net = several{slow = nn.MonotonicAttention(4, 2, {batch_first = true}),
+                      quick = nn.MonotonicAttention(4, 2, {batch_first = true, mode = "many_keys_one_query"})}
+  return net, function(a, b, p) return net.slow(a, b), net.quick(b, a), (nn.monotonic_attention(p:sigmoid())) end
+end
+
 --- Whole sequences in PyTorch; here in pieces.
 function nets.streams()
   local net = several{conv = nn.StreamingConv1d(4, 6, 3, {stride = 2, padding = 3, dilation = 2, groups = 2}), sparse = nn.StreamingConv1d(2, 2, {stride = 3}),

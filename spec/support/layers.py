@@ -4,6 +4,7 @@
 Here are the kinds of layers that the networks of nets.py leave out: those that PyTorch has, and, written in PyTorch from the
 papers' formulas, those that it has not.
 """
+import itertools
 import math
 import sys
 
@@ -444,6 +445,48 @@ def bifpn():
 
 
 # -- Sequences and codes ----------------------------------------------------------------------------------------------------------
+
+
+def paths(stay, last_stays):
+    """The sums of the probabilities of all paths from the first column, one step on or none from row to row."""
+    *_, rows, columns = stay.shape
+    total = [[0 * stay[..., 0, 0]] * columns for _ in range(rows)]
+    for moves in itertools.product([0, 1], repeat=rows - 1):
+        at, p = 0, torch.ones_like(stay[..., 0, 0])
+        if last_stays and sum(moves) > columns - 1:
+            continue
+        for i in range(rows):
+            total[i][at] = total[i][at] + p * (1 if i == rows - 1 else 0)
+            if i < rows - 1:
+                last = last_stays and at == columns - 1
+                p = p * (1 if last else 1 - stay[..., i, at] if moves[i] else stay[..., i, at])
+                at += moves[i]
+                if at == columns:
+                    break
+    return torch.stack(total[-1], -1)
+
+
+def occupied(stay, last_stays=False):
+    return torch.stack([paths(stay[..., :i, :], last_stays) for i in range(1, stay.shape[-2] + 1)], -2)
+
+
+@net
+def monotonic_attention():
+    m = several(slow=nn.MultiheadAttention(4, 2, batch_first=True), quick=nn.MultiheadAttention(4, 2, batch_first=True))
+
+    def heads(part, i, x):
+        w, b = part.in_proj_weight[4 * i:4 * i + 4], part.in_proj_bias[4 * i:4 * i + 4]
+        return F.linear(x, w, b).unflatten(-1, (2, 2)).transpose(1, 2)
+
+    def run(m, a, b, p):
+        q, k, v = heads(m.slow, 0, a), heads(m.slow, 1, b), heads(m.slow, 2, b)
+        w = occupied((q @ k.transpose(-1, -2) / math.sqrt(2)).sigmoid(), True)
+        slow = m.slow.out_proj((w @ v).transpose(1, 2).flatten(2))
+        q, k, v = heads(m.quick, 0, b), heads(m.quick, 1, a), heads(m.quick, 2, a)
+        w = occupied((k @ q.transpose(-1, -2) / math.sqrt(2)).sigmoid(), True).transpose(-1, -2)
+        quick = m.quick.out_proj((w / w.sum(-1, keepdim=True) @ v).transpose(1, 2).flatten(2))
+        return slow, quick, occupied(p.sigmoid())
+    return m, [torch.randn(2, 5, 4), torch.randn(2, 3, 4), torch.randn(2, 6, 4)], run
 
 
 @net

@@ -93,6 +93,9 @@ for name in ("RNN GRU LSTM"):gmatch "%S+" do
 end
 add("MultiheadAttention", function() return nn.MultiheadAttention(8, 2) end, given{5, 2, 8},
   {infer = function() return nn.MultiheadAttention(2) end, wrong = {5, 2, 6}})
+local aligned = {mode = "many_keys_one_query", batch_first = true}
+add("MonotonicAttention", function() return nn.MonotonicAttention(8, 2, aligned) end, given({2, 3, 8}, {2, 6, 8}),
+  {infer = function() return nn.MonotonicAttention(2, aligned) end, wrong = {{2, 3, 6}, {2, 6, 6}}})
 add("TransformerEncoderLayer", function() return nn.TransformerEncoderLayer(8, 2, {dim_feedforward = 12, dropout = 0}) end, given{5, 2, 8},
   {infer = function() return nn.TransformerEncoderLayer(2, {dim_feedforward = 12, dropout = 0}) end, wrong = {5, 2, 6}})
 add("TransformerDecoderLayer", function() return nn.TransformerDecoderLayer(8, 2, {dim_feedforward = 12, dropout = 0}) end, given({5, 2, 8}, {4, 2, 8}),

@@ -139,6 +139,9 @@ function MultiheadAttention:reset()
   end
 end
 
+--- What is done with the heads; a class that is derived may do something else.
+function MultiheadAttention:_attend(...) return attend(...) end
+
 local function rows(x, first, n) return x and f.slice(x, 1, first, first + n - 1) end
 
 --- Queries, keys and values, features last.
@@ -197,7 +200,7 @@ function MultiheadAttention:forward(query, key, value, options)
   local mask = both(mask_of(self, o.attn_mask, n, l, s), padding_of(self, o.key_padding_mask, n, s), q)
   if mask and mask:dim() == 4 then mask = f.expand(mask, {n, mask:size(2), l, s}) end
   local p = self.training and self.dropout or 0
-  local y, weights = attend(q, k, v, mask, o.is_causal or false, p, o.need_weights)
+  local y, weights = self:_attend(q, k, v, mask, o.is_causal or false, p, o.need_weights)
   y = self.batch_first and f.transpose(y, 2, 3) or f.permute(y, {3, 1, 2, 4})
   y = self.out_proj(y:reshape(y:size(1), y:size(2), -1))
   if weights and o.average_attn_weights ~= false then weights = weights:mean{2} end

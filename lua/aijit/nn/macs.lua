@@ -59,6 +59,8 @@ function rules.MultiheadAttention(module, _, query, key, value)
   return n
 end
 
+rules.MonotonicAttention = rules.MultiheadAttention
+
 ---@param module aijit.nn.Module
 ---@param y any what it returned first
 ---@param ... any its inputs
