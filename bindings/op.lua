@@ -413,6 +413,10 @@ for name in ("gumbel_softmax rrelu feature_alpha_dropout lp_pool1d lp_pool2d lp_
 end
 op.later.ctc_loss = "aijit.bindings.ctc"
 op.later.histogram, op.later.histogramdd = "aijit.bindings.histogram", "aijit.bindings.histogram"
+op.later.segment_reduce, op.later.nonzero_static = "aijit.bindings.segment", "aijit.bindings.segment"
+for name in ("fractional_max_pool2d fractional_max_pool2d_with_indices fractional_max_pool3d fractional_max_pool3d_with_indices"):gmatch "%S+" do
+  op.later[name] = "aijit.bindings.fractional"
+end
 for n = 1, 3 do op.later[("max_pool%dd"):format(n)], op.later[("adaptive_max_pool%dd"):format(n)] = "aijit.bindings.pool", "aijit.bindings.pool" end
 
 -- name = {row, in place}; what is never called is never compiled, which keeps the start short.

@@ -145,10 +145,13 @@ it("every function made of ops in Lua is among these, or there is a reason why n
     histogram = "its range depends on the values", histogramdd = "its range depends on the values",
   }
   local function reason(text, names) for name in names:gmatch "%S+" do elsewhere[name] = text end end
-  reason("it draws random numbers", "binomial feature_alpha_dropout gumbel_softmax normal poisson randint_like rrelu")
+  reason("it draws random numbers", "binomial feature_alpha_dropout gumbel_softmax normal poisson randint_like rrelu "
+    .. "fractional_max_pool2d fractional_max_pool2d_with_indices fractional_max_pool3d fractional_max_pool3d_with_indices")
   reason("it answers a question about tensors", "is_nonzero is_same_size is_signed isreal")
   reason("it addresses memory", "as_strided_scatter")
   reason("it goes by lengths, which are numbers of each example", "ctc_loss")
+  reason("its segments are a tensor of values (spec/segment_spec.lua)", "segment_reduce")
+  reason("its rows are as many as elements that are not 0, and then filled", "nonzero_static")
   reason("it gives a list of indices of a table of sizes", "unravel_index")
   reason("as lp_pool1d", "lp_pool2d lp_pool3d")
   reason("as new_zeros", "new_empty new_full new_ones new_tensor")

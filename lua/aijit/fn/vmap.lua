@@ -339,7 +339,8 @@ function methods:type_as(other) return self:to(other.dtype) end
 --- Methods that are made of ops in Lua: these see the batched tensor.
 local composed = {}
 for name in ([[clamp float_power expand_as reshape_as view_as unflatten atleast_1d atleast_2d atleast_3d combinations vander pdist where
-  lerp positive rsub narrow_copy adjoint new_empty new_zeros new_ones new_full]]):gmatch "%S+" do composed[name] = true end
+  lerp positive rsub narrow_copy adjoint new_empty new_zeros new_ones new_full segment_reduce fractional_max_pool2d
+  fractional_max_pool2d_with_indices fractional_max_pool3d fractional_max_pool3d_with_indices]]):gmatch "%S+" do composed[name] = true end
 
 
 function methods:max(dim, keepdim)
