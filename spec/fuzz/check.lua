@@ -127,7 +127,8 @@ local function close(c, other, scale, what)
     local d, most = distance(x, y), name:find "gradient" and c.steepest or largest(x)
     if c.written then most = math.max(most, c.written) end
     if name == "total" then most = math.max(most, mass(p, base.values) / 4) end
-    local room = scale * (MARGIN * (worst[name] or 0) + 4 * NOISE * most) + 1e-30 + scale * 1e-9
+    -- Sums of 100,000 numbers round about as often as the square root of that, not the few times that moved inputs show.
+    local room = scale * (MARGIN * (worst[name] or 0) + (p.big and 16 or 4) * NOISE * most) + 1e-30 + scale * 1e-9
     if not (d <= room) then failure = ("%s: %s differs by %.3g of %.3g, and rounding explains %.3g"):format(what, name, d, most, room) end
   end)
   return failure
@@ -309,13 +310,14 @@ function checks.replay(c)
     local recorded = ai.jit(run)
     for call, scale in ipairs {1, 1, 0.9375} do
       ai.manual_seed(3)
+      local fine, want = pcall(run, given(dtype, scale))
+      if not fine then return nil end                    -- other numbers, that an op refuses: matrices no longer positive-definite
+      ai.manual_seed(3)
       local ok, have = pcall(recorded, given(dtype, scale))
       if not ok then
         if tostring(have):find("ai.jit records", 1, true) then return nil end
         return "replay: " .. tostring(have)
       end
-      ai.manual_seed(3)
-      local want = run(given(dtype, scale))
       stats.replayed = stats.replayed + 1
       for i = 1, #want do
         if not same_bits(have[i], want[i]) then
