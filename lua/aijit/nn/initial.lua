@@ -167,6 +167,7 @@ end
 ---@param t aijit.Tensor (out, in / groups, *kernel), with 1 to 3 dimensions of kernel
 ---@param options? {groups: integer} 1
 function init.dirac_(t, options)
+  if not ai.is_tensor(t) then raise(("nn.init.dirac_: a tensor is wanted, not a %s"):format(type(t))) end
   local shape, groups = t.shape, options and options.groups or 1
   if #shape < 3 or #shape > 5 then
     raise(("nn.init.dirac_: the weight of a convolution is wanted, (out, in, *kernel), not (%s)"):format(table.concat(shape, ", ")))

@@ -203,6 +203,7 @@ function LastBatchNorm:forward(x)
   end
   local mean, var = self.mean, self.var
   if self.training then
+    if x:numel() == 0 then raise(("%s: a batch of (%s) has no mean to learn from"):format(self:title(), table.concat(x.shape, ", "))) end
     local rows, share = x:reshape(-1, self.channels), 1 - self.momentum
     local center = rows:mean{1}
     mean = mean * self.momentum + center * share

@@ -247,10 +247,16 @@ nn.KMeans = KMeans
 KMeans.argument_rules = {n_features = "count", n_clusters = "count"}
 function KMeans:sizes(x) self.n_features = x:size(-1) end
 function KMeans:sizes_from(state) self.n_features = state.centers:size(2) end
-function KMeans:build() self:buffer("centers", 0, {self.n_clusters, self.n_features}) end
+function KMeans:build()
+  if self.n_features < 1 then raise(("%s: there are no features"):format(self:title())) end
+  self:buffer("centers", 0, {self.n_clusters, self.n_features})
+end
 function KMeans:reset() init.normal_(self.centers) end
 
 local function rows_of(self, x)
+  if not ai.is_tensor(x) or not x:is_floating_point() then
+    raise(("%s: the input is %s; a tensor of floats is wanted"):format(self:title(), ai.is_tensor(x) and "one of " .. x.dtype or "a " .. type(x)))
+  end
   if x:size(-1) ~= self.n_features then
     raise(("%s: the input is (%s), and %d features are wanted"):format(self:title(), table.concat(x.shape, ", "), self.n_features))
   end

@@ -52,6 +52,7 @@ function Conv:forward(x, state)
   check(self, x, state)
   local skip = 0
   if state then
+    if type(state.skip) ~= "number" then raise(("%s: the state is that of another kind of layer"):format(self:title())) end
     skip, x = state.skip, f.cat({state.rest, x}, -1)
   elseif self.padding > 0 then
     x = f.pad(x, {self.padding, 0})
@@ -120,6 +121,9 @@ end
 ---@return table state {x, y}: what is left of each
 function nn.streaming_add(x, y, state)
   if not ai.is_tensor(x) or not ai.is_tensor(y) then raise("streaming_add: two tensors are wanted") end
+  if state ~= nil and not (type(state) == "table" and ai.is_tensor(state[1]) and ai.is_tensor(state[2])) then
+    raise(("streaming_add: the state is what the sum before returned, not a %s"):format(type(state)))
+  end
   if state then x, y = f.cat({state[1], x}, -1), f.cat({state[2], y}, -1) end
   local n = math.min(x:size(-1), y:size(-1))
   local function rest(t) return f.narrow(t, -1, n + 1, t:size(-1) - n) end
