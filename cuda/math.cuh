@@ -1,5 +1,6 @@
 // math.cuh - what the expressions of ops.def call, on a device: by the type of the argument, as core/cpu/map.inc names it.
 #pragma once
+#include "../core/airy.h"
 #include "../core/bessel.h"
 #include "../core/incomplete.h"
 #include "../core/normal.h"
@@ -37,6 +38,7 @@ OF_ONE(erfcx, erfcx_at) OF_ONE(log_ndtr, log_ndtr_at) OF_ONE(ndtri, ndtri_at)
 OF_ONE(i0, i0_at) OF_ONE(i0e, i0e_at) OF_ONE(i1, i1_at) OF_ONE(i1e, i1e_at)
 OF_ONE(bessel_j0, j0_at) OF_ONE(bessel_j1, j1_at) OF_ONE(bessel_y0, y0_at) OF_ONE(bessel_y1, y1_at)
 OF_ONE(modified_bessel_k0, k0_at) OF_ONE(modified_bessel_k1, k1_at) OF_ONE(scaled_modified_bessel_k0, k0e_at) OF_ONE(scaled_modified_bessel_k1, k1e_at)
+OF_ONE(airy_ai, airy_ai_at) OF_ONE(airy_ai_prime, airy_ai_prime_at)
 #define OF_TWO(name, special) \
     AT float name(float a, float b) { return special##_f32(a, b); } AT double name(double a, double b) { return special##_f64(a, b); }
 OF_TWO(polygamma, polygamma_at) OF_TWO(zeta, zeta_at) OF_TWO(igamma, igamma_at) OF_TWO(igammac, igammac_at)

@@ -5,6 +5,7 @@
  */
 #include "cpu.h"
 #include "vmath.h"
+#include "../airy.h"
 #include "../bessel.h"
 #include "../incomplete.h"
 #include "../normal.h"
