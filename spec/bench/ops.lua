@@ -63,7 +63,8 @@ local function make(input, sizes, grad)
   elseif kind == "u" then t = ai.randperm(count(sizes)):float():reshape(sizes) / count(sizes)
   else
     t = ai.rand(sizes)
-    if kind == "" then t = t * 2 - 1 elseif kind == "+" then t = t + 0.5 elseif kind == "%" then t = t * 1.8 - 0.9 elseif kind == "^" then t = t * 1.8 + 1.2
+    if kind == "" then t = t * 2 - 1 elseif kind == "+" then t = t + 0.5 elseif kind == "%" then t = t * 1.8 - 0.9
+    elseif kind == "^" or kind == "c" then t = t * 1.8 + 1.2
     elseif kind == "p" then t = t * 0.9 + 0.05 elseif kind == "~" then t = (t + 0.25) * (ai.rand(sizes):gt(0.5):float() * 2 - 1) end
   end
   t = t:detach():contiguous()
