@@ -81,7 +81,7 @@ local function pool(name, nd, x, kernel_size, output_size, output_ratio, random_
   local batch, channels = lead == 2 and all[1] or 1, all[lead]
   local dtype = x.dtype == "f64" and "f64" or "f32"
   if random_samples == nil then
-    if op.is_symbol(x) then refuse(name, "a graph holds no random numbers: give random_samples, or draw in an nn.Lambda") end
+    if op.is_symbol(x) then refuse(name, "regions are not drawn within a graph or vmap: give random_samples") end
     random_samples = random.rand({batch, channels, nd}, {dtype = dtype, device = x.device})
   else
     if not lib.is_tensor(random_samples) then op.helper.bad(name, 5, "random_samples", "a tensor", random_samples) end

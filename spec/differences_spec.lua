@@ -135,6 +135,7 @@ local tests = {
     assert.are.same({{1, 2}, {2, 1}}, list(x:nonzero()))
     local rows, columns = unpack(x:nonzero():unbind(2))
     assert.are.same({{1, 2}, {2, 1}}, {list(rows), list(columns)})
+    assert.are.same({{1, 2}, {2, 1}, {0, 0}}, list(x:nonzero_static(3)))
   end,
   ["sort keeps the order of equal values"] = function()
     local _, where = (ai.arange(100) % 2):sort()
@@ -205,6 +206,7 @@ local tests = {
     assert.is_true(f.isfinite(f.matrix_exp(ai.full({2, 2}, 3, {dtype = "bf16"}))):all():item())
     assert.are.equal(math.huge, ai.tensor {-math.huge}:i0():item())
     assert.are.equal(0, ai.tensor {3}:zeta(ai.tensor {math.huge}):item())
+    assert.are.equal(0, ai.special.airy_ai(ai.tensor {math.huge}):item())
     assert.is_true(f.isnan(ai.tensor {math.huge}:igamma(ai.tensor {0 / 0})):item())
   end,
   ["A scope frees what was made in it"] = function()
