@@ -11,6 +11,9 @@ int ajp_actions_dup2(void *actions, int fd, int to) __asm__("posix_spawn_file_ac
 int ajp_actions_destroy(void *actions) __asm__("posix_spawn_file_actions_destroy");
 int ajp_waitpid(int pid, int *status, int options) __asm__("waitpid");
 int ajp_kill(int pid, int number) __asm__("kill");
+int ajp_getpid(void) __asm__("getpid");
+int ajp_getppid(void) __asm__("getppid");
+int ajp_prctl(int option, ...) __asm__("prctl");
 int ajp_usleep(unsigned microseconds) __asm__("usleep");
 int64_t ajp_sysconf(int name) __asm__("sysconf");
 char *ajp_strerror(int number) __asm__("strerror");
@@ -18,7 +21,7 @@ extern char **ajp_environ __asm__("environ");
 ]]
 
 local C = ffi.C
-local WNOHANG, O_CREATE_TRUNCATE, ONLINE_PROCESSORS, ESRCH = 1, 577, 84, 3
+local WNOHANG, O_CREATE_TRUNCATE, ONLINE_PROCESSORS, ESRCH, PR_SET_PDEATHSIG = 1, 577, 84, 3, 1
 
 local process = {}
 
@@ -82,6 +85,15 @@ function process.is_there(pid) return C.ajp_kill(pid, 0) == 0 or ffi.errno() ~= 
 ---@param pid integer
 ---@param number integer
 function process.signal(pid, number) C.ajp_kill(pid, number) end
+
+--- Has this process get a signal when the one that started it ends, however that happens; at once when it has ended already.
+-- A process that another than `parent` has started is left as it is while `parent` lives.
+---@param parent integer the number of the process that is to be watched
+---@param number integer the signal's
+function process.follow(parent, number)
+  if C.ajp_getppid() == parent then C.ajp_prctl(PR_SET_PDEATHSIG, ffi.cast("unsigned long", number)) end
+  if C.ajp_getppid() ~= parent and not process.is_there(parent) then C.ajp_kill(C.ajp_getpid(), number) end
+end
 
 ---@param seconds number
 function process.sleep(seconds) C.ajp_usleep(math.floor(seconds * 1e6)) end

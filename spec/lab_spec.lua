@@ -300,8 +300,32 @@ describe("a sweep of a task", function()
       assert.is_truthy(rows[3]:match "^1,0.01%d*,4,0%.%d+,20,[%d.]+,done$", rows[3])
       assert.are.equal("2,0.01,13,,,,failed: thirteen is not allowed", (rows[4]:gsub("0%.01%d+", "0.01")))
       assert.are.equal(5, #rows)
+      local records = ai.json.decode(require("aijit.io.file").read(folder .. "/runs/line/sweep_1/results.json"))
+      assert.are.equal(4, #records)
+      assert.are.same({3, 0.1, "done"}, {records[1].run, records[1].lr, records[1].status})
     end)
   end
+
+  it("whose launcher is killed saves its runs and ends them, and a restart at once resumes them", function()
+    program "--help"                                       -- writes the program
+    local script = [[cd %s
+      sweep() { %s line.lua run_dir=runs max_steps=10000000 -m lr=0.01,0.1 --jobs 2 --sweep s >$1 2>&1 & P=$!; }
+      until_there() { for i in $(seq 300); do grep -qs . s/1/lock && grep -qs . s/2/lock && break; sleep 0.1; done; }
+      sweep a; until_there; sleep 1; A=$(cut -d' ' -f2 s/1/lock); kill -9 $P
+      sweep b; for i in $(seq 300); do grep -qs "^process $A " s/1/lock || break; sleep 0.1; done; echo first $(ls s/1/checkpoints); sleep 1
+      B=$(cut -d' ' -f2 s/1/lock); C=$(cut -d' ' -f2 s/2/lock); kill -9 $P
+      for i in $(seq 300); do kill -0 $B 2>/dev/null || kill -0 $C 2>/dev/null || break; sleep 0.1; done
+      kill -0 $A 2>/dev/null && echo first runs on; kill -0 $B 2>/dev/null && echo second runs on; cat b s/*.txt; echo second $(ls s/1/checkpoints)]]
+    local result = process.run(script:format(folder, tree.exe))
+    assert.is_nil(result.out:find("runs on", 1, true), result.out)
+    assert.is_nil(result.out:find("in use", 1, true), result.out)
+    local function newest(when)
+      local step = 0
+      for n in result.out:match(when .. "([^\n]*)"):gmatch "step%-(%d+)" do step = math.max(step, tonumber(n)) end
+      return step
+    end
+    assert.is_true(newest "first" > 0 and newest "second" > newest "first", result.out)
+  end)
 
   it("goes on in its folder, where what is done is not done again", function()
     program "-m lr=0.01,0.1 --sweep s"

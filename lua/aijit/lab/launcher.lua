@@ -8,11 +8,13 @@
 local class = require "aijit.class"
 local process = require "aijit.bindings.process"
 local program = require "aijit.task.program"
+local system = require "aijit.bindings.system"
 local tree = require "aijit.tree"
 
 local launcher = {}
 
---- Runs as processes of their own on this machine, some at a time; each gets its part of the cores.
+--- Runs as processes of their own on this machine, some at a time; each gets its part of the cores, and the number of this process
+-- in AIJIT_LAUNCHER, so that it saves and ends when this process dies.
 ---@class aijit.lab.Processes
 ---@overload fun(o?: {jobs: integer?}): aijit.lab.Processes
 local Processes = class("Processes")
@@ -46,7 +48,8 @@ function Processes:run(next_job, ended)
       if not job then return end
       local words = {first[1], first[2]}
       for _, word in ipairs(job.words) do words[#words + 1] = word end
-      local pid, problem = process.start(words, {output = job.output, environment = {OMP_NUM_THREADS = threads}})
+      local pid, problem = process.start(words, {output = job.output, environment = {
+        OMP_NUM_THREADS = threads, AIJIT_LAUNCHER = tostring(system.pid())}})
       if pid then running[#running + 1] = {job = job, pid = pid} else ended(job, 127, problem) end
     end
   end

@@ -1,4 +1,4 @@
---- Tables of runs: as text, aligned, and as CSV.
+--- Tables of runs: as text, aligned, as CSV, and as records for JSON.
 
 local M = {}
 
@@ -55,6 +55,19 @@ function M.csv(columns, rows)
   add(columns)
   for _, row in ipairs(rows) do add(row) end
   return table.concat(lines, "\n") .. "\n"
+end
+
+--- Rows as tables by the columns' names, for JSON.
+---@param columns string[]
+---@param rows any[][]
+---@return table[]
+function M.records(columns, rows)
+  local list = {}
+  for i, row in ipairs(rows) do
+    list[i] = {}
+    for k, name in ipairs(columns) do list[i][name] = row[k] end
+  end
+  return list
 end
 
 return M

@@ -1,5 +1,6 @@
 --- The folders of runs: RUN_DIR/<task>/run_1, run_2, ..., each with a lock that its task holds.
 
+local process = require "aijit.bindings.process"
 local system = require "aijit.bindings.system"
 
 local folder = {}
@@ -39,12 +40,19 @@ function folder.of(config, name)
   return folder.numbered(parent, name)
 end
 
---- Takes a folder for this task alone. The lock goes with the process, however that ends.
+--- Takes a folder for this task alone. The lock goes with the process, however that ends. A run that a sweep or a study has
+-- started waits up to 30 seconds for it.
 ---@param path string
 ---@return integer lock for `release`. Raises when another task has it
 function folder.take(path)
   local name = path .. "/lock"
   local lock = system.lock(name)
+  -- A run of a sweep that has been killed and started again: the one before it may still be saving.
+  for _ = 1, os.getenv "AIJIT_LAUNCHER" and 300 or 0 do
+    if lock then break end
+    process.sleep(0.1)
+    lock = system.lock(name)
+  end
   if not lock then
     local holder = io.open(name, "r")
     local who = holder and holder:read("*l") or ""

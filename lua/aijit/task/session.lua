@@ -3,6 +3,7 @@
 local ai = require "aijit"
 local file = require "aijit.io.file"
 local folder = require "aijit.task.folder"
+local process = require "aijit.bindings.process"
 local program = require "aijit.task.program"
 local signals = require "aijit.task.signals"
 local system = require "aijit.bindings.system"
@@ -54,6 +55,8 @@ end
 ---@param body fun() while it runs, signals are noted
 function session.run(object, exp_dir, prepare, body)
   object.trace = nil
+  local parent = tonumber(os.getenv "AIJIT_LAUNCHER")
+  if parent then process.follow(parent, 15) end
   local was, watched = ai.deterministic(), watch.get()
   local lock, kept, ok, problem = open(object, exp_dir)
   local signal

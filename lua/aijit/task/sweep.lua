@@ -138,7 +138,7 @@ local function open(dir, lines, config, name)
   return dir
 end
 
---- Runs all lines, prints the table, and writes it to results.csv.
+--- Runs all lines, prints the table, and writes it to results.csv and results.json.
 ---@param cls table the task's or script's class
 ---@param lines string[][] command lines
 ---@param o {config: table, folder: string?, launcher: table?, jobs: integer?, run: fun(line: string[], exp_dir: string): any, boolean, any}
@@ -193,6 +193,7 @@ function sweep.run(cls, lines, o)
   local columns, rows = sweep.rows(jobs, varied(lines), config:has "best_metric" and config.best_metric or "loss",
     config:has "best_mode" and config.best_mode or "min")
   file.write(dir .. "/results.csv", tables.csv(columns, rows))
+  file.write(dir .. "/results.json", ai.json.encode(ai.json.array(tables.records(columns, rows))))
   io.stdout:write("\n", tables.text(columns, rows), ("the runs are in %s, this table in %s/results.csv\n"):format(dir, dir))
   io.stdout:flush()
   if not ok then error(problem, 0) end
