@@ -394,7 +394,9 @@ describe("a study of a task", function()
     has("there is no 'metrik': did you mean 'metric'?", program("--study find.yaml --trials 2").err)
     file(text)
     has("how many trials?", program("--study find.yaml").err)
-    has("cannot be opened", program("--study nothing.yaml --trials 2").err)
+    local missing = program "--study nothing.yaml --trials 2"
+    has("cannot be opened", missing.err)
+    assert.are.equal(2, missing.status)
     has("--trials belongs to --study", program("--trials 2").err)
     file(text .. "metric: accuracy\nfolder: other\n")
     local failed = program "--study find.yaml --trials 1"

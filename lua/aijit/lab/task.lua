@@ -83,12 +83,12 @@ local function value_of(study, number)
   return best
 end
 
---- Runs a study over a task's class.
+--- Opens a study over a task's class, and raises what is wrong with its file before any run.
 ---@param cls table
 ---@param words string[] that all runs have
----@param o {study: string, trials: integer?, jobs: integer?, launcher: table?, config: table, config_of: fun(line: string[]): table}
----@return aijit.lab.Study
-function M.run(cls, words, o)
+---@param o {study: string, trials: integer?, config: table, config_of: fun(line: string[]): table}
+---@return {study: aijit.lab.Study, folder: string, trials: integer} search for `run`
+function M.open(cls, words, o)
   local setting = read(o.study)
   local trials = o.trials or setting.trials
   if type(trials) ~= "number" then error(("how many trials? --trials N, or trials: N in '%s'"):format(o.study), 0) end
@@ -104,7 +104,17 @@ function M.run(cls, words, o)
     o.config_of(line)
   end
   require("aijit.io.file").write(dir .. "/setting.json", ai.json.encode {asha = setting.asha})
+  return {study = study, folder = dir, trials = trials}
+end
 
+--- Runs the trials of a study that `open` gave.
+---@param search {study: aijit.lab.Study, folder: string, trials: integer}
+---@param cls table
+---@param words string[] that all runs have
+---@param o {jobs: integer?, launcher: table?, config_of: fun(line: string[]): table}
+---@return aijit.lab.Study
+function M.run(search, cls, words, o)
+  local study, dir, trials = search.study, search.folder, search.trials
   local begun, several = 0, o.launcher or (o.jobs or 1) > 1
   local ended_before = study:ended()
   local way = o.launcher or several and launcher.Processes{jobs = o.jobs} or launcher.Inline(function(job)

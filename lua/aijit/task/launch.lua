@@ -68,9 +68,12 @@ return function(cls, given, words, o)
     configs[i] = config
   end
   if about.study then
-    local study
-    ok, study = pcall(require("aijit.lab.task").run, cls, rest, {study = about.study, trials = about.trials, jobs = about.jobs, launcher = o and o.launcher,
-      config = configs[1], config_of = function(line) return config_of(cls, given, line) end})
+    local over, search, study = require "aijit.lab.task", nil, nil
+    local setting = {study = about.study, trials = about.trials, jobs = about.jobs, launcher = o and o.launcher,
+      config = configs[1], config_of = function(line) return config_of(cls, given, line) end}
+    ok, search = pcall(over.open, cls, rest, setting)
+    if not ok then give_up(2, search) end
+    ok, study = pcall(over.run, search, cls, rest, setting)
     if not ok then give_up(1, study) end
     return study
   end
