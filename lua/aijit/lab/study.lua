@@ -337,7 +337,7 @@ function Study:plot(path)
     x[i], y[i] = t.number, t.value
     best[i] = i == 1 and t.value or (sign(self) * t.value < sign(self) * best[i - 1] and t.value or best[i - 1])
   end
-  panels[1] = plot({trial = {x = x, y = y}, ["best so far"] = {x = x, y = best}}, {title = "value over trials", x_label = "trial"})
+  panels[1] = plot({trial = {x = x, y = y, kind = "scatter"}, ["best so far"] = {x = x, y = best}}, {title = "value over trials", x_label = "trial"})
   for _, entry in ipairs(self.space) do
     local px, py = {}, {}
     for _, t in ipairs(done) do

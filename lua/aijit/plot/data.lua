@@ -123,7 +123,7 @@ local function numbers(value, what)
   return value
 end
 
---- One panel of a table of curves: name -> list, tensor, or {x = list, y = list}.
+--- One panel of a table of curves: name -> list, tensor, or {x = list, y = list, kind = "line" or "scatter"}.
 ---@param curves table<string, any>
 ---@param o {title?: string, x_label?: string, kind?: "line"|"scatter"}
 ---@return aijit.plot.Panel[]
@@ -145,7 +145,8 @@ function data.of_table(curves, o)
       for i = 1, #y do x[i] = i end
     end
     if #x ~= #y then error(("plot: %s has %d places and %d values"):format(tostring(name), #x, #y), 0) end
-    table.insert(panel.curves, {label = type(name) == "string" and name or "", x = x, y = y})
+    table.insert(panel.curves, {label = type(name) == "string" and name or "", x = x, y = y,
+      kind = type(given) == "table" and given.y ~= nil and given.kind or panel.kind})
   end
   return {panel}
 end

@@ -119,7 +119,7 @@ local function legend(canvas, panel, all, style, box)
     local color, dashed = style(curve, i)
     color = colors[(color - 1) % #colors + 1]
     local middle = y + 4 + (k - 1) * (letter_height + 4) + letter_height / 2
-    if panel.kind == "scatter" then
+    if (curve.kind or panel.kind) == "scatter" then
       canvas:dots({{x + 22, middle}}, color, {box = {0, 0, canvas.width, canvas.height}})
     else
       canvas:line({{x + 8, middle}, {x + 36, middle}}, color, {width = 3, dash = dashed and {7, 4} or nil, box = {0, 0, canvas.width, canvas.height}})
@@ -139,7 +139,7 @@ local function draw_panel(canvas, panel, style, area, o)
   end
   local sy = scale.of(bounds[3], bounds[4], {log = o.log_y, count = math.max(3, math.floor((area[4] - area[2]) / 70)), room = 0.04})
   local dots = panel.kind == "scatter"
-  for _, curve in ipairs(panel.curves) do dots = dots or #curve.y == 1 end
+  for _, curve in ipairs(panel.curves) do dots = dots or curve.kind == "scatter" or #curve.y == 1 end
   local sx = scale.of(bounds[1], bounds[2], {log = o.log_x, count = math.max(3, math.floor((area[3] - area[1]) / 110)), room = dots and 0.04 or 0})
   local widest = 0
   for _, tick in ipairs(sy.ticks) do widest = math.max(widest, Canvas.text_width(tick[2])) end
@@ -167,7 +167,7 @@ local function draw_panel(canvas, panel, style, area, o)
     color = colors[(color - 1) % #colors + 1]
     local inside = {math.floor(box[1]), math.floor(box[2]) - 2, math.ceil(box[3]) + 3, math.ceil(box[4]) + 3}
     local points = points_of(curve, curve.y, sx, sy, box)
-    if panel.kind == "scatter" then
+    if (curve.kind or panel.kind) == "scatter" then
       local list = {}
       for _, point in ipairs(points) do if point then list[#list + 1] = point end end
       canvas:dots(list, color, {part = 0.75, box = inside})

@@ -68,7 +68,8 @@ return function(cls, given, words, o)
     configs[i] = config
   end
   if about.study then
-    local over, search, study = require "aijit.lab.task", nil, nil
+    local over = require "aijit.lab.task"
+    local search, study
     local setting = {study = about.study, trials = about.trials, jobs = about.jobs, launcher = o and o.launcher,
       config = configs[1], config_of = function(line) return config_of(cls, given, line) end}
     ok, search = pcall(over.open, cls, rest, setting)
