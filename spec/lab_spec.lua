@@ -231,6 +231,7 @@ describe("a study's file", function()
   it("is drawn, and shown by aijit study", function()
     local s = study{folder = folder, space = {x = lab.uniform(0, 1), c = lab.choice{"a", "b"}}}
     has("no trial has ended", message(s.plot, s, folder .. "/p.png"))
+    has("v.kind is 'dots', and must be line or scatter", message(function() return ai.plot({v = {y = {1, 2}, kind = "dots"}}):image() end))
     s:run(function(trial) return trial.params.x end, {trials = 5})
     s:plot(folder .. "/p.png")
     assert.are.same({400, 1200, 3}, ai.load(folder .. "/p.png"):size())
@@ -389,7 +390,9 @@ describe("a study of a task", function()
 
   it("says what is wrong with its file before the first run", function()
     file((text:gsub("lr:", "lrr:")))
-    has("has no field 'lrr'; did you mean 'lr'?", program("--study find.yaml --trials 2").err)
+    local wrong = program "--study find.yaml --trials 2"
+    has("has no field 'lrr'; did you mean 'lr'?", wrong.err)
+    assert.are.equal(2, wrong.status)
     file(text .. "metrik: loss\n")
     has("there is no 'metrik': did you mean 'metric'?", program("--study find.yaml --trials 2").err)
     file(text)

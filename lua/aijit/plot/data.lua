@@ -137,6 +137,9 @@ function data.of_table(curves, o)
     if type(given) == "table" and given.y ~= nil then
       y = numbers(given.y, tostring(name) .. ".y")
       x = given.x ~= nil and numbers(given.x, tostring(name) .. ".x")
+      if given.kind ~= nil and given.kind ~= "line" and given.kind ~= "scatter" then
+        error(("plot: %s.kind is '%s', and must be line or scatter"):format(tostring(name), tostring(given.kind)), 0)
+      end
     else
       y = numbers(given, tostring(name))
     end
