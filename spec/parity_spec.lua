@@ -11,6 +11,7 @@ list("draws random numbers", "Dropout Dropout1d Dropout2d Dropout3d AlphaDropout
 list("is made of a trained layer, in eight bits, and has no gradients", "QuantizedConv2d QuantizedLinear")
 list("gives codes, and has no gradients: spec/more_layer_spec.lua", "KMeans")
 list("hands on a part of what it is given: spec/layer_spec.lua", "GetRNNOutput GetRNNState")
+list("is no layer of PyTorch's: spec/spectral_spec.lua has it by its formula", "SSIMLoss ImageGradLoss STFTLoss MultiResolutionSTFTLoss MelLoss MFCCLoss")
 list("holds a network, and computes nothing itself", "Model ImgAutoencoder Functional")
 
 local used = {}
