@@ -142,6 +142,7 @@ static aj_tensor *unpool(aj_call *c, int nd) {
         if (n < 1) { aj_refuse(c, "the result would have size %lld along dimension %d", (long long)n, lead + i + 1); return NULL; }
         shape.v[lead + i] = n;
     }
+    if (aj_count(shape.n, shape.v) < 0) { aj_refuse(c, "the result would have more than 2^63 elements"); return NULL; }
     for (int d = 0; d < x->ndim; d++) {
         rows.v[d >= lead] *= x->shape[d];
         flat.v[d >= lead] *= shape.v[d];
