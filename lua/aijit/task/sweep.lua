@@ -109,14 +109,6 @@ function sweep.rows(jobs, names, metric, mode)
   return columns, rows
 end
 
-local function same(a, b)
-  if #a ~= #b then return false end
-  for i, v in ipairs(a) do
-    if type(v) == "table" and not same(v, b[i]) or type(v) ~= "table" and v ~= b[i] then return false end
-  end
-  return true
-end
-
 --- The sweep's folder, with its lines in sweep.json: a new one, or one that holds the same lines.
 local function open(dir, lines, config, name)
   if not dir then
@@ -129,7 +121,7 @@ local function open(dir, lines, config, name)
   if file.exists(path) then
     local ok, record = pcall(ai.json.decode, file.read(path))
     if not ok or type(record) ~= "table" or type(record.lines) ~= "table" then error(("'%s' cannot be read"):format(path), 0) end
-    if not same(record.lines, lines) then
+    if ai.json.encode(ai.json.array(record.lines)) ~= ai.json.encode(ai.json.array(lines)) then
       error(("the folder '%s' holds another sweep, of %d runs: give this one its own, or the words of that one"):format(dir, #record.lines), 0)
     end
   else
