@@ -8,8 +8,8 @@
 --- several processes can work on one. Values depend on the seed, a trial's number, and what was finished when it began.
 
 local ai = require "aijit"
+local Appender = require "aijit.log.appender"
 local class = require "aijit.class"
-local file = require "aijit.io.file"
 local process = require "aijit.bindings.process"
 local sampler = require "aijit.lab.sampler"
 local space = require "aijit.lab.space"
@@ -155,20 +155,10 @@ end
 
 --- Adds a line, on the disk when this returns; under the lock.
 function Study:append(line)
-  local old = io.open(self.path, "rb")
-  local torn = false
-  if old then
-    if old:seek "end" > 0 then
-      old:seek("end", -1)
-      torn = old:read(1) ~= "\n"
-    end
-    old:close()
-  end
-  local handle, problem = io.open(self.path, "ab")
-  local ok = handle and handle:write(torn and "\n" or "", ai.json.encode(line), "\n")
-  if handle then ok = handle:close() and ok end
-  if not ok then error(("Study: '%s' cannot be written: %s"):format(self.path, tostring(problem or "the disk may be full")), 0) end
-  file.sync(self.path)
+  local out = Appender(self.path, {lines = true})
+  out:write(ai.json.encode(line), "\n")
+  out:position()
+  out:close()
   self:refresh()
 end
 
