@@ -186,7 +186,7 @@ function sweep.run(cls, lines, o)
     config:has "best_mode" and config.best_mode or "min")
   file.write(dir .. "/results.csv", tables.csv(columns, rows))
   file.write(dir .. "/results.json", ai.json.encode(ai.json.array(tables.records(columns, rows))))
-  io.stdout:write("\n", tables.text(columns, rows), ("the runs are in %s, this table in %s/results.csv\n"):format(dir, dir))
+  io.stdout:write("\n", tables.text(columns, rows), ("the runs are in %s, this table in results.csv and results.json there\n"):format(dir))
   io.stdout:flush()
   if not ok then error(problem, 0) end
   return jobs, last
