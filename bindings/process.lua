@@ -1,6 +1,7 @@
 --- Child processes: started, asked whether they have ended, told to.
 
 local ffi = require "ffi"
+local system = require "aijit.bindings.system"
 
 ffi.cdef [[
 int ajp_posix_spawnp(int *pid, const char *name, const void *actions, const void *attributes,
@@ -10,13 +11,10 @@ int ajp_actions_open(void *actions, int fd, const char *path, int flags, unsigne
 int ajp_actions_dup2(void *actions, int fd, int to) __asm__("posix_spawn_file_actions_adddup2");
 int ajp_actions_destroy(void *actions) __asm__("posix_spawn_file_actions_destroy");
 int ajp_waitpid(int pid, int *status, int options) __asm__("waitpid");
-int ajp_kill(int pid, int number) __asm__("kill");
-int ajp_getpid(void) __asm__("getpid");
 int ajp_getppid(void) __asm__("getppid");
 int ajp_prctl(int option, ...) __asm__("prctl");
 int ajp_usleep(unsigned microseconds) __asm__("usleep");
 int64_t ajp_sysconf(int name) __asm__("sysconf");
-char *ajp_strerror(int number) __asm__("strerror");
 extern char **ajp_environ __asm__("environ");
 ]]
 
@@ -60,7 +58,7 @@ function process.start(words, o)
   local envp, kept_too = strings(environment(o.environment or {}))
   local failed = C.ajp_posix_spawnp(pid, words[1], actions, nil, argv, envp)
   C.ajp_actions_destroy(actions)
-  if failed ~= 0 then return nil, ("cannot start '%s': %s"):format(words[1], ffi.string(C.ajp_strerror(failed))) end
+  if failed ~= 0 then return nil, ("cannot start '%s': %s"):format(words[1], system.reason(failed)) end
   return pid[0], nil, kept, kept_too
 end
 
@@ -79,12 +77,15 @@ end
 --- Whether a process of this number is there, a child or not.
 ---@param pid integer
 ---@return boolean
-function process.is_there(pid) return C.ajp_kill(pid, 0) == 0 or ffi.errno() ~= ESRCH end
+function process.is_there(pid)
+  local there, errno = system.kill(pid, 0)
+  return there or errno ~= ESRCH
+end
 
 --- Sends a signal to a process.
 ---@param pid integer
 ---@param number integer
-function process.signal(pid, number) C.ajp_kill(pid, number) end
+function process.signal(pid, number) system.kill(pid, number) end
 
 --- Has this process get a signal when the one that started it ends, however that happens; at once when it has ended already.
 -- A process that another than `parent` has started is left as it is while `parent` lives.
@@ -92,7 +93,7 @@ function process.signal(pid, number) C.ajp_kill(pid, number) end
 ---@param number integer the signal's
 function process.follow(parent, number)
   if C.ajp_getppid() == parent then C.ajp_prctl(PR_SET_PDEATHSIG, ffi.cast("unsigned long", number)) end
-  if C.ajp_getppid() ~= parent and not process.is_there(parent) then C.ajp_kill(C.ajp_getpid(), number) end
+  if C.ajp_getppid() ~= parent and not process.is_there(parent) then system.signal(number) end
 end
 
 ---@param seconds number

@@ -34,7 +34,10 @@ local TIOCGWINSZ = 0x5413
 local system = {}
 
 --- What the C library says of an error's number.
+---@param errno integer?  the last one
+---@return string
 local function reason(errno) return ffi.string(C.ajs_strerror(errno or ffi.errno())) end
+system.reason = reason
 
 local spec = ffi.new("int64_t[2]")
 
@@ -180,6 +183,13 @@ end
 function system.change_directory(path)
   if C.ajs_chdir(path) ~= 0 then error(("cannot go to folder '%s': %s"):format(path, reason()), 2) end
 end
+
+--- Sends a signal to a process; 0 only asks whether it is there.
+---@param pid integer
+---@param number integer
+---@return boolean sent
+---@return integer errno
+function system.kill(pid, number) return C.ajs_kill(pid, number) == 0, ffi.errno() end
 
 --- Sends this process a signal.
 ---@param number integer
