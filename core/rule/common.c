@@ -24,6 +24,18 @@ int aj_dim_of(const aj_call *c, int64_t dim, int ndim) {
     return -1;
 }
 
+bool aj_values_and_places(aj_call *c) {
+    if (!aj_given(c, 0, 1)) return false;
+    int dim = aj_dim_of(c, c->attrs->dim, c->in[0]->ndim);
+    if (dim < 0) return false;
+    c->attrs->dim = dim;
+    aj_spec_like(&c->spec[0], c->in[0]);
+    c->spec[1] = c->spec[0];
+    c->spec[1].dtype = AJ_I64;
+    c->n_out = 2;
+    return true;
+}
+
 bool aj_dims_of(const aj_call *c, const aj_ints *dims, int ndim, bool *is_in) {
     for (int d = 0; d < AJ_MAX_DIM; d++) is_in[d] = dims->n < 0 && d < ndim;
     for (int i = 0; i < dims->n; i++) {

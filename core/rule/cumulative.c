@@ -66,18 +66,8 @@ bool cumprod_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
 
 /* -- Extremes so far ------------------------------------------------------------------------------------------------ */
 
-bool cummax_shape(aj_call *c) {
-    if (!aj_given(c, 0, 1)) return false;
-    int dim = aj_dim_of(c, c->attrs->dim, c->in[0]->ndim);
-    if (dim < 0) return false;
-    c->attrs->dim = dim;
-    aj_spec_like(&c->spec[0], c->in[0]);
-    c->spec[1] = c->spec[0];
-    c->spec[1].dtype = AJ_I64;
-    c->n_out = 2;
-    return true;
-}
-bool cummin_shape(aj_call *c) { return cummax_shape(c); }
+bool cummax_shape(aj_call *c) { return aj_values_and_places(c); }
+bool cummin_shape(aj_call *c) { return aj_values_and_places(c); }
 
 /* To where each extreme was found. */
 bool cummax_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {

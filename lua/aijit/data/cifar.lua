@@ -4,7 +4,7 @@
 
 local ai = require "aijit"
 local class = require "aijit.class"
-local Dataset = require("aijit.data.dataset").Dataset
+local Labelled = require "aijit.data.labelled"
 local archive = require "aijit.data.archive"
 local file = require "aijit.bindings.file"
 local format = require "aijit.bindings.format"
@@ -17,7 +17,7 @@ local PLANE, SIDE = 1024, 32
 ---@field images any u8 (N, 3, 32, 32)
 ---@field labels any i64 (N), from 1
 ---@field classes string[]? names of the classes, where the file of them is there
-local Cifar10 = class("Cifar10", Dataset)
+local Cifar10 = class("Cifar10", Labelled)
 
 Cifar10.folder, Cifar10.inner, Cifar10.label_bytes, Cifar10.label_at = "cifar10", "cifar-10-batches-bin", 1, 1
 Cifar10.train_files = {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"}
@@ -82,22 +82,6 @@ function Cifar10:__init(o)
       if line:match "%S" then self.classes[#self.classes + 1] = line:match "^%s*(.-)%s*$" end
     end
   end
-end
-
-function Cifar10:size() return self.images:size(1) end
-
-function Cifar10:get(index)
-  option.index("data." .. self.__name, index, self:size())
-  return self.images[index], self.labels[index]
-end
-
---- Many samples at once: one copy a field.
----@param indices integer[]
----@return any images u8 (#indices, 3, 32, 32)
----@return any labels i64 (#indices)
-function Cifar10:get_batch(indices)
-  local places = ai.tensor(indices, {dtype = "i64"})
-  return self.images:index_select(1, places), self.labels:index_select(1, places)
 end
 
 --- The hundred fine classes, or with `coarse = true` the twenty that they fall into.

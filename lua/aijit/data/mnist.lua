@@ -4,20 +4,20 @@
 
 local ai = require "aijit"
 local class = require "aijit.class"
-local Dataset = require("aijit.data.dataset").Dataset
 local get_data_dir = require "aijit.data.directory"
-local nearest = require "aijit.nearest"
+local Labelled = require "aijit.data.labelled"
+local option = require "aijit.data.option"
 
 local files = {
   train = {images = "train-images-idx3-ubyte", labels = "train-labels-idx1-ubyte"},
   test = {images = "t10k-images-idx3-ubyte", labels = "t10k-labels-idx1-ubyte"},
 }
 
----@class aijit.Mnist: aijit.Dataset
+---@class aijit.Mnist: aijit.Labelled
 ---@field images any u8 (N, 28, 28)
 ---@field labels any i64 (N), 1 to 10
 ---@field origin string the folder they were read from
-local Mnist = class("Mnist", Dataset)
+local Mnist = class("Mnist", Labelled)
 
 local mirror = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 local sha256 = {
@@ -74,24 +74,12 @@ end
 
 Mnist.folder = "mnist"
 
-local options = {root = "string", train = "boolean", download = "boolean"}
-
 ---@param o? {root?: string, train?: boolean, download?: boolean}
 ---  root: folder of the four idx files, packed or not (`ai.get_data_dir() .. "/mnist"`); where it holds none, the 10,000 digits
 ---  that come with aijit are used; download = true fetches all 70,000 into root instead. train: the training part (true)
 function Mnist:__init(o)
-  o = o or {}
   local name = self.__name
-  local names = {}
-  for key in pairs(options) do names[#names + 1] = key end
-  for key, value in pairs(o) do
-    if not options[key] then
-      error(("data.%s: no option '%s'; %s"):format(name, tostring(key), nearest.hint(tostring(key), names)), 3)
-    end
-    if type(value) ~= options[key] then
-      error(("data.%s: %s must be a %s, not %s"):format(name, key, options[key], tostring(value)), 3)
-    end
-  end
+  o = option.read("data." .. name, o, {root = "", train = true, download = true})
   local part = o.train == false and files.test or files.train
   local root = o.root or get_data_dir() .. "/" .. self.folder
   local places = self:places(root, o)
@@ -111,24 +99,6 @@ function Mnist:__init(o)
   end
   -- Made outside any step, and kept by this object.
   self.images, self.labels = ai.keep(images), ai.keep(labels:to("i64") + 1)
-end
-
-function Mnist:size() return self.images:size(1) end
-
-function Mnist:get(index)
-  if index < 1 or index > self:size() or index ~= math.floor(index) then
-    error(("data.%s: there is no sample %s; they count from 1 to %d"):format(self.__name, tostring(index), self:size()), 2)
-  end
-  return self.images[index], self.labels[index]
-end
-
---- Many samples at once: one copy a field.
----@param indices integer[]
----@return any images u8 (#indices, 28, 28)
----@return any labels i64 (#indices)
-function Mnist:get_batch(indices)
-  local places = ai.tensor(indices, {dtype = "i64"})
-  return self.images:index_select(1, places), self.labels:index_select(1, places)
 end
 
 --- Zalando's pictures of clothes, as Debian packages them.

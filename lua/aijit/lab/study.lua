@@ -288,21 +288,13 @@ end
 
 --- The columns and rows of the trials, the best first.
 function Study:rows()
-  local columns, order, rows = {"trial", "value", "state"}, {}, {}
+  local columns, rows = {"trial", "value", "state"}, {}
   for _, entry in ipairs(self.space) do columns[#columns + 1] = entry.name end
-  for i, t in ipairs(self.trials) do order[i] = t end
   local function rank(t)
     if t.state == "done" then return 0, sign(self) * t.value end
     return t.state == "pruned" and 1 or t.state == "failed" and 3 or 2, t.number
   end
-  table.sort(order, function(a, b)
-    local ka, va = rank(a)
-    local kb, vb = rank(b)
-    if ka ~= kb then return ka < kb end
-    if va ~= vb then return va < vb end
-    return a.number < b.number
-  end)
-  for i, t in ipairs(order) do
+  for i, t in ipairs(tables.ranked(self.trials, rank)) do
     local last = t.reports[#t.reports]
     local row = {t.number, t.value or last and last.value, t.problem and ("%s: %s"):format(t.state, t.problem) or t.state}
     for k, entry in ipairs(self.space) do row[3 + k] = t.params[entry.name] end

@@ -36,6 +36,25 @@ function M.text(columns, rows, widest)
   return table.concat(lines, "\n") .. "\n"
 end
 
+--- A list in order, the best first: by the first number that `rank` gives, then the second, then the items' own `number`.
+---@param list {number: integer}[]
+---@param rank fun(item: any): number, number
+---@return table[] another list
+function M.ranked(list, rank)
+  local order, place = {}, {}
+  for i, item in ipairs(list) do
+    order[i] = item
+    place[item] = {rank(item)}
+  end
+  table.sort(order, function(a, b)
+    local ka, kb = place[a], place[b]
+    if ka[1] ~= kb[1] then return ka[1] < kb[1] end
+    if ka[2] ~= kb[2] then return ka[2] < kb[2] end
+    return a.number < b.number
+  end)
+  return order
+end
+
 local function quoted(value)
   if value == nil then return "" end
   local text = type(value) == "number" and ("%.17g"):format(value) or tostring(value)

@@ -77,23 +77,14 @@ function sweep.rows(jobs, names, metric, mode)
   for _, name in ipairs(names) do columns[#columns + 1] = name end
   for _, name in ipairs(metrics) do columns[#columns + 1] = name end
   for _, name in ipairs {"steps", "seconds", "status"} do columns[#columns + 1] = name end
-  local order = {}
-  for i, job in ipairs(jobs) do order[i] = job end
   local function rank(job)
     local v = job.status == "done" and job.result and job.result.valid and job.result.valid[metric]
     if job.status ~= "done" then return 2, job.number end
     if type(v) ~= "number" or v ~= v then return 1, job.number end
     return 0, mode == "max" and -v or v
   end
-  table.sort(order, function(a, b)
-    local ka, va = rank(a)
-    local kb, vb = rank(b)
-    if ka ~= kb then return ka < kb end
-    if va ~= vb then return va < vb end
-    return a.number < b.number
-  end)
   local rows = {}
-  for i, job in ipairs(order) do
+  for i, job in ipairs(tables.ranked(jobs, rank)) do
     local row, n = {job.number}, 1
     local function add(v)
       n = n + 1
