@@ -101,6 +101,24 @@ function cuda.synchronize(which)
   for n = 0, C.aj_device_count() - 1 do lib.ok(C.aj_device_synchronize(n)) end
 end
 
+---@class aijit.CudaLibrary
+---@field name string
+---@field version string?   of one that was found
+---@field path string?
+---@field absence string?   of one that was not: what was looked for, and what goes without it
+---@field install string?   the packages that have it
+
+--- The libraries that ops on CUDA devices call, cuBLASLt and cuDNN say, and where they were found.
+---@return aijit.CudaLibrary[]
+function cuda.libraries()
+  local p, list = ffi.new "aj_device_library_t", {}
+  while C.aj_device_library(#list, p) do
+    local function text(field) local s = ffi.string(p[field]) return s ~= "" and s or nil end
+    list[#list + 1] = {name = text "name", version = text "version", path = text "path", absence = text "absence", install = text "install"}
+  end
+  return list
+end
+
 --- The names of the ops that a device has no kernel for.
 ---@param which string|integer|nil  "cuda:0" by default
 ---@return string[]

@@ -191,6 +191,11 @@ const char *aj_device_absence(void);                /* why there are none; NULL 
 bool aj_device_ready(int32_t device);               /* an error that says what was found, if it cannot be used */
 bool aj_device_describe(int32_t device, aj_device_t *out);
 bool aj_device_synchronize(int32_t device);         /* waits for all its work; an error that it met is reported here */
+typedef struct {
+    char name[32], version[32], path[512];
+    char absence[1024], install[128];               /* empty where it is here: what was looked for, and what to install */
+} aj_device_library_t;
+bool aj_device_library(int32_t i, aj_device_library_t *out);     /* that the CUDA device calls, from 0; false after the last */
 bool aj_has_kernel(int32_t op, int32_t device);     /* a row that needs a kernel has one there; views and composed ops need none */
 
 /* -- Signals ------------------------------------------------------------------------------------------ */

@@ -152,6 +152,7 @@ typedef struct {
     bool (*write)(int32_t device, void *to, const void *from, int64_t bytes);      /* from the host's memory, which is free on return */
     bool (*update)(aj_update *u, int row);               /* a pass, AJ_ROW_...; u->row is the CPU's */
     bool (*synchronize)(int32_t device);                 /* waits for all work; an error that it met is reported here */
+    bool (*library)(int32_t i, aj_device_library_t *out);                          /* false after the last, without an error */
 } aj_device_calls;
 
 typedef struct {

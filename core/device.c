@@ -91,6 +91,10 @@ bool aj_device_synchronize(int32_t device) {
     const aj_device_calls *d = calls_of("synchronize", device);
     return d && d->synchronize(device);
 }
+bool aj_device_library(int32_t i, aj_device_library_t *out) {
+    memset(out, 0, sizeof *out);
+    return aj_device_count() && aj_plugged->device->library(i, out);
+}
 bool aj_has_kernel(int32_t op, int32_t device) {
     if (op < 0 || op >= OP_COUNT || aj_ops[op].kind == AJ_VIEW || aj_ops[op].kind == AJ_COMPOSE) return op >= 0 && op < OP_COUNT;
     const aj_backend *b = device >= 0 && !aj_device_count() ? NULL : aj_backend_of(device);

@@ -1,5 +1,5 @@
 // device.cpp - the devices there are, the table of their kernels, and the ways between their memory and the host's.
-#include "device.h"
+#include "library.h"
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -83,7 +83,13 @@ bool describe(int32_t n, aj_device_t *out) {
     return true;
 }
 
-aj_device_calls calls = {0, describe, memory_take, memory_give, memory_stats, memory_reset_peak, memory_trim, device_read, device_write, update, synchronize};
+bool tell_library(int32_t i, aj_device_library_t *out) {
+    library *l = library::at(i);
+    if (l) l->describe(out);
+    return l;
+}
+
+aj_device_calls calls = {0, describe, memory_take, memory_give, memory_stats, memory_reset_peak, memory_trim, device_read, device_write, update, synchronize, tell_library};
 aj_backend table;
 
 void fill() {

@@ -75,6 +75,22 @@ describe("the CUDA device", function()
     assert.is_truthy(lost:match "\n2\n", lost)
   end)
 
+  it("finds its libraries in the folders that AIJIT_CUDA_LIBRARIES names, or says what it looked for", function()
+    local ask = "for _, l in ipairs(ai.cuda.libraries()) do print(l.name, l.version, l.path, l.absence, l.install) end "
+      .. "print(ai.ones(2, {device = 'cuda'}):sum():item())"
+    local here = program(ask)
+    assert.is_truthy(here:match "cuBLASLt\t%d+%.%d+%.%d+\t[^\t]+/standin/libcublasLt%.so%.13\tnil", here)
+    local nowhere = program(ask, "AIJIT_CUDA_LIBRARIES=/nowhere:/else")
+    assert.is_truthy(nowhere:find("cuDNN\tnil\tnil\tnot found (/nowhere/libcudnn.so.9: cannot open shared object file", 1, true), nowhere)
+    assert.is_truthy(nowhere:match "/else/libcudnn%.so%.9[^\n]*slower\tcudnn9", nowhere)
+    assert.is_truthy(nowhere:match "\n2\n", nowhere)
+    local other = process.folder()
+    process.run(("echo 'int x;' | cc -shared -x c - -o %s/libcudnn.so.9"):format(other))
+    local wrong = program(ask, "AIJIT_CUDA_LIBRARIES=" .. other)
+    assert.is_truthy(wrong:find("/libcudnn.so.9: it has no cudnnGetVersion", 1, true), wrong)
+    process.run("rm -r " .. other)
+  end)
+
   it("writes the report of spec/gpu/check #slow", function()
     local reports = process.folder()
     local r = run(("%s spec/gpu/report.lua %s %s"):format(host, process.quote(folder), reports), "AIJIT_BENCH_SCALE=0.0001")

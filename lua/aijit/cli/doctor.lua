@@ -78,6 +78,9 @@ local function check_cuda(list, ai)
       p.name, p.free / 2 ^ 30, p.total / 2 ^ 30, p.capability, p.multiprocessors, p.runtime, p.driver) or tostring(p)
     add(list, {name = "cuda:" .. n, value = value, ok = ok})
   end
+  for _, l in ipairs(ai.cuda.libraries()) do
+    add(list, {name = l.name, value = l.absence or ("%s, %s"):format(l.version, l.path), ok = not l.absence, fix = l.install and "install " .. l.install})
+  end
 end
 
 local function check_data(list, ai)

@@ -168,6 +168,14 @@ describe("ai.cuda", function()
     assert.is_true(p.total >= p.free and p.free > 0)
     assert.is_truthy(p.capability:match "^%d+%.%d+$")
   end)
+  it("knows the libraries that ops call", function()
+    local names = {}
+    for _, l in ipairs(ai.cuda.libraries()) do
+      names[l.name] = true
+      if l.path then assert.is_truthy(l.version:match "^%d+%.%d+%.%d+$", l.name) else assert.is_truthy(l.absence:match "^not found %(", l.name) end
+    end
+    assert.is_true(names.cuBLASLt and names.cuDNN and names.NVRTC)
+  end)
 end)
 
 describe("training", function()

@@ -141,6 +141,10 @@ void standin::enqueue(cudaStream_t s, dim3 blocks, dim3 threads, bool together, 
     if (!n || n > 1024 || !blocks.x || !blocks.y || !blocks.z || blocks.x > 0x7fffffffu || blocks.y > 65535 || blocks.z > 65535) { report(cudaErrorInvalidValue); return; }
     put(s, [=] { run(blocks, threads, together, kernel); });
 }
+void standin::enqueue(cudaStream_t s, std::function<void()> work) {
+    guard g(lock);
+    put(s, std::move(work));
+}
 
 // -- The runtime's functions
 

@@ -12,6 +12,7 @@
 #include <functional>
 
 #define AJ_STANDIN 1
+#define CUDART_VERSION 13000
 #define __global__
 #define __device__
 #define __host__
@@ -73,6 +74,7 @@ namespace standin {
 struct place { uint3 thread, block; dim3 threads, blocks; };
 extern place now;                                        // where the running thread stands
 void enqueue(cudaStream_t s, dim3 blocks, dim3 threads, bool together, std::function<void()> kernel);
+void enqueue(cudaStream_t s, std::function<void()> work);      // of a library: one piece of work on the host
 void sync_block();
 void sync_warp(unsigned mask);
 unsigned lane();
