@@ -34,7 +34,7 @@ local rows = {
   {"se", {{4, "nc", SIZE}}, {reduction = POSITIVE, actv = ACTV}},
   {"resblk", {{4, "nc1", SIZE}, {4, "nc2", SIZE}}, {stride = POSITIVE, actv = ACTV, norm = {3, true, {}}, se = BOOLEAN}},
   {"resblk_group", {{2, "n", COUNT}, {4, "nc1", SIZE}, {4, "nc2", SIZE}}, {}},
-  {"res", {{nn.Identity(), "main", MODULE}, {nn.Identity(), "shortcut", {3, "fc", {}}}}},
+  {"res", {{nn.Identity(), "main", MODULE}, {nn.Identity(), "shortcut", {3, "fc"}}}},
   {"rep", {{2, "n", COUNT}, {nn.Identity(), "module", MODULE}}, {modulated = BOOLEAN}},
   {"pyramid", {{8, "size_in", SIZE}, {4, "size_out", SIZE}, {2, "nc_min", SIZE}, {4, "nc_max", SIZE}, {block, "block", {3, {}, "x"}}}},
   {"modconv", {{4, "nc1", SIZE}, {4, "nc2", SIZE}, {3, "z_dim", SIZE}}, {modtype = STRING, k = SIZE, stride = POSITIVE, actv = ACTV, noise = {-1, "x"},
@@ -45,7 +45,7 @@ local rows = {
   {"tx_enc_blk", {{4, "dim", SIZE}, {2, "n_heads", SIZE}, {8, "mlp_dim", {0, -1, 1.5, "3"}}}, {head_dim = SIZE, dropout = PROBABILITY, norm = BOOLEAN}},
   {"tx_enc", {{1, "n_blocks", COUNT}, {4, "dim", SIZE}, {2, "n_heads", SIZE}, {8, "mlp_dim", {0, -1, "3"}}}, {}},
   {"clamp", {{1, "limit", {-1, 0, "1", {}}}}},
-  {"flatten", {{2, "start_dim", {1.5, "2", {}}}}},
+  {"flatten", {{2, "start_dim", {1.5, "2", 0}}}},
   {"blur", {{1, "pad", {1.5, "1"}}, {1, "gain", NUMBER}, {2, "up", SIZE}}},
   {"resample", {{2, "scale", {0, -1, 1.5, "2", 0.3}}}},
   {"param", {{2, "size 1", {-1, "2", 1.5}}}},
@@ -91,9 +91,9 @@ for _, row in ipairs(rows) do
       it("refuses an option that it has not, and options that are no table", function()
         local args = {unpack(right)}
         args[#args + 1] = {strid = 1}
-        assert.matches("there is no option 'strid'", message_of(function() m[name](unpack(args)) end))
+        assert.matches("it has no argument 'strid'", message_of(function() m[name](unpack(args)) end))
         args[#args] = "fast"
-        assert.matches('model_argument_spec%.lua:%d+: .* "fast", and must be a', message_of(function() m[name](unpack(args)) end))
+        assert.matches('model_argument_spec%.lua:%d+: .* "fast"; .* is wanted', message_of(function() m[name](unpack(args)) end))
       end)
     end
   end)
@@ -101,17 +101,17 @@ end
 
 it("names that do not exist are told apart from those that are near", function()
   for _, name in ipairs{"fc", "conv", "resblk"} do
-    assert.matches("no activation 'rellu': did you mean 'relu'", message_of(m[name], 2, 2, {actv = "rellu"}))
+    assert.matches("actv is \"rellu\"; .* did you mean 'relu'", message_of(m[name], 2, 2, {actv = "rellu"}))
   end
-  assert.matches("padtype is \"zeroes\": did you mean 'zeros'", message_of(m.conv, 2, 2, {padtype = "zeroes"}))
-  assert.matches("modtype is \"weights\": did you mean 'weight'", message_of(m.modconv, 2, 2, 2, {modtype = "weights"}))
+  assert.matches("padtype is \"zeroes\"; .* is wanted: did you mean 'zeros'", message_of(m.conv, 2, 2, {padtype = "zeroes"}))
+  assert.matches("modtype is \"weights\"; .* did you mean 'weight'", message_of(m.modconv, 2, 2, 2, {modtype = "weights"}))
   assert.matches("entry 2 is a number", message_of(function() m.seq{m.fc(2), 3} end):gsub("is 3", "is a number"))
   assert.matches("entry 1", message_of(m.modseq, {3}))
   assert.matches("what block returned for step 1", message_of(m.pyramid, 8, 4, 2, 4, function() end))
   assert.matches("3 heads do not divide 8 features; say head_dim", message_of(m.tx_enc, 1, 8, 3))
   assert.matches("group_size", message_of(m.fm2v.mbstd, 4, 8, 1, {group_size = 0}))
   assert.matches("n_timesteps is 0", message_of(m.DiffusionModel, {2}, {n_timesteps = 0}))
-  assert.matches("size 2 of the shape is %-1", message_of(m.DiffusionModel, {2, -1}))
+  assert.matches("shape is {2, %-1}", message_of(m.DiffusionModel, {2, -1}))
 end)
 
 it("models, norms and functions of tensors refuse what they cannot take, by name", function()
@@ -131,7 +131,7 @@ it("models, norms and functions of tensors refuse what they cannot take, by name
     ["normalize_2nd_moment: x is 3"] = function() m.f.normalize_2nd_moment(3) end,
     ["flatten: x is nil"] = function() m.f.flatten() end,
     ["resample: scale is 0"] = function() m.f.resample(ai.ones(1, 1, 4, 4), 0) end,
-    ["sample: there is no option 'framerate': did you mean 'frame_rate'"] = function() D:sample(2, {framerate = 3}) end,
+    ["sample: it has no argument 'framerate': did you mean 'frame_rate'"] = function() D:sample(2, {framerate = 3}) end,
     ["sample: n is 0"] = function() D:sample(0) end,
     ["gen_noise: n is -1"] = function() D:gen_noise(-1) end,
     ["noisify: noise is nil"] = function() D:noisify(x, t) end,

@@ -91,7 +91,7 @@ describe("ResidualVectorQuantization", function()
     assert.is_near((errors[1] + errors[2] + errors[3]) / 3, loss:item(), 1e-5)
     y:sum():backward()
     assert.are.equal(400, x.grad:sum():item())
-    assert.matches("0 is not a number", message_of(nn.ResidualVectorQuantization, 0, 4))
+    assert.matches("n is 0; a whole number from 1", message_of(nn.ResidualVectorQuantization, 0, 4))
   end)
 end)
 

@@ -134,7 +134,7 @@ describe("transformers", function()
   it("refuse unknown activations and missing memories", function()
     assert.matches("no activation 'rellu': did you mean 'relu'", message_of(nn.TransformerEncoderLayer, 4, 2, {activation = "rellu"}))
     assert.matches("the memory is a nil", message_of(nn.TransformerDecoderLayer(4, 2), ai.ones(1, 1, 4)))
-    assert.matches("0 is not a number of layers", message_of(nn.TransformerEncoder, nn.TransformerEncoderLayer(4, 2), 0))
+    assert.matches("num_layers is 0", message_of(nn.TransformerEncoder, nn.TransformerEncoderLayer(4, 2), 0))
   end)
 end)
 

@@ -1,16 +1,18 @@
 --- m.ae: autoencoders.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local class = require "aijit.class"
 local conv = require "aijit.model.conv"
-local option = require "aijit.option"
 local residual = require "aijit.model.residual"
 local sequence = require "aijit.model.sequence"
 local Model = require "aijit.model.model"
 
 local ae = {}
 
-local options_of = option.declare("ImgAutoencoder", "nc_img:size=3 nc_min:size=32 nc_max:size=512 enc_block:callable dec_block:callable")
+local declared = argument.declare("m.ae.ImgAutoencoder", [[
+  imsize:count_or_counts bottleneck:count_or_counts nc_img:count=3 nc_min:count=32 nc_max:count=512 enc_block:function=none
+  dec_block:function=none]])
 
 local function halve(_, nc1, nc2) return residual.resblk(nc1, nc2, {stride = 2}) end
 local function double(_, nc1, nc2) return residual.resblk(nc1, nc2, {stride = 0.5}) end
@@ -22,15 +24,16 @@ local function double(_, nc1, nc2) return residual.resblk(nc1, nc2, {stride = 0.
 ---@overload fun(imsize: integer, bottleneck: integer, options?: table): aijit.model.ImgAutoencoder
 local ImgAutoencoder = class("ImgAutoencoder", Model)
 ae.ImgAutoencoder = ai.nn.register(ImgAutoencoder)
-ImgAutoencoder.call_arguments = "imsize bottleneck {nc_img nc_min nc_max}"
+ImgAutoencoder.declaration = declared
 
 ---@param imsize integer|integer[]
 ---@param bottleneck integer|integer[]
 ---@param options? {nc_img: integer, nc_min: integer, nc_max: integer, enc_block: function, dec_block: function} 3, 32, 512;
 --- blocks: block(size, nc1, nc2) -> module that halves or doubles the size
-function ImgAutoencoder:__init(imsize, bottleneck, options)
+function ImgAutoencoder:__init(...)
   Model.__init(self)
-  local o = options_of(options)
+  local o = declared:read({}, ...)
+  local imsize, bottleneck = o.imsize, o.bottleneck
   local enc = sequence.pyramid(imsize, bottleneck, o.nc_min, o.nc_max, o.enc_block or halve)
   local dec = sequence.pyramid(bottleneck, imsize, o.nc_max, o.nc_min, o.dec_block or double)
   self.encode = sequence.seq{conv.conv(o.nc_img, enc.nc_in, {actv = "mish"}), enc}

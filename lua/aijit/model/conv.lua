@@ -1,8 +1,8 @@
 --- m.conv: a convolution of images, and what commonly stands around it.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local name = require "aijit.model.name"
-local option = require "aijit.option"
 local sequence = require "aijit.model.sequence"
 local raise = require("aijit.bindings.lib").raise
 
@@ -74,19 +74,20 @@ end
 ---@return aijit.nn.Module
 function conv.resample(scale) return Resample(scale) end
 
+local clamp_arguments = argument.declare("m.clamp", "limit:positive")
+
 ---@param limit? number nil: nothing is limited
 ---@return aijit.nn.Module
 function conv.clamp(limit)
-  if limit then option.check("clamp", "limit", "positive", limit) end
-  return limit and Clamp(limit) or nn.Identity()
+  return limit and Clamp(clamp_arguments:options(nil, limit) and limit) or nn.Identity()
 end
 
 ---@return aijit.nn.Module # (N, C, H, W) -> (N, C): the mean of each channel
 function conv.global_avg() return nn.Sequential{nn.AdaptiveAvgPool2d(1), nn.Flatten()} end
 
-local options_of = option.declare("conv", [[
-  k:size=3 stride:positive=1 actv:actv norm:norm gain:number clamp:positive noise:noise dropout:probability bias:boolean=true scale_w:boolean
-  lr_mul:positive groups:size=1 padtype:zeros|reflect|replicate|circular=zeros blur:boolean transposed:boolean]])
+local declared = argument.declare("m.conv", [[
+  nc1? nc2 k:count=3 stride:positive=1 actv:actv=none norm:model_norm=none gain:finite=none clamp:positive=none noise:noise=none dropout=none bias=true
+  scale_w:flag=none lr_mul:positive=none groups=1 padtype=zeros blur:flag=none transposed:flag=none]])
 
 --- A stride below 1 as a whole number of times.
 local function times(stride)
@@ -106,14 +107,11 @@ end
 --- also {blur: boolean, dropout: number, bias: boolean, scale_w: boolean, lr_mul: number, groups: integer, padtype: string};
 --- transposed: enlarge by a transposed convolution; noise: a number is a fixed strength
 ---@return aijit.nn.Module
-function conv.conv(nc1, nc2, k, options)
-  if type(nc2) ~= "number" then nc1, nc2, k, options = nil, nc1, nc2, k end
-  if type(k) == "table" then k, options = nil, k end
-  local o = options_of(options)
-  k = option.check("conv", "k", "size", k or o.k)
-  option.check("conv", "nc2", "size", nc2)
-  if nc1 ~= nil then option.check("conv", "nc1", "size", nc1) end
-  if o.stride > 1 and o.stride % 1 ~= 0 then option.check("conv", "stride", "size", o.stride) end
+---@overload fun(nc2: integer, options?: table): aijit.nn.Module
+function conv.conv(...)
+  local o = declared:read({}, ...)
+  local nc1, nc2, k = o.nc1, o.nc2, o.k
+  if o.stride > 1 and o.stride % 1 ~= 0 then argument.check("conv", "stride", "count", o.stride) end
   local norm, idle_bias = name.norm(o.norm, 2, nc2)
   local first = o.stride < 1 or (k == 1 and o.stride ~= 1)
   local args = {in_channels = nc1, out_channels = nc2, kernel_size = k, stride = first and 1 or o.stride,

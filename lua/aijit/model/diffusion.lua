@@ -8,9 +8,9 @@
 ---     local samples = model:sample(100)
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local class = require "aijit.class"
 local Model = require "aijit.model.model"
-local option = require "aijit.option"
 local raise = require("aijit.bindings.lib").raise
 
 local nn, f = ai.nn, ai.f
@@ -36,18 +36,16 @@ function schedules.cosine(i, n)
   return math.min(0.999, 1 - left(i) / left(i - 1))
 end
 
-local options_of = option.declare("DiffusionModel",
-  "n_timesteps:size=50 beta_start:positive=1e-4 beta_end:positive=0.02 schedule:linear|quadratic|cosine=linear")
+local declared = argument.declare("m.DiffusionModel",
+  "shape:count_or_counts n_timesteps:count=50 beta_start:positive=1e-4 beta_end:positive=0.02 schedule:linear|quadratic|cosine=linear")
 
 --- schedule: "linear", "quadratic" or "cosine"; beta_start 1e-4 and beta_end 0.02, which suit about 1000 steps.
 ---@param shape integer[] of one sample
 ---@param options? {n_timesteps: integer, beta_start: number, beta_end: number, schedule: string}
 function DiffusionModel:__init(shape, options)
   Model.__init(self)
+  local o = declared:options(options, shape)
   if type(shape) == "number" then shape = {shape} end
-  if type(shape) ~= "table" or #shape == 0 then raise "DiffusionModel: the shape of a sample is wanted, such as {2}" end
-  for i, size in ipairs(shape) do option.check("DiffusionModel", ("size %d of the shape"):format(i), "size", size) end
-  local o = options_of(options)
   local schedule, n = schedules[o.schedule], o.n_timesteps
   self.sample_shape, self.n_timesteps = {unpack(shape)}, n
   local betas, left, product = {}, {}, 1
@@ -84,7 +82,7 @@ end
 ---@param n integer
 ---@return aijit.Tensor
 function DiffusionModel:gen_noise(n)
-  option.check("gen_noise", "n", "count", n)
+  argument.check("gen_noise", "n", "size", n)
   return ai.randn({n, unpack(self.sample_shape)}, {device = self.betas.device})
 end
 
@@ -95,7 +93,8 @@ end
 ---@return aijit.Tensor
 function DiffusionModel:noisify(x, t, noise)
   check_sample(self, "noisify", x)
-  option.check_all("noisify", "t:tensor noise:tensor", t, noise)
+  argument.check("noisify", "t", "tensor", t)
+  argument.check("noisify", "noise", "tensor", noise)
   check_sample(self, "noisify", noise)
   local left = at(self.alphas_cumprod, t, x)
   return left:sqrt() * x + (1 - left):sqrt() * noise
@@ -140,7 +139,7 @@ function DiffusionModel:denoise_iter()
   end
 end
 
-local sample_options = option.declare("sample", "frame_rate:size")
+local sample_arguments = argument.declare("model:sample", "n frame_rate:count=none")
 
 --- New samples, made of noise, without recording. With frame_rate also what they looked like on the way: first the noise,
 --- then every frame_rate steps, at last the samples: (frames, n, ...).
@@ -148,8 +147,7 @@ local sample_options = option.declare("sample", "frame_rate:size")
 ---@param options? {frame_rate: integer}
 ---@return aijit.Tensor (n, ...)
 function DiffusionModel:sample(n, options)
-  option.check("sample", "n", "size", n)
-  local rate = sample_options(options).frame_rate
+  local rate = sample_arguments:options(options, n).frame_rate
   local training = self.training
   self:eval()
   local ok, result = pcall(ai.no_grad, function()

@@ -1,17 +1,20 @@
 --- m.f: functions of tensors for models: what is here, and every op of ai.f.
 
 local ai = require "aijit"
-local option = require "aijit.option"
+local argument = require "aijit.argument"
 local rearrange = require "aijit.model.rearrange"
 
 local functional = {}
+local flatten_arguments = argument.declare("m.f.flatten", "x start_dim:integer")
+local resample_arguments = argument.declare("m.f.resample", "x scale mode:text")
+local normalize_arguments = argument.declare("m.f.normalize_2nd_moment", "x dim:integer")
 
 --- All dimensions from start_dim made one: (N, *) -> (N, product).
 ---@param x aijit.Tensor
 ---@param start_dim? integer 2
 ---@return aijit.Tensor
 function functional.flatten(x, start_dim)
-  option.check_all("flatten", "x:tensor start_dim:integer", x, start_dim or 2)
+  flatten_arguments:options(nil, x, start_dim or 2)
   return ai.f.flatten(x, start_dim or 2)
 end
 
@@ -22,7 +25,7 @@ end
 ---@return aijit.Tensor
 function functional.resample(x, scale, mode)
   mode = mode or "bilinear"
-  option.check_all("resample", "x:tensor scale:positive mode:string", x, scale, mode)
+  resample_arguments:options(nil, x, scale, mode)
   return ai.f.interpolate(x, {scale_factor = scale, mode = mode, align_corners = mode:find "linear" ~= nil})
 end
 
@@ -31,7 +34,7 @@ end
 ---@param dim? integer 2
 ---@return aijit.Tensor
 function functional.normalize_2nd_moment(x, dim)
-  option.check_all("normalize_2nd_moment", "x:tensor dim:integer", x, dim or 2)
+  normalize_arguments:options(nil, x, dim or 2)
   return x * (x:square():mean(dim or 2, {keepdim = true}) + 1e-8):rsqrt()
 end
 

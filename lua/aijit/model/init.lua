@@ -1,9 +1,9 @@
 --- Models out of small functions: local m = require "aijit.model". Each makes an ordinary module of nn.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local conv = require "aijit.model.conv"
 local linear = require "aijit.model.linear"
-local option = require "aijit.option"
 local modulate = require "aijit.model.modulate"
 local param = require "aijit.model.param"
 local rearrange = require "aijit.model.rearrange"
@@ -33,12 +33,14 @@ local m = {
   embed = nn.Embedding, lstm = nn.LSTM, layer_norm = nn.LayerNorm, modules = nn.ModuleList, module_dict = nn.ModuleDict, null = nn.Identity,
 }
 
+local flatten_arguments = argument.declare("m.flatten", "start_dim=2")
+local blur_arguments = argument.declare("m.blur", "pad=none gain:finite=1 up=1")
+
 --- (N, *) -> (N, product); from another dimension with start_dim.
 ---@param start_dim? integer 2
 ---@return aijit.nn.Module
 function m.flatten(start_dim)
-  if start_dim ~= nil then option.check("flatten", "start_dim", "integer", start_dim) end
-  return nn.Flatten(start_dim or 2)
+  return nn.Flatten((flatten_arguments:read({}, start_dim)))
 end
 
 --- A low-pass filter of each channel, [1 3 3 1] in both directions; with up the image is made so many times larger.
@@ -47,10 +49,7 @@ end
 ---@param up? integer 1
 ---@return aijit.nn.Module
 function m.blur(pad, gain, up)
-  for i, p in ipairs(type(pad) == "table" and pad or {pad}) do option.check("blur", "pad " .. i, "integer", p) end
-  option.check("blur", "gain", "number", gain or 1)
-  option.check("blur", "up", "size", up or 1)
-  return nn.Blur{pad = pad, gain = gain or 1, up = up or 1}
+  return nn.Blur((blur_arguments:read({}, pad, gain, up)))
 end
 
 return require("aijit.nearest").guard(m, "model")

@@ -1,8 +1,8 @@
 --- m.fc: a matrix, and what commonly follows it.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local name = require "aijit.model.name"
-local option = require "aijit.option"
 local sequence = require "aijit.model.sequence"
 
 local nn = ai.nn
@@ -31,8 +31,8 @@ function EqualLinear:forward(x)
   return ai.f.linear(x, self.weight * gain, bias and self.lr_mul ~= 1 and bias * self.lr_mul or bias)
 end
 
-local options_of = option.declare("fc",
-  "actv:actv norm:norm dropout:probability bias:boolean=true bias_init:number scale_w:boolean lr_mul:positive")
+local declared = argument.declare("m.fc",
+  "n1? n2 actv:actv=none norm:model_norm=none dropout=none bias=true bias_init:finite=none scale_w:flag=none lr_mul:positive=none")
 
 --- linear -> norm -> activation -> dropout. The plain Linear, unless bias_init, scale_w or lr_mul ask for the equalised one.
 ---@param n1 integer inputs; fc(n2, options) infers them
@@ -40,13 +40,11 @@ local options_of = option.declare("fc",
 ---@param options? {actv: string, norm: string, dropout: number, bias: boolean}
 --- also {bias_init: number, scale_w: boolean, lr_mul: number}
 ---@return aijit.nn.Module
-function linear.fc(n1, n2, options)
-  if type(n2) ~= "number" then n1, n2, options = nil, n1, n2 end
-  local o = options_of(options)
-  option.check("fc", "n2", "size", n2)
-  if n1 ~= nil then option.check("fc", "n1", "size", n1) end
-  local norm, idle_bias = name.norm(o.norm, 0, n2)
-  local args = {in_features = n1, out_features = n2, bias = o.bias and not idle_bias}
+---@overload fun(n2: integer, options?: table): aijit.nn.Module
+function linear.fc(...)
+  local o = declared:read({}, ...)
+  local norm, idle_bias = name.norm(o.norm, 0, o.n2)
+  local args = {in_features = o.n1, out_features = o.n2, bias = o.bias and not idle_bias}
   local layer
   if o.scale_w or o.lr_mul or o.bias_init then
     args.scale_w, args.lr_mul, args.bias_init = o.scale_w or false, o.lr_mul, o.bias_init

@@ -4,7 +4,7 @@
 
 local ai = require "aijit"
 local class = require "aijit.class"
-local option = require "aijit.option"
+local argument = require "aijit.argument"
 local param = require "aijit.model.param"
 local raise = require("aijit.bindings.lib").raise
 
@@ -45,7 +45,7 @@ end
 ---@param on boolean whether parameters are trained
 ---@return aijit.model.Model self
 function Model:set_req_grad(on)
-  return self:requires_grad_(option.check("set_req_grad", "argument 1", "boolean", on))
+  return self:requires_grad_(argument.check("set_req_grad", "argument 1", "flag", on))
 end
 
 ---@return any # the device of the first parameter

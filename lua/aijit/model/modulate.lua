@@ -1,12 +1,12 @@
 --- m.modconv: convolutions that a vector z directs, y = block(x, z): by AdaLIN, or by StyleGAN2's weight modulation.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local class = require "aijit.class"
 local conv = require "aijit.model.conv"
 local linear = require "aijit.model.linear"
 local name = require "aijit.model.name"
 local norm = require "aijit.model.norm"
-local option = require "aijit.option"
 local sequence = require "aijit.model.sequence"
 local raise = require("aijit.bindings.lib").raise
 
@@ -94,9 +94,27 @@ function Modulated:forward(x, z)
   return self.rest(x)
 end
 
-local options_of = option.declare("modconv", [[
-  modtype:adalin|weight=adalin k:size=3 stride:positive=1 actv:actv=mish noise:noise gain:number clamp:positive blur:boolean scale_w:boolean
-  lr_mul:positive padtype:zeros|reflect|replicate|circular=zeros demodulate:boolean=true]])
+local arguments = [[
+  nc1 nc2 z_dim modtype:adalin|weight=adalin k:count=3 stride:positive=1 actv:actv=mish noise:noise=none gain:finite=none clamp:positive=none
+  blur:flag=none scale_w:flag=none lr_mul:positive=none padtype=zeros demodulate=true]]
+local conv_arguments = argument.declare("m.modconv", arguments)
+local block_arguments = argument.declare("m.modresblk", arguments)
+
+local function modulated(o)
+  local rest = sequence.several{
+    o.noise and conv.Noise(o.noise ~= true and {fixed = o.noise} or nil) or false, name.activation(o.actv) or false, o.gain and conv.Gain(o.gain) or false,
+    o.clamp and conv.Clamp(o.clamp) or false,
+  }
+  if o.modtype == "weight" then
+    for _, key in ipairs{"blur", "scale_w", "lr_mul"} do
+      if o[key] then raise(("modconv: %s goes with modtype \"adalin\" only"):format(key)) end
+    end
+    return Modulated(ModulatedConv2d(o.nc1, o.nc2, o.z_dim, {kernel_size = o.k, stride = o.stride, demodulate = o.demodulate}), nil, rest)
+  end
+  local plain = conv.conv(o.nc1, o.nc2, o.k, {stride = o.stride, bias = false, blur = o.blur, scale_w = o.scale_w, lr_mul = o.lr_mul,
+                                          padtype = o.padtype})
+  return Modulated(plain, norm.AdaLIN(o.nc2, o.z_dim), rest)
+end
 
 --- y = modconv(x, z): (N, nc1, H, W), (N, z_dim) -> (N, nc2, H', W'). modtype "adalin": convolution without bias -> AdaLIN(z);
 --- "weight": StyleGAN2's modulated convolution; then noise -> activation -> gain -> clamp.
@@ -107,37 +125,21 @@ local options_of = option.declare("modconv", [[
 --- also {demodulate: boolean} of "weight"; {blur: boolean, scale_w: boolean, lr_mul: number, padtype: string} of "adalin"
 ---@return aijit.model.Modulated
 function modulate.modconv(nc1, nc2, z_dim, options)
-  option.check_all("modconv", "nc1 nc2 z_dim", nc1, nc2, z_dim)
-  local o = options_of(options)
-  local rest = sequence.several{
-    o.noise and conv.Noise(o.noise ~= true and {fixed = o.noise} or nil) or false, name.activation(o.actv) or false, o.gain and conv.Gain(o.gain) or false,
-    o.clamp and conv.Clamp(o.clamp) or false,
-  }
-  if o.modtype == "weight" then
-    for _, key in ipairs{"blur", "scale_w", "lr_mul"} do
-      if o[key] then raise(("modconv: %s goes with modtype \"adalin\" only"):format(key)) end
-    end
-    return Modulated(ModulatedConv2d(nc1, nc2, z_dim, {kernel_size = o.k, stride = o.stride, demodulate = o.demodulate}), nil, rest)
-  end
-  local plain = conv.conv(nc1, nc2, o.k, {stride = o.stride, bias = false, blur = o.blur, scale_w = o.scale_w, lr_mul = o.lr_mul,
-                                          padtype = o.padtype})
-  return Modulated(plain, norm.AdaLIN(nc2, z_dim), rest)
+  return modulated(conv_arguments:read({}, nc1, nc2, z_dim, options))
 end
 
 --- x plus two modulated convolutions of it.
 ---@class aijit.model.ModulatedResidual: aijit.nn.Module
 local ModulatedResidual = class("ModulatedResidual", nn.Module)
 nn.register(ModulatedResidual)
-ModulatedResidual.call_arguments =
-  "nc1 nc2 z_dim {modtype k stride actv noise gain clamp blur scale_w lr_mul padtype demodulate}"
+ModulatedResidual.declaration = block_arguments
 
-function ModulatedResidual:__init(nc1, nc2, z_dim, options)
-  option.check_all("modresblk", "nc1 nc2 z_dim", nc1, nc2, z_dim)
-  options_of(options)
-  local second = {}
-  for key, value in pairs(options or {}) do if key ~= "stride" then second[key] = value end end
-  self.first, self.second = modulate.modconv(nc1, nc2, z_dim, options), modulate.modconv(nc2, nc2, z_dim, second)
-  local stride = options and options.stride or 1
+function ModulatedResidual:__init(...)
+  local o = block_arguments:read({}, ...)
+  local nc1, nc2, stride = o.nc1, o.nc2, o.stride
+  self.first = modulated(o)
+  o.nc1, o.stride = nc2, 1
+  self.second = modulated(o)
   if nc1 ~= nc2 or stride ~= 1 then self.shortcut = conv.conv(nc1, nc2, 1, {stride = stride}) end
 end
 

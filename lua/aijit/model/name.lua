@@ -1,8 +1,8 @@
 --- Activations and norms by name, as the factories take them. A module, or a function, may stand for a name.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local nearest = require "aijit.nearest"
-local raise = require("aijit.bindings.lib").raise
 
 local nn = ai.nn
 local name = {}
@@ -30,13 +30,21 @@ local norms = {
   rms = {idle_bias = false, make = function(_, nc) return nn.RMSNorm(nc) end},
 }
 
-local function look_up(what, list, key)
-  local found = list[key]
-  if found then return found end
+--- A kind of argument: one of a list's names, or a value that passes a test.
+local function kind_of(list, test, text)
   local names = {}
-  for other in pairs(list) do names[#names + 1] = other end
-  raise(("there is no %s '%s': %s"):format(what, tostring(key), nearest.hint(tostring(key), names)))
+  for name_of in pairs(list) do names[#names + 1] = name_of end
+  table.sort(names)
+  return function(value)
+    if list[value] or test(value) then return end
+    local near = type(value) == "string" and nearest.find(value, names) or {}
+    return ("%s, %s"):format(table.concat(names, ", "), text), #near > 0 and nearest.hint(value, names) or nil
+  end
 end
+
+argument.kinds.actv = kind_of(activations, function(value) return type(value) == "function" or nn.Module.is_module(value) end,
+  "a module or a function")
+argument.kinds.model_norm = kind_of(norms, nn.Module.is_module, "or a module")
 
 ---@param actv string|aijit.nn.Module|function|nil
 ---@return aijit.nn.Module?
@@ -44,7 +52,7 @@ function name.activation(actv)
   if actv == nil or actv == false then return nil end
   if nn.Module.is_module(actv) then return actv end
   if type(actv) == "function" then return nn.Lambda(actv) end
-  return look_up("activation", activations, actv)()
+  return activations[actv]()
 end
 
 ---@param norm string|aijit.nn.Module|nil
@@ -55,7 +63,7 @@ end
 function name.norm(norm, n, nc)
   if norm == nil or norm == false then return nil, false end
   if nn.Module.is_module(norm) then return norm, false end
-  local found = look_up("norm", norms, norm)
+  local found = norms[norm]
   return found.make(n, nc), found.idle_bias
 end
 

@@ -1,7 +1,7 @@
 --- First values for the parameters of a model: what Model:init() does to each module.
 
 local ai = require "aijit"
-local option = require "aijit.option"
+local argument = require "aijit.argument"
 local init = ai.nn.init
 
 local param = {}
@@ -57,7 +57,7 @@ end
 ---@param ... integer
 ---@return aijit.Tensor
 function param.new(...)
-  for i = 1, select("#", ...) do option.check("param", "size " .. i, "count", (select(i, ...))) end
+  for i = 1, select("#", ...) do argument.check("param", "size " .. i, "size", (select(i, ...))) end
   return ai.nn.Parameter(ai.randn(...))
 end
 

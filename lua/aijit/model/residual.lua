@@ -1,10 +1,10 @@
 --- Residual blocks: m.res, m.se, m.resblk, m.resblk_group.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local class = require "aijit.class"
 local conv = require "aijit.model.conv"
 local name = require "aijit.model.name"
-local option = require "aijit.option"
 local sequence = require "aijit.model.sequence"
 
 local nn = ai.nn
@@ -25,25 +25,27 @@ function Residual:forward(x)
   return self.main(x) + (shortcut and shortcut(x) or x)
 end
 
+local res_arguments = argument.declare("m.res", "main:module shortcut:module=none")
+
 ---@param main aijit.nn.Module
 ---@param shortcut? aijit.nn.Module
 ---@return aijit.model.Residual
 function residual.res(main, shortcut)
-  option.check("res", "main", "module", main)
-  if shortcut then option.check("res", "shortcut", "module", shortcut) end
-  return Residual(main, shortcut)
+  local o = res_arguments:read({}, main, shortcut)
+  return Residual(o.main, o.shortcut)
 end
 
-local se_options = option.declare("se", "reduction:positive=16 actv:actv=mish")
-local block_options = option.declare("resblk", "stride:positive=1 actv:actv=mish norm:norm=batch se:boolean=true")
+local se_arguments = argument.declare("m.se", "nc reduction:positive=16 actv:actv=mish")
+local block_options = "stride:positive=1 actv:actv=mish norm:model_norm=batch se=true"
+local block_arguments = argument.declare("m.resblk", "nc1 nc2 " .. block_options)
+local group_arguments = argument.declare("m.resblk_group", "n:size nc1 nc2 " .. block_options)
 
 --- nn.SqueezeExcite, with an activation by name.
 ---@param nc integer
 ---@param options? {reduction: integer, actv: string} 16, "mish"
 ---@return aijit.nn.SqueezeExcite
 function residual.se(nc, options)
-  option.check("se", "nc", "size", nc)
-  local o = se_options(options)
+  local o = se_arguments:options(options, nc)
   return nn.SqueezeExcite(nc, {reduction = o.reduction, actv = name.activation(o.actv) or nn.Identity()})
 end
 
@@ -54,8 +56,7 @@ end
 ---@param options? {stride: number, actv: string, norm: string, se: boolean} 1, "mish", "batch", true
 ---@return aijit.model.Residual
 function residual.resblk(nc1, nc2, options)
-  option.check_all("resblk", "nc1 nc2", nc1, nc2)
-  local o = block_options(options)
+  local o = block_arguments:options(options, nc1, nc2)
   local main = sequence.several{
     conv.conv(nc1, nc2, {stride = o.stride, actv = o.actv, norm = o.norm}),
     conv.conv(nc2, nc2, {norm = o.norm}),
@@ -72,8 +73,7 @@ end
 ---@param options? table as for resblk
 ---@return aijit.nn.Module
 function residual.resblk_group(n, nc1, nc2, options)
-  option.check_all("resblk_group", "n:count nc1 nc2", n, nc1, nc2)
-  block_options(options)
+  group_arguments:options(options, n, nc1, nc2)
   local list, later = {}, {}
   for key, value in pairs(options or {}) do if key ~= "stride" then later[key] = value end end
   for i = 1, n do list[i] = residual.resblk(i == 1 and nc1 or nc2, nc2, i == 1 and options or later) end

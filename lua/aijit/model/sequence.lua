@@ -1,8 +1,8 @@
 --- Modules after one another: m.seq, m.rep, m.pyramid, m.modseq.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local class = require "aijit.class"
-local option = require "aijit.option"
 local raise = require("aijit.bindings.lib").raise
 
 local nn = ai.nn
@@ -14,8 +14,8 @@ local sequence = {}
 function sequence.seq(list, ...)
   if nn.Module.is_module(list) or type(list) == "function" then list = {list, ...} end
   if list == nil then return nn.Identity() end
-  if type(list) ~= "table" or getmetatable(list) ~= nil then option.check("seq", "argument 1", "layer", list) end
-  for i = 1, #list do option.check("seq", "entry " .. i, "layer", list[i]) end
+  if type(list) ~= "table" or getmetatable(list) ~= nil then argument.check("seq", "argument 1", "layer", list) end
+  for i = 1, #list do argument.check("seq", "entry " .. i, "layer", list[i]) end
   if #list == 0 then return nn.Identity() end
   return nn.Sequential(list)
 end
@@ -41,11 +41,11 @@ end
 ---@return aijit.model.ModSeq
 function sequence.modseq(blocks)
   if type(blocks) ~= "table" or getmetatable(blocks) ~= nil then raise(("modseq: a list of blocks is wanted, not a %s"):format(type(blocks))) end
-  for i = 1, #blocks do option.check("modseq", "entry " .. i, "module", blocks[i]) end
+  for i = 1, #blocks do argument.check("modseq", "entry " .. i, "module", blocks[i]) end
   return ModSeq(blocks)
 end
 
-local rep_options = option.declare("rep", "modulated:boolean=false")
+local rep_arguments = argument.declare("m.rep", "n:size module:module modulated=false")
 
 --- A module n times in sequence: the module itself, then copies. They start with the same values; Model:init() gives
 --- each its own.
@@ -54,9 +54,7 @@ local rep_options = option.declare("rep", "modulated:boolean=false")
 ---@param options? {modulated: boolean} each block takes a second input, as in modseq
 ---@return aijit.nn.Module
 function sequence.rep(n, module, options)
-  option.check("rep", "n", "count", n)
-  option.check("rep", "module", "module", module)
-  local o = rep_options(options)
+  local o = rep_arguments:options(options, n, module)
   if n == 0 then return nn.Identity() end
   if n == 1 then return module end
   local list = {module}
@@ -72,6 +70,9 @@ local function halvings(large, small)
   return small == large and n or nil
 end
 
+local pyramid_arguments = argument.declare("m.pyramid",
+  "size_in:count_or_counts size_out:count_or_counts nc_min:count nc_max:count block:function")
+
 --- Blocks that halve or double an image's size, from size_in to size_out. Channels double with each halving, from the
 --- smaller of the two numbers given up to the larger; on the way up the same row is walked back.
 ---@param size_in integer|integer[] of an image that is not square {height, width}
@@ -81,11 +82,10 @@ end
 ---@param block fun(size: integer|integer[], nc1: integer, nc2: integer): aijit.nn.Module size: that of the block's input
 ---@return aijit.nn.Sequential # with fields nc_in and nc_out
 function sequence.pyramid(size_in, size_out, nc_min, nc_max, block)
+  pyramid_arguments:options(nil, size_in, size_out, nc_min, nc_max, block)
   local square = type(size_in) ~= "table"
   local from, to = square and {size_in} or size_in, type(size_out) ~= "table" and {size_out} or size_out
   if #from ~= #to then raise "pyramid: size_in and size_out are two numbers, or two lists {height, width}" end
-  for d = 1, #from do option.check_all("pyramid", "size_in size_out", from[d], to[d]) end
-  option.check_all("pyramid", "nc_min nc_max block:callable", nc_min, nc_max, block)
   local least, most = math.min(nc_min, nc_max), math.max(nc_min, nc_max)
   local down, n = from[1] > to[1], nil
   for d = 1, #from do
@@ -104,7 +104,7 @@ function sequence.pyramid(size_in, size_out, nc_min, nc_max, block)
     for d = 1, #from do size[d] = from[d] * 2 ^ (down and 1 - i or i - 1) end
     local a, b = i - 1, i
     if not down then a, b = n - i + 1, n - i end
-    list[i] = option.check("pyramid", ("what block returned for step %d"):format(i), "layer", block(square and size[1] or size, channels[a], channels[b]))
+    list[i] = argument.check("pyramid", ("what block returned for step %d"):format(i), "layer", block(square and size[1] or size, channels[a], channels[b]))
   end
   local net = nn.Sequential(list)
   net.nc_in, net.nc_out = channels[down and 0 or n], channels[down and n or 0]

@@ -1,22 +1,22 @@
 --- m.attn, m.sa, m.tx_enc_blk, m.tx_enc, m.pos_emb: attention over sequences, (N, T, dim).
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local class = require "aijit.class"
 local linear = require "aijit.model.linear"
-local option = require "aijit.option"
 local sequence = require "aijit.model.sequence"
 local raise = require("aijit.bindings.lib").raise
 
 local nn, f = ai.nn, ai.f
 local transformer = {}
 
-local attn_options = option.declare("attn", "dropout:probability=0 norm:boolean=true")
-local sa_options = option.declare("sa", "head_dim:size dropout:probability=0 norm:boolean=true bias:boolean=true")
-local block_options = option.declare("tx_enc_blk", "head_dim:size dropout:probability=0 norm:boolean=true")
+local attn_arguments = argument.declare("m.attn", "dim n_heads dropout=0 norm:flag=true")
+local sa_arguments = argument.declare("m.sa", "dim n_heads head_dim=none dropout=0 norm:flag=true bias=true")
+local block_arguments = argument.declare("m.tx_enc_blk", "dim n_heads mlp_dim:count=none head_dim=none dropout=0 norm:flag=true")
+local encoder_arguments = argument.declare("m.tx_enc", "n_blocks:size dim n_heads mlp_dim:count=none head_dim=none dropout=0 norm:flag=true")
 
 --- Sizes of attention: the heads divide the features, unless they say their own number.
 local function check_heads(who, dim, n_heads, head_dim)
-  option.check_all(who, "dim n_heads", dim, n_heads)
   if not head_dim and dim % n_heads ~= 0 then raise(("%s: %d heads do not divide %d features; say head_dim"):format(who, n_heads, dim)) end
 end
 
@@ -48,8 +48,8 @@ end
 ---@param options? {dropout: number, norm: boolean} 0, true
 ---@return aijit.model.TxAttention
 function transformer.attn(dim, n_heads, options)
+  local o = attn_arguments:options(options, dim, n_heads)
   check_heads("attn", dim, n_heads)
-  local o = attn_options(options)
   return Attention(dim, n_heads, {dropout = o.dropout, norm = o.norm, bias = true})
 end
 
@@ -59,7 +59,7 @@ end
 ---@param options? {head_dim: integer, dropout: number, norm: boolean, bias: boolean} dropout 0, norm true, bias true
 ---@return aijit.model.TxAttention
 function transformer.sa(dim, n_heads, options)
-  local o = sa_options(options)
+  local o = sa_arguments:options(options, dim, n_heads)
   check_heads("sa", dim, n_heads, o.head_dim)
   return Attention(dim, n_heads, o)
 end
@@ -94,11 +94,11 @@ end
 ---@param mlp_dim? integer 4 dim
 ---@param options? {head_dim: integer, dropout: number, norm: boolean}
 ---@return aijit.model.TxEncoderBlock
-function transformer.tx_enc_blk(dim, n_heads, mlp_dim, options)
-  if type(mlp_dim) == "table" then mlp_dim, options = nil, mlp_dim end
-  local o = block_options(options)
-  check_heads("tx_enc_blk", dim, n_heads, o.head_dim)
-  return EncoderBlock(dim, n_heads, option.check("tx_enc_blk", "mlp_dim", "size", mlp_dim or 4 * dim), o)
+---@overload fun(dim: integer, n_heads: integer, options?: table): aijit.model.TxEncoderBlock
+function transformer.tx_enc_blk(...)
+  local o = block_arguments:read({}, ...)
+  check_heads("tx_enc_blk", o.dim, o.n_heads, o.head_dim)
+  return EncoderBlock(o.dim, o.n_heads, o.mlp_dim or 4 * o.dim, o)
 end
 
 --- Blocks of an encoder one after another: y = enc(x, masks).
@@ -117,11 +117,12 @@ end
 ---@param mlp_dim? integer 4 dim
 ---@param options? {head_dim: integer, dropout: number, norm: boolean}
 ---@return aijit.model.TxEncoder
-function transformer.tx_enc(n_blocks, dim, n_heads, mlp_dim, options)
-  if type(mlp_dim) == "table" then mlp_dim, options = nil, mlp_dim end
-  option.check_all("tx_enc", "n_blocks:count dim n_heads", n_blocks, dim, n_heads)
+---@overload fun(n_blocks: integer, dim: integer, n_heads: integer, options?: table): aijit.model.TxEncoder
+function transformer.tx_enc(...)
+  local o = encoder_arguments:read({}, ...)
+  check_heads("tx_enc", o.dim, o.n_heads, o.head_dim)
   local blocks = {}
-  for i = 1, n_blocks do blocks[i] = transformer.tx_enc_blk(dim, n_heads, mlp_dim, options) end
+  for i = 1, o.n_blocks do blocks[i] = EncoderBlock(o.dim, o.n_heads, o.mlp_dim or 4 * o.dim, o) end
   return Encoder(blocks)
 end
 

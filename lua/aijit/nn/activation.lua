@@ -82,7 +82,7 @@ function GLU:forward(x) return f.glu(x, {dim = self.dim}) end
 
 --- x where positive, else weight * x; one weight, or one a channel (dimension 2). num_parameters "channels" infers how many.
 ---@class aijit.nn.PReLU: aijit.nn.Layer
-local PReLU = layer("PReLU", "num_parameters:slopes=1 init:first=0.25")
+local PReLU = layer("PReLU", "num_parameters@slopes=1 init@first=0.25")
 nn.PReLU = PReLU
 
 function PReLU:waits() return self.slopes == "channels" end

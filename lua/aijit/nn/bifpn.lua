@@ -1,6 +1,7 @@
 --- nn.BiFPN: feature maps of several sizes that exchange what they know, upwards and downwards (Tan and others, 2020).
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local class = require "aijit.class"
 local container = require "aijit.nn.container"
 local conv = require "aijit.nn.conv"
@@ -75,15 +76,15 @@ end
 ---@overload fun(input_sizes: integer[], feature_size: integer, options?: {num_layers: integer}): aijit.nn.BiFPN
 local BiFPN = class("BiFPN", Module)
 nn.BiFPN = Module.register(BiFPN)
-BiFPN.call_arguments = "input_sizes feature_size {num_layers}"
+BiFPN.declaration = argument.declare("nn.BiFPN", "input_sizes:counts feature_size:count num_layers=2")
 
 ---@param input_sizes integer[] channels of each map
 ---@param feature_size integer
 ---@param options? {num_layers: integer} 2
-function BiFPN:__init(input_sizes, feature_size, options)
-  if type(input_sizes) ~= "table" or #input_sizes < 2 then raise "BiFPN: the channels of two maps or more are wanted, as a list" end
-  local n = options and options.num_layers or 2
-  if type(n) ~= "number" or n < 1 or n % 1 ~= 0 then raise(("BiFPN: %s is not a number of layers"):format(tostring(n))) end
+function BiFPN:__init(...)
+  local o = BiFPN.declaration:read({}, ...)
+  local input_sizes, feature_size, n = o.input_sizes, o.feature_size, o.num_layers
+  if #input_sizes < 2 then raise "BiFPN: input_sizes are the channels of two maps or more" end
   self.input_sizes, self.project, self.blocks = input_sizes, container.ModuleList(), container.ModuleList()
   for _, size in ipairs(input_sizes) do self.project:append(conv.Conv2d(size, feature_size, 1)) end
   for _ = 1, n do self.blocks:append(Block(#input_sizes, feature_size)) end

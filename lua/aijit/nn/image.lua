@@ -1,11 +1,11 @@
 --- Parts of image networks: squeeze-excite, blur.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local class = require "aijit.class"
 local conv = require "aijit.nn.conv"
 local layer = require "aijit.nn.layer".layer
 local Module = require "aijit.nn.module"
-local raise = require("aijit.bindings.lib").raise
 
 local f = ai.f
 local nn = {}
@@ -18,20 +18,15 @@ local nn = {}
 ---@overload fun(channels: integer, options?: {reduction: integer, actv: aijit.nn.Module|function}): aijit.nn.SqueezeExcite
 local SqueezeExcite = class("SqueezeExcite", Module)
 nn.SqueezeExcite = Module.register(SqueezeExcite)
-SqueezeExcite.call_arguments = "channels {reduction actv}"
+SqueezeExcite.declaration = argument.declare("nn.SqueezeExcite", "channels reduction:positive=16 actv:layer=none")
 
 --- reduction 16; actv ReLU: a module, or a function, which a spec cannot hold.
 ---@param channels integer
 ---@param options? {reduction: integer, actv: aijit.nn.Module|function}
-function SqueezeExcite:__init(channels, options)
-  local o = options or {}
-  for key in pairs(o) do
-    if key ~= "reduction" and key ~= "actv" then raise(("SqueezeExcite: there is no option '%s'"):format(tostring(key))) end
-  end
-  if type(channels) ~= "number" or channels < 1 or channels % 1 ~= 0 then
-    raise(("SqueezeExcite: %s is not a number of channels"):format(tostring(channels)))
-  end
-  local inner = math.max(1, math.floor(channels / (o.reduction or 16)))
+function SqueezeExcite:__init(...)
+  local o = SqueezeExcite.declaration:read({}, ...)
+  local channels = o.channels
+  local inner = math.max(1, math.floor(channels / o.reduction))
   self.squeeze = conv.Conv2d(channels, inner, 1)
   self.actv = o.actv or require("aijit.nn.activation").ReLU()
   self.excite = conv.Conv2d(inner, channels, 1)

@@ -1,6 +1,6 @@
 --- How a layer is written: its name, its arguments in one string, and up to five short methods.
 ---
----     local Scale = nn.layer("Scale", "features? init=1")      -- name?: inferred; name: required; name=default
+---     local Scale = nn.layer("Scale", "features:count? init:number=1")     -- a declaration, as aijit.argument has it
 ---     function Scale:sizes(x) self.features = x:size(-1) end              -- from the first input
 ---     function Scale:sizes_from(state) self.features = state.weight:size(1) end    -- or from weights being loaded
 ---     function Scale:build() self:parameter("weight", self.features) end  -- once the sizes are known
@@ -8,15 +8,13 @@
 ---     function Scale:forward(x) return x * self.weight end
 ---
 --- The declaration gives the constructor (positional and named arguments, checked), to_spec, print, and the name in
---- errors. Arguments are fields of the object; one whose name a method has is kept in another: "num_parameters:slopes=1".
---- Positional ones are taken in order; when there are only as many as there are required ones, those that can be inferred are
---- left out: Conv2d(1, 32, 3), Conv2d(32, 3), Conv2d(32, {kernel_size = 3}).
+--- errors. Arguments are fields of the object. A kind that only this class has may be a function (aijit.argument says what
+--- it returns): Class.argument_rules = {stride = "positive", index = function(value) ... end}.
 --- Every layer with parameters takes {dtype=, device=} as well; a layer that infers follows its first input.
 
 local ai = require "aijit"
-local checks = require "aijit.nn.argument"
+local argument = require "aijit.argument"
 local class = require "aijit.class"
-local nearest = require "aijit.nearest"
 local op = require "aijit.bindings.op"
 local Module = require "aijit.nn.module"
 local raise = require("aijit.bindings.lib").raise
@@ -24,112 +22,15 @@ local raise = require("aijit.bindings.lib").raise
 ---@class aijit.nn.Layer: aijit.nn.Module
 local Layer = class("Layer", Module)
 
----@class aijit.nn.Argument
----@field name string
----@field field string of the object, where it is kept
----@field inferred boolean
----@field required boolean
----@field default any
+local common = {dtype = "float_dtype", device = "text"}
 
-local words = {["true"] = true, ["false"] = false}
-
-local function parse(text)
-  local list, by_name = {}, {}
-  for word in text:gmatch("%S+") do
-    local name, field, mark, value = word:match("^([%a_][%w_]*):?([%w_]*)([?=]?)(.*)$")
-    local argument = {name = name, field = field ~= "" and field or name, inferred = mark == "?", required = mark == ""}
-    if mark == "=" and value ~= "none" then
-      argument.default = words[value]
-      if argument.default == nil then argument.default = tonumber(value) or value end
-    end
-    list[#list + 1] = argument
-    by_name[name] = argument
-  end
-  return list, by_name
-end
-
-local common = {dtype = true, device = true}
-local floats = {f64 = true, f32 = true, f16 = true, bf16 = true}
-
-local function is_options(value)
-  return type(value) == "table" and getmetatable(value) == nil and value[1] == nil
-end
-
---- How the constructor may be called, for errors.
-local function usage(cls)
-  local positional, named = {}, {}
-  for _, argument in ipairs(cls.arguments) do
-    if argument.required then positional[#positional + 1] = argument.name
-    elseif argument.inferred then positional[#positional + 1] = "[" .. argument.name .. "]"
-    else named[#named + 1] = argument.name end
-  end
-  if #named > 0 then positional[#positional + 1] = "{" .. table.concat(named, ", ") .. "}" end
-  return ("nn.%s(%s)"):format(cls.__name, table.concat(positional, ", "))
-end
-
-local function refuse(cls, text, ...)
-  raise(("%s: %s\n  usage: %s"):format(cls.__name, text:format(...), usage(cls)))
-end
-
---- Refuses a dtype or device that there is not.
-local function check_place(cls, options)
-  local dtype = options.dtype
-  if dtype ~= nil and not (type(dtype) == "string" and floats[dtype]) then
-    refuse(cls, "dtype is %s; \"f64\", \"f32\", \"f16\" or \"bf16\" is wanted", Module.quoted(dtype))
-  end
-  if options.device ~= nil then ai.empty({0}, {device = options.device}) end
-end
-
---- Reads a constructor's arguments into fields.
-local function read(self, cls, ...)
-  local n = select("#", ...)
-  local options = n > 0 and select(n, ...) or nil
-  if is_options(options) then n = n - 1 else options = nil end
-  for name in pairs(options or {}) do
-    if not cls.argument_named[name] and not common[name] then
-      local names = {}
-      for i, argument in ipairs(cls.arguments) do names[i] = argument.name end
-      refuse(cls, "it has no argument '%s': %s", tostring(name), nearest.hint(name, names))
-    end
-  end
-  local free, sizes, inferred = {}, 0, 0
-  for _, argument in ipairs(cls.arguments) do
-    local given = options and options[argument.name]
-    if given ~= nil then
-      rawset(self, argument.field, given)
-    else
-      free[#free + 1] = argument
-      if argument.required or argument.inferred then sizes = sizes + 1 end
-      if argument.inferred then inferred = inferred + 1 end
-    end
-  end
-  if n > #free then refuse(cls, "%d arguments are too many", n) end
-  local skip_inferred = n == sizes - inferred
-  if n < sizes and not skip_inferred then refuse(cls, "arguments are missing") end
-  local i = 1
-  for _, argument in ipairs(free) do
-    local value
-    if i <= n and not (skip_inferred and argument.inferred) then
-      value = select(i, ...)
-      i = i + 1
-    end
-    if value == nil then value = argument.default end
-    if value == nil and argument.required then refuse(cls, "%s is nil", argument.name) end
-    rawset(self, argument.field, value)
-  end
-  for _, argument in ipairs(cls.arguments) do
-    local value = self[argument.field]
-    local wanted = value ~= nil and value ~= argument.default and checks.wanted(cls, argument, value)
-    if wanted then refuse(cls, "%s is %s; %s is wanted", argument.name, op.is_operand(value) and "a tensor" or Module.quoted(value), wanted) end
-  end
-  if options then check_place(cls, options) end
-  return options
-end
+--- Refuses what its arguments cannot be together, or a weight's sizes.
+local function refuse(cls, text, ...) cls.declaration:refuse(cls.__name, text, ...) end
 
 local function sizes_known(self)
   if self:waits() then return false end
-  for _, argument in ipairs(getmetatable(self).arguments) do
-    if argument.inferred and self[argument.field] == nil then return false end
+  for _, one in ipairs(getmetatable(self).arguments) do
+    if one.inferred and self[one.field] == nil then return false end
   end
   return true
 end
@@ -146,7 +47,8 @@ end
 
 function Layer:__init(...)
   local cls = getmetatable(self)
-  local options = read(self, cls, ...)
+  local _, options = cls.declaration:read(self, ...)
+  if options and options.device ~= nil then ai.empty({0}, {device = options.device}) end
   local where = {dtype = options and options.dtype, device = options and options.device}
   if self.check then self:check() end
   if sizes_known(self) then
@@ -223,22 +125,22 @@ function Layer:buffer(name, value, shape, dtype)
 end
 
 --- An argument as it stands now: of a bias, whether there is one.
-local function value_of(self, argument)
-  local value = self[argument.field]
-  if type(argument.default) == "boolean" and (value == nil or ai.is_tensor(value)) then return value ~= nil end
+local function value_of(self, one)
+  local value = self[one.field]
+  if type(one.default) == "boolean" and (value == nil or ai.is_tensor(value)) then return value ~= nil end
   return value
 end
 
 --- The arguments as they would be written: positional ones, and a table of those that differ from their defaults.
 local function written(self)
   local positional, named = {}, {}
-  for _, argument in ipairs(getmetatable(self).arguments) do
-    local value = value_of(self, argument)
+  for _, one in ipairs(getmetatable(self).arguments) do
+    local value = value_of(self, one)
     local text = ai.is_tensor(value) and "tensor" or Module.quoted(value)
-    if argument.required or argument.inferred then
+    if one.required or one.inferred then
       if value ~= nil then positional[#positional + 1] = text end
-    elseif value ~= argument.default then
-      named[#named + 1] = argument.name .. " = " .. text
+    elseif value ~= one.default then
+      named[#named + 1] = one.name .. " = " .. text
     end
   end
   if #named > 0 then positional[#positional + 1] = "{" .. table.concat(named, ", ") .. "}" end
@@ -263,10 +165,10 @@ end
 function Layer:to_spec()
   local name = getmetatable(self).__name
   local spec = {type = name}
-  for _, argument in ipairs(getmetatable(self).arguments) do
-    local value = value_of(self, argument)
-    if ai.is_tensor(value) then raise(("to_spec: %s.%s is a tensor, and a spec holds no values"):format(name, argument.name)) end
-    if value ~= argument.default then spec[argument.name] = value end
+  for _, one in ipairs(getmetatable(self).arguments) do
+    local value = value_of(self, one)
+    if ai.is_tensor(value) then raise(("to_spec: %s.%s is a tensor, and a spec holds no values"):format(name, one.name)) end
+    if value ~= one.default then spec[one.name] = value end
   end
   local first = self:slots("parameter")[1]
   if first and first.value.dtype ~= "f32" then spec.dtype = first.value.dtype end
@@ -294,13 +196,14 @@ end
 
 --- Declares a class of layers.
 ---@param name string
----@param arguments string "name?" is inferred, "name" required, "name=default" optional, "name=none" optional without a value
+---@param arguments string its declaration: "in_features? out_features bias=true"
 ---@param parent? table a class of layers to derive from
 ---@return table class
 local function layer(name, arguments, parent)
   local cls = class(name, parent or Layer)
-  cls.arguments, cls.argument_named = parse(arguments)
+  cls.declaration = argument.declare("nn." .. name, arguments, common)
+  cls.arguments = cls.declaration.list
   return Module.register(cls)
 end
 
-return {Layer = Layer, layer = layer}
+return {Layer = Layer, layer = layer, common = common}

@@ -8,6 +8,7 @@
 --- layer.parametrizations.weight() is the computed weight; layer.weight is there only while the layer runs.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local class = require "aijit.class"
 local container = require "aijit.nn.container"
 local init = require "aijit.nn.initial"
@@ -38,7 +39,7 @@ function WeightNorm:__init(weight, o)
   container.ModuleList.__init(self)
   self.others, self.whole = {}, o.dim == false
   if not self.whole then
-    local dim = dimension("weight_norm", o.dim or 1, weight:dim())
+    local dim = dimension("weight_norm", o.dim, weight:dim())
     for d = 1, weight:dim() do if d ~= dim then self.others[#self.others + 1] = d end end
   end
   ai.no_grad(function() parameter(self, "original0", self:length(weight), weight.requires_grad) end)
@@ -67,11 +68,11 @@ Module.register(SpectralNorm)
 
 local function unit(x, eps) return x / math.max(x:square():sum():sqrt():item(), eps) end
 
-function SpectralNorm:__init(weight, o)
+function SpectralNorm:__init(weight, o, module)
   container.ModuleList.__init(self)
   if weight:dim() < 2 then raise "spectral_norm: a weight of two dimensions or more is wanted" end
-  self.dim = dimension("spectral_norm", o.dim or 1, weight:dim())
-  self.iterations, self.eps = o.n_power_iterations or 1, o.eps or 1e-12
+  self.dim = dimension("spectral_norm", o.dim or getmetatable(module).__name:find "^ConvTranspose" and 2 or 1, weight:dim())
+  self.iterations, self.eps = o.n_power_iterations, o.eps
   parameter(self, "original", weight, weight.requires_grad)
   local state = SpectralState()
   self[1] = state
@@ -137,21 +138,25 @@ end
 -- -- Making and removing -------------------------------------------------------------------------------------------
 
 local kinds = {weight_norm = WeightNorm, spectral_norm = SpectralNorm, lora_weight = Lora}
-local known_options = {lora_weight = {r = true, alpha = true}, weight_norm = {dim = true}, spectral_norm = {dim = true, n_power_iterations = true, eps = true}}
+argument.kinds.norm_dim = function(value) if value ~= false and argument.kinds.position(value) then return "a dimension, or false for one of all," end end
+local declared = {
+  weight_norm = argument.declare("nn.weight_norm", "module name:text=weight dim:norm_dim=1"),
+  spectral_norm = argument.declare("nn.spectral_norm", "module name:text=weight n_power_iterations:count=1 eps:positive=1e-12 dim:position=none"),
+  lora_weight = argument.declare("nn.lora_weight", "module name:text r:count alpha:positive=none"),
+}
+local lora_arguments = argument.declare("nn.lora", "module r:count alpha:positive=none where:function=none")
 
-local function parametrize(who, module, name, options)
-  if type(name) == "table" then name, options = nil, name end
-  name, options = name or "weight", options or {}
-  if not Module.is_module(module) then raise(("%s: a module is wanted, got a %s"):format(who, type(module))) end
-  for key in pairs(options) do
-    if not known_options[who][key] then raise(("%s: there is no option '%s'"):format(who, tostring(key))) end
-  end
+--- The parameter `name` of a module becomes one that is computed before each call.
+local function parametrize(who, ...)
+  local o, given = declared[who]:read({}, ...)
+  local module, name, options = o.module, o.name, {}
+  for key, value in pairs(given or {}) do if key ~= "module" and key ~= "name" then options[key] = value end end
   if rawget(module, "_unbuilt") then
     raise(("%s: %s has no weights yet; give its sizes, or call it once before"):format(who, module:title()))
   end
   local weight = rawget(module, name)
   if not ai.is_tensor(weight) then raise(("%s: %s has no parameter '%s'"):format(who, module:title(), tostring(name))) end
-  local computed = kinds[who](weight, options)
+  local computed = kinds[who](weight, o, module)
   module:drop_part(name)
   if not rawget(module, "parametrizations") then module.parametrizations = Module() end
   module.parametrizations[name] = computed
@@ -167,8 +172,8 @@ end
 ---@param name? string the parameter, "weight"
 ---@param options? {dim: integer|false}
 ---@return aijit.nn.Module module
-function nn.weight_norm(module, name, options)
-  return parametrize("weight_norm", module, name, options)
+function nn.weight_norm(...)
+  return parametrize("weight_norm", ...)
 end
 
 --- Spectral norm. dim: the dimension of the outputs, the first; 2 for transposed convolutions.
@@ -176,15 +181,8 @@ end
 ---@param name? string the parameter, "weight"
 ---@param options? {n_power_iterations: integer, eps: number, dim: integer} 1, 1e-12, the first
 ---@return aijit.nn.Module module
-function nn.spectral_norm(module, name, options)
-  local transposed = Module.is_module(module) and getmetatable(module).__name:find "^ConvTranspose"
-  local o = type(name) == "table" and name or options
-  if transposed and not (o and o.dim) then
-    local with_dim = {dim = 2}
-    for key, value in pairs(o or {}) do with_dim[key] = value end
-    return parametrize("spectral_norm", module, type(name) == "string" and name or nil, with_dim)
-  end
-  return parametrize("spectral_norm", module, name, options)
+function nn.spectral_norm(...)
+  return parametrize("spectral_norm", ...)
 end
 
 --- Low-rank adaptation of one weight.
@@ -192,10 +190,8 @@ end
 ---@param name string the parameter
 ---@param options {r: integer, alpha: number} alpha: r, so that the product is used as it is
 ---@return aijit.nn.Module module
-function nn.lora_weight(module, name, options)
-  local r = options and options.r
-  if type(r) ~= "number" or r < 1 or r % 1 ~= 0 then raise(("lora: r is %s, and must be a whole number from 1"):format(tostring(r))) end
-  return parametrize("lora_weight", module, name, options)
+function nn.lora_weight(...)
+  return parametrize("lora_weight", ...)
 end
 
 --- Which weights of which layers get a low-rank addition.
@@ -211,8 +207,9 @@ for _, name in ipairs(adaptable) do adaptable[name] = true end
 ---@param r integer the rank
 ---@param options? {alpha: number, where: fun(name: string, module: aijit.nn.Module): boolean} alpha: r; where: which layers
 ---@return aijit.nn.Module module
-function nn.lora(module, r, options)
-  local o, found = options or {}, 0
+function nn.lora(...)
+  local o, found = lora_arguments:read({}, ...), 0
+  local module, r = o.module, o.r
   for name, inner in module:named_modules() do
     if adaptable[getmetatable(inner).__name] and (not o.where or o.where(name, inner)) then
       local names = {}

@@ -4,6 +4,7 @@
 --- of x (Bengio and others, 2013); codes count from 1.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local class = require "aijit.class"
 local cluster = require "aijit.nn.cluster"
 local container = require "aijit.nn.container"
@@ -34,8 +35,8 @@ end
 ---@field embed_avg aijit.Tensor    sums of what each stands for
 ---@field cluster_size aijit.Tensor how many each stands for
 ---@field inited aijit.Tensor       1 once the codebook has its first values
-local VectorQuantization = layer("VectorQuantization",
-  "dim? codebook_size decay=0.99 commitment=1 threshold=2 kmeans_iters=10 eps=1e-05")
+local options = "decay=0.99 commitment=1 threshold=2 kmeans_iters=10 eps=1e-05"
+local VectorQuantization = layer("VectorQuantization", "dim? codebook_size " .. options)
 nn.VectorQuantization = VectorQuantization
 
 function VectorQuantization:sizes(x) self.dim = x:size(-1) end
@@ -107,18 +108,15 @@ end
 ---@overload fun(n: integer, codebook_size: integer, options?: table): aijit.nn.ResidualVectorQuantization
 local ResidualVectorQuantization = class("ResidualVectorQuantization", Module)
 nn.ResidualVectorQuantization = Module.register(ResidualVectorQuantization)
-ResidualVectorQuantization.call_arguments = "n codebook_size {dim decay commitment threshold kmeans_iters eps}"
+ResidualVectorQuantization.declaration = argument.declare("nn.ResidualVectorQuantization", "n codebook_size dim:count=none " .. options)
 
 ---@param n integer quantisers
 ---@param codebook_size integer
 ---@param options? table as for VectorQuantization
-function ResidualVectorQuantization:__init(n, codebook_size, options)
-  if type(n) ~= "number" or n < 1 or n % 1 ~= 0 then
-    raise(("ResidualVectorQuantization: %s is not a number of quantisers"):format(tostring(n)))
-  end
-  self.quantizers = container.ModuleList()
-  local each = {codebook_size = codebook_size}
-  for key, value in pairs(options or {}) do each[key] = value end
+function ResidualVectorQuantization:__init(...)
+  local each = ResidualVectorQuantization.declaration:read({}, ...)
+  local n = each.n
+  self.quantizers, each.n = container.ModuleList(), nil
   for _ = 1, n do self.quantizers:append(VectorQuantization(each)) end
 end
 

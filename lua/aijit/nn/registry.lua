@@ -19,7 +19,7 @@ registry.record = nil
 ---@param value any
 ---@return boolean
 function registry.is_module(value)
-  return type(value) == "table" and class.is(value, registry.root)
+  return type(value) == "table" and registry.root ~= nil and class.is(value, registry.root)
 end
 
 ---@param cls table a class derived from nn.Module

@@ -2,6 +2,7 @@
 --- and the block of both, with that model's names of weights.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local class = require "aijit.class"
 local layers = require "aijit.nn.layer"
 local linear = require "aijit.nn.linear"
@@ -143,15 +144,16 @@ end
 ---@overload fun(dim: integer, options?: {hidden: integer}): aijit.nn.RwkvBlock
 local Block = class("RwkvBlock", Module)
 nn.RwkvBlock = Module.register(Block)
-Block.call_arguments = "dim {hidden}"
+Block.declaration = argument.declare("nn.RwkvBlock", "dim hidden=none")
 
 ---@param dim integer
 ---@param options? {hidden: integer} of the channel mix, 4 dim
-function Block:__init(dim, options)
-  if type(dim) ~= "number" then raise(("RwkvBlock: dim is a %s, not a number"):format(type(dim))) end
+function Block:__init(...)
+  local o = Block.declaration:read({}, ...)
+  local dim = o.dim
   self.ln1, self.ln2 = norm.LayerNorm(dim), norm.LayerNorm(dim)
   self.att = TimeMix(dim)
-  self.ffn = ChannelMix(dim, {hidden = options and options.hidden})
+  self.ffn = ChannelMix(dim, {hidden = o.hidden})
 end
 
 ---@param x aijit.Tensor (N, T, dim)

@@ -2,6 +2,7 @@
 --- norm1.weight, layers.0...
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local class = require "aijit.class"
 local attention = require "aijit.nn.attention"
 local container = require "aijit.nn.container"
@@ -123,12 +124,13 @@ end
 
 -- -- Stacks ------------------------------------------------------------------------------------------------------
 
-local function stack(self, block, n, options, who)
-  if not Module.is_module(block) then raise(("%s: a layer is wanted, got a %s"):format(who, type(block))) end
-  if type(n) ~= "number" or n < 1 or n % 1 ~= 0 then raise(("%s: %s is not a number of layers"):format(who, tostring(n))) end
+local stack_arguments = "layer:module num_layers norm=none"
+
+local function stack(self, declared, ...)
+  local o = declared:read({}, ...)
   self.layers = container.ModuleList()
-  for i = 1, n do self.layers:append(i == 1 and block or block:clone()) end
-  self.norm = options and options.norm
+  for i = 1, o.num_layers do self.layers:append(i == 1 and o.layer or o.layer:clone()) end
+  self.norm = o.norm
 end
 
 local function spec_of(self)
@@ -164,7 +166,8 @@ local TransformerEncoder = class("TransformerEncoder", Module)
 nn.TransformerEncoder = Module.register(TransformerEncoder)
 
 TransformerEncoder.to_spec, TransformerEncoder.from_spec = spec_of, from_spec
-function TransformerEncoder:__init(block, n, options) stack(self, block, n, options, "TransformerEncoder") end
+local encoder_arguments = argument.declare("nn.TransformerEncoder", stack_arguments)
+function TransformerEncoder:__init(...) stack(self, encoder_arguments, ...) end
 
 ---@param src aijit.Tensor
 ---@param options? {mask: aijit.Tensor, src_key_padding_mask: aijit.Tensor, is_causal: boolean}
@@ -183,7 +186,8 @@ local TransformerDecoder = class("TransformerDecoder", Module)
 nn.TransformerDecoder = Module.register(TransformerDecoder)
 
 TransformerDecoder.to_spec, TransformerDecoder.from_spec = spec_of, from_spec
-function TransformerDecoder:__init(block, n, options) stack(self, block, n, options, "TransformerDecoder") end
+local decoder_arguments = argument.declare("nn.TransformerDecoder", stack_arguments)
+function TransformerDecoder:__init(...) stack(self, decoder_arguments, ...) end
 
 ---@param tgt aijit.Tensor
 ---@param memory aijit.Tensor
@@ -200,18 +204,22 @@ end
 local Transformer = class("Transformer", Module)
 nn.Transformer = Module.register(Transformer)
 
-local stacks = {num_encoder_layers = 6, num_decoder_layers = 6, d_model = 512, nhead = 8}
+Transformer.declaration = argument.declare("nn.Transformer",
+  (arguments:gsub("d_model%? nhead", "d_model=512 nhead=8 num_encoder_layers:count=6 num_decoder_layers:count=6")), layers.common)
 
---- Arguments by name: d_model 512, nhead 8, num_encoder_layers 6, num_decoder_layers 6, and those of the layers.
+--- As PyTorch: d_model 512, nhead 8, num_encoder_layers 6, num_decoder_layers 6, and the arguments of the layers.
+---@param d_model? integer
+---@param nhead? integer
 ---@param options? table
-function Transformer:__init(options)
-  local counts, each = {}, {}
-  for key, value in pairs(stacks) do counts[key] = options and options[key] or value end
-  for key, value in pairs(options or {}) do if stacks[key] == nil or key == "d_model" or key == "nhead" then each[key] = value end end
-  each.d_model, each.nhead = counts.d_model, counts.nhead
-  local function last() return norm.LayerNorm(counts.d_model, {eps = each.layer_norm_eps, dtype = each.dtype, device = each.device}) end
-  self.encoder = TransformerEncoder(TransformerEncoderLayer(each), counts.num_encoder_layers, {norm = last()})
-  self.decoder = TransformerDecoder(TransformerDecoderLayer(each), counts.num_decoder_layers, {norm = last()})
+---@overload fun(options?: table)
+function Transformer:__init(...)
+  local each, where = Transformer.declaration:read({}, ...)
+  local encoders, decoders = each.num_encoder_layers, each.num_decoder_layers
+  each.num_encoder_layers, each.num_decoder_layers = nil, nil
+  each.dtype, each.device = where and where.dtype, where and where.device
+  local function last() return norm.LayerNorm(each.d_model, {eps = each.layer_norm_eps, dtype = each.dtype, device = each.device}) end
+  self.encoder = TransformerEncoder(TransformerEncoderLayer(each), encoders, {norm = last()})
+  self.decoder = TransformerDecoder(TransformerDecoderLayer(each), decoders, {norm = last()})
   for _, p in ipairs(self:parameters()) do if p:dim() > 1 then init.xavier_uniform_(p) end end
 end
 

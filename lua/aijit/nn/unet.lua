@@ -2,6 +2,7 @@
 --- residual blocks that may be told of a time or a class, and attention at the smallest size (Ho and others, 2020).
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local activation = require "aijit.nn.activation"
 local attention = require "aijit.nn.attention"
 local class = require "aijit.class"
@@ -59,22 +60,18 @@ end
 ---@overload fun(in_channels: integer, embed_dim: integer, options?: table): aijit.nn.UNet
 local UNet = class("UNet", Module)
 nn.UNet = Module.register(UNet)
-UNet.call_arguments = "in_channels embed_dim {dim_scales out_channels embedding_dim heads}"
-
-local known = {dim_scales = true, out_channels = true, embedding_dim = true, heads = true}
+UNet.declaration = argument.declare("nn.UNet",
+  "in_channels embed_dim dim_scales:counts={1,2,4,8} out_channels=none embedding_dim=none heads:count=1")
 
 --- embed_dim: channels at the image's size; dim_scales {1, 2, 4, 8}: the factors of each size, each half the one before;
 --- embedding_dim: of the second input, (N, embedding_dim); out_channels: in_channels; heads: of the attention, 1.
 ---@param in_channels integer
 ---@param embed_dim integer
 ---@param options? {dim_scales: integer[], out_channels: integer, embedding_dim: integer, heads: integer}
-function UNet:__init(in_channels, embed_dim, options)
-  local o = options or {}
-  for key in pairs(o) do
-    if not known[key] then raise(("UNet: there is no option '%s': dim_scales, out_channels, embedding_dim, heads"):format(tostring(key))) end
-  end
-  if type(in_channels) ~= "number" or type(embed_dim) ~= "number" then raise "UNet: UNet(in_channels, embed_dim, options) is wanted" end
-  local scales, e = o.dim_scales or {1, 2, 4, 8}, o.embedding_dim
+---@overload fun(in_channels: integer, embed_dim: integer, options?: table)
+function UNet:__init(...)
+  local o = UNet.declaration:read({}, ...)
+  local in_channels, embed_dim, scales, e = o.in_channels, o.embed_dim, o.dim_scales, o.embedding_dim
   local channels = {}
   for i, scale in ipairs(scales) do channels[i] = embed_dim * scale end
   local n, last = #channels, channels[#channels]
@@ -89,7 +86,7 @@ function UNet:__init(in_channels, embed_dim, options)
     if i < n then self.shrink[i] = conv.Conv2d(channels[i], channels[i], 3, {stride = 2, padding = 1}) end
   end
   self.middle1 = Block(last, last, e)
-  self.attend = Attend(last, o.heads or 1)
+  self.attend = Attend(last, o.heads)
   self.middle2 = Block(last, last, e)
   for i = n, 1, -1 do
     local place = n + 1 - i

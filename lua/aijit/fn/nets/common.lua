@@ -1,16 +1,24 @@
 --- What the nets share: how they read options, declare parameters, and apply an activation.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local flexible = require("aijit.fn.hole").flexible
 local nearest = require "aijit.nearest"
-local option = require "aijit.option"
 local trace = require "aijit.fn.trace"
 local raise = require("aijit.bindings.lib").raise
 
 local common = {}
 
---- A net's options: option.declare's. Where there are none, the defaults.
-common.options, common.check, common.check_all = option.declare, option.check, option.check_all
+--- What a net takes besides params: a declaration of aijit.argument.
+---@param name string
+---@param text string
+---@param leading? string "params"
+---@return aijit.Declaration
+function common.declare(name, text, leading)
+  local declared = argument.declare("nets." .. name, text)
+  declared.leading = leading or "params"
+  return declared
+end
 
 --- params[name], declared.
 ---@param who string

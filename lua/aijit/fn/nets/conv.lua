@@ -2,6 +2,7 @@
 --- without a batch. Padding is "same" unless it is said: the size divided by the stride, rounded up.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local common = require "aijit.fn.nets.common"
 local raise = require("aijit.bindings.lib").raise
 
@@ -31,11 +32,9 @@ local function padding_of(who, padding, sizes, kernel, stride, dilation)
       local total = math.max((math.ceil(sizes[i] / stride[i]) - 1) * stride[i] + span + 1 - sizes[i], 0)
       before[i] = math.floor(total / 2)
       after[i] = total - before[i]
-    elseif kind == "number" then
+    else
       local p = each(who, "padding", padding, #sizes)[i]
       before[i], after[i] = p, p
-    else
-      raise(("%s: padding \"%s\" is not known; there are same, valid, causal, circular, reflect, replicate, and numbers"):format(who, padding))
     end
   end
   return before, after, (kind == "circular" or kind == "reflect" or kind == "replicate") and kind or "constant"
@@ -82,13 +81,30 @@ local function stretched(x, sizes, steps)
   return x, more
 end
 
-local conv_options = common.options("conv", [[
-  stride:window=1 padding:any=same dilation:window=1 input_dilation:window=1 groups:size=1 use_bias:boolean=true mask:tensor w_init:any b_init:any
-  activation:actv]])
+local names = "same|valid|causal|circular|reflect|replicate"
+
+--- The kind of a padding: one of some names, in any case, or numbers.
+local function padding_kind(names_there_are)
+  local known = {}
+  for name in names_there_are:gmatch "[^|]+" do known[name] = true end
+  return function(value)
+    if type(value) == "string" and known[value:lower()] or argument.kinds.extra(value) == nil then return end
+    return ("%s, or numbers from 0,"):format(names_there_are:gsub("|", ", "))
+  end
+end
+argument.kinds.conv_padding, argument.kinds.plain_padding = padding_kind(names), padding_kind "same|valid"
+
+local conv_arguments, transpose_arguments = {}, {}
+for _, kind in ipairs{"1d", "2d", "3d", "general"} do
+  conv_arguments["conv_" .. kind] = common.declare("conv_" .. kind, [[
+    x out_channels kernel_size stride=1 padding:conv_padding=same dilation=1 input_dilation:kernel=1 groups=1 use_bias=true mask=none
+    w_init=none b_init=none activation=none]])
+  transpose_arguments["conv_transpose_" .. kind] = common.declare("conv_transpose_" .. kind,
+    "x out_channels kernel_size stride=1 padding:plain_padding=same groups=1 use_bias=true w_init=none b_init=none activation=none")
+end
 
 local function conv(who, n, params, x, out_channels, kernel_size, o)
-  o = conv_options(o)
-  common.check_all(who, "x:tensor out_channels kernel_size:window", x, out_channels, kernel_size)
+  o = conv_arguments[who]:options(o, x, out_channels, kernel_size)
   local sizes, single = sizes_of(who, x, n)
   if single then x = x:unsqueeze(1) end
   local kernel, stride, dilation = each(who, "kernel_size", kernel_size, n), each(who, "stride", o.stride, n), each(who, "dilation", o.dilation, n)
@@ -108,12 +124,8 @@ local function conv(who, n, params, x, out_channels, kernel_size, o)
   return common.activate(who, y, o.activation)
 end
 
-local transpose_options = common.options("conv_transpose",
-  "stride:window=1 padding:any=same groups:size=1 use_bias:boolean=true w_init:any b_init:any activation:actv")
-
 local function conv_transpose(who, n, params, x, out_channels, kernel_size, o)
-  o = transpose_options(o)
-  common.check_all(who, "x:tensor out_channels kernel_size:window", x, out_channels, kernel_size)
+  o = transpose_arguments[who]:options(o, x, out_channels, kernel_size)
   local sizes, single = sizes_of(who, x, n)
   if single then x = x:unsqueeze(1) end
   local kernel, stride = each(who, "kernel_size", kernel_size, n), each(who, "stride", o.stride, n)
@@ -125,9 +137,6 @@ local function conv_transpose(who, n, params, x, out_channels, kernel_size, o)
     {init = o.w_init, fan_in = channels / o.groups * ai.prod(kernel), fan_out = out_channels / o.groups * ai.prod(kernel)})
   local bias = o.use_bias and common.param(who, params, "bias", {out_channels}, {init = o.b_init or "zeros"}) or nil
   local same = type(o.padding) == "string" and o.padding:lower()
-  if same and same ~= "same" and same ~= "valid" then
-    raise(("%s: padding \"%s\" is not known; there are same, valid, and numbers"):format(who, o.padding))
-  end
   local padding, more = same and 0 or each(who, "padding", o.padding, n), {}
   for i = 1, n do more[i] = same == "same" and math.max(stride[i] - kernel[i], 0) or 0 end
   local y = f[("conv_transpose%dd"):format(n)](x, w, bias, {stride = stride, padding = padding, output_padding = more, groups = o.groups})
@@ -159,7 +168,8 @@ end
 --- Convolutions of as many dimensions as kernel_size is a list of, or, for a number, as x has besides N and C.
 for name, one in pairs{conv_general = conv, conv_transpose_general = conv_transpose} do
   nets[name] = function(params, x, out_channels, kernel_size, o)
-    common.check_all(name, "x:tensor kernel_size:window", x, kernel_size)
+    local declared = conv_arguments[name] or transpose_arguments[name]
+    declared:options(o, x, out_channels, kernel_size)
     local n = type(kernel_size) == "table" and #kernel_size or x:dim() - 2
     if n < 1 or n > 3 then raise(("%s: of %d dimensions; there are convolutions of 1, 2 and 3"):format(name, n)) end
     return one(name, n, params, x, out_channels, kernel_size, o)
@@ -168,11 +178,13 @@ end
 
 -- -- Pools ---------------------------------------------------------------------------------------------------------
 
-local pool_options = common.options("pool", "padding:any=same")
+local pool_arguments = {}
+for _, name in ipairs{"max_pool", "avg_pool"} do
+  pool_arguments[name] = common.declare(name, "x window:kernel stride padding:conv_padding=same")
+end
 
 --- A list of n numbers is a window on the last n dimensions; one number on all but the first two, N and C.
 local function window_of(who, x, window, stride)
-  common.check_all(who, "x:tensor window:window stride:window", x, window, stride or 1)
   local n = type(window) == "table" and #window or x:dim() - 2
   if n < 1 or n > 3 or n > x:dim() then
     raise(("%s: a window of %d dimensions on an input of %d; one number means all but the first two, a list the last ones"):format(who, n, x:dim()))
@@ -199,7 +211,7 @@ end
 ---@param o? {padding: any} "same"
 ---@return aijit.Tensor
 function nets.max_pool(_, x, window, stride, o)
-  o = pool_options(o)
+  o = pool_arguments.max_pool:options(o, x, window, stride or 1)
   local n, kernel, step, lead, sizes = window_of("max_pool", x, window, stride)
   local ones = each("max_pool", "dilation", 1, n)
   local before, after = padding_of("max_pool", o.padding, sizes, kernel, step, ones)
@@ -211,7 +223,7 @@ end
 ---@param _ table params: it has none
 ---@return aijit.Tensor
 function nets.avg_pool(_, x, window, stride, o)
-  o = pool_options(o)
+  o = pool_arguments.avg_pool:options(o, x, window, stride or 1)
   local n, kernel, step, lead, sizes = window_of("avg_pool", x, window, stride)
   local before, after = padding_of("avg_pool", o.padding, sizes, kernel, step, each("avg_pool", "dilation", 1, n))
   local op = f[("avg_pool%dd"):format(n)]

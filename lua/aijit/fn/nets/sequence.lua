@@ -12,7 +12,11 @@ local nets = {}
 
 -- -- Attention -----------------------------------------------------------------------------------------------------
 
-local attention_options = common.options("attention", "mask:tensor is_causal:boolean=false use_bias:boolean=true w_init:any b_init:any")
+local attention_options = "mask=none is_causal=false use_bias=true w_init=none b_init=none"
+local single_arguments = common.declare("single_head_attention", "queries keys values " .. attention_options)
+local multi_arguments = common.declare("multi_head_attention", "queries keys values num_heads " .. attention_options)
+local self_arguments = common.declare("multi_head_self_attention", "x num_heads " .. attention_options)
+local linear_arguments = common.declare("linear_attention", "queries keys values num_heads " .. attention_options)
 
 --- softmax(q k^T / sqrt(d)) v; a mask is true, or not 0, where a key may be seen, and broadcasts to (..., Tq, Tk).
 local function attend(q, k, v, o)
@@ -32,8 +36,7 @@ local function projected(o) return {use_bias = o.use_bias, w_init = o.w_init, b_
 ---@param o? {mask: aijit.Tensor, is_causal: boolean, use_bias: boolean, w_init: any, b_init: any}
 ---@return aijit.Tensor
 function nets.single_head_attention(params, queries, keys, values, o)
-  o = attention_options(o)
-  common.check_all("single_head_attention", "queries:tensor keys:tensor values:tensor", queries, keys, values)
+  o = single_arguments:options(o, queries, keys, values)
   local p, width = projected(o), queries:size(-1)
   return attend(linear(params.q, queries, width, p), linear(params.k, keys, width, p), linear(params.v, values, values:size(-1), p), o)
 end
@@ -53,8 +56,7 @@ local function joined(x)
   return y:reshape(shape)
 end
 
-local function check_heads(who, queries, keys, values, heads)
-  common.check_all(who, "queries:tensor keys:tensor values:tensor num_heads", queries, keys, values, heads)
+local function width_of(who, queries, heads)
   local width = queries:size(-1)
   if width % heads ~= 0 then raise(("%s: %d heads do not divide %d features"):format(who, heads, width)) end
   return width
@@ -66,8 +68,8 @@ end
 ---@param o? {mask: aijit.Tensor, is_causal: boolean, use_bias: boolean, w_init: any, b_init: any}
 ---@return aijit.Tensor
 function nets.multi_head_attention(params, queries, keys, values, num_heads, o)
-  o = attention_options(o)
-  local width = check_heads("multi_head_attention", queries, keys, values, num_heads)
+  o = multi_arguments:options(o, queries, keys, values, num_heads)
+  local width = width_of("multi_head_attention", queries, num_heads)
   local p = projected(o)
   local q = heads_of(linear(params.q, queries, width, p), num_heads)
   local k = heads_of(linear(params.k, keys, width, p), num_heads)
@@ -78,6 +80,7 @@ end
 --- The same with one sequence for queries, keys and values.
 ---@return aijit.Tensor
 function nets.multi_head_self_attention(params, x, num_heads, o)
+  self_arguments:options(o, x, num_heads)
   return nets.multi_head_attention(params, x, x, x, num_heads, o)
 end
 
@@ -86,9 +89,10 @@ end
 ---@return aijit.Tensor
 function nets.linear_attention(params, queries, keys, values, num_heads, o)
   if type(num_heads) == "table" then num_heads, o = nil, num_heads end
-  o, num_heads = attention_options(o), num_heads or 1
+  num_heads = num_heads or 1
+  o = linear_arguments:options(o, queries, keys, values, num_heads)
   if o.mask or o.is_causal then raise "linear_attention: there is no mask, since the scores are never formed" end
-  local width = check_heads("linear_attention", queries, keys, values, num_heads)
+  local width = width_of("linear_attention", queries, num_heads)
   local p = projected(o)
   local q = heads_of(linear(params.q, queries, width, p), num_heads):elu() + 1
   local k = heads_of(linear(params.k, keys, width, p), num_heads):elu() + 1
@@ -99,38 +103,39 @@ end
 
 nets.multi_head_linear_attention = nets.linear_attention
 
-local block_options = common.options("transformer_block", "mlp_dim:size activation:actv=gelu mask:tensor is_causal:boolean=false")
+local block_arguments = common.declare("transformer_block", "x num_heads mlp_dim:count=none activation=gelu mask=none is_causal=false")
 
 --- Self-attention and an mlp, each around a residual, each after a layer norm: (..., T, C) -> (..., T, C).
 ---@param o? {mlp_dim: integer, activation: any, mask: aijit.Tensor, is_causal: boolean} mlp_dim: 4 C
 ---@return aijit.Tensor
 function nets.transformer_block(params, x, num_heads, o)
-  o = block_options(o)
-  common.check_all("transformer_block", "x:tensor num_heads", x, num_heads)
+  o = block_arguments:options(o, x, num_heads)
   local width = x:size(-1)
   x = x + nets.multi_head_self_attention(params.attention, layer_norm(params.ln1, x), num_heads, {mask = o.mask, is_causal = o.is_causal})
   return x + mlp(params.mlp, layer_norm(params.ln2, x), {o.mlp_dim or 4 * width, width}, {activation = o.activation})
 end
 
-local linear_block_options = common.options("linear_transformer_block", "mlp_dim:size activation:actv=gelu")
+local linear_block_arguments = common.declare("linear_transformer_block", "x num_heads mlp_dim:count=none activation=gelu")
 
 --- The same with linear attention, which has no masks.
 ---@param o? {mlp_dim: integer, activation: any}
 ---@return aijit.Tensor
 function nets.linear_transformer_block(params, x, num_heads, o)
-  o = linear_block_options(o)
-  common.check_all("linear_transformer_block", "x:tensor num_heads", x, num_heads)
+  o = linear_block_arguments:options(o, x, num_heads)
   local width, y = x:size(-1), layer_norm(params.ln1, x)
   x = x + nets.linear_attention(params.attention, y, y, y, num_heads)
   return x + mlp(params.mlp, layer_norm(params.ln2, x), {o.mlp_dim or 4 * width, width}, {activation = o.activation})
 end
+
+local mask_arguments = common.declare("apply_mask", "x mask", "")
+local score_arguments = common.declare("apply_attention_mask", "scores:tensor mask", "")
 
 --- x where the mask is true, or not 0, else 0; the mask broadcasts.
 ---@param x aijit.Tensor
 ---@param mask aijit.Tensor
 ---@return aijit.Tensor
 function nets.apply_mask(x, mask)
-  common.check_all("apply_mask", "x:tensor mask:tensor", x, mask)
+  mask_arguments:options(nil, x, mask)
   return f.masked_fill(x, f.logical_not(mask:ne(0)), 0)
 end
 
@@ -139,24 +144,22 @@ end
 ---@param mask aijit.Tensor
 ---@return aijit.Tensor
 function nets.apply_attention_mask(scores, mask)
-  common.check_all("apply_attention_mask", "scores:tensor mask:tensor", scores, mask)
+  score_arguments:options(nil, scores, mask)
   return f.masked_fill(scores, f.logical_not(mask:ne(0)), -math.huge)
 end
 
 -- -- Recurrent -----------------------------------------------------------------------------------------------------
 
-local recurrent_options = common.options("recurrent", "state:any reverse:boolean=false activation:actv=tanh w_init:any u_init:any b_init:any")
+local recurrent_arguments = {}
+for name, state in pairs{rnn = "tensor", gru = "tensor", lstm = "states"} do
+  recurrent_arguments[name] = common.declare(name,
+    ("x hidden state:%s=none reverse=false activation=tanh w_init=none u_init=none b_init=none"):format(state))
+end
 
 --- The options, checked with the rest. The state of an lstm is {h, c}, that of the others h.
-local function recurrent_arguments(who, x, hidden, o)
-  o = recurrent_options(o)
-  common.check_all(who, "x:tensor hidden", x, hidden)
+local function checked(who, x, hidden, o)
+  o = recurrent_arguments[who]:options(o, x, hidden)
   if x:dim() ~= 3 then raise(("%s: the input has %d dimensions; (N, T, C) is wanted"):format(who, x:dim())) end
-  if o.state ~= nil and who ~= "lstm" then common.check(who, "state", "tensor", o.state)
-  elseif o.state ~= nil then
-    if type(o.state) ~= "table" or getmetatable(o.state) ~= nil then raise "lstm: state is a list of two tensors, {h, c}" end
-    common.check_all(who, "state[1]:tensor state[2]:tensor", o.state[1], o.state[2])
-  end
   return o
 end
 
@@ -185,7 +188,7 @@ local function part(x, i, n) return x:narrow(-1, (i - 1) * n + 1, n) end
 ---@return aijit.Tensor y
 ---@return aijit.Tensor h
 function nets.rnn(params, x, hidden, o)
-  o = recurrent_arguments("rnn", x, hidden, o)
+  o = checked("rnn", x, hidden, o)
   local y, state = over_time("rnn", params, x, hidden, 1, o, {o.state or zeros(x, hidden)}, function(xt, u, s)
     return {common.activate("rnn", xt + s[1]:matmul(u), o.activation)}
   end)
@@ -198,7 +201,7 @@ end
 ---@return aijit.Tensor y
 ---@return aijit.Tensor h
 function nets.gru(params, x, hidden, o)
-  o = recurrent_arguments("gru", x, hidden, o)
+  o = checked("gru", x, hidden, o)
   local c = common.param("gru", params, "bias_n", {hidden}, {init = o.b_init or "zeros"})
   local y, state = over_time("gru", params, x, hidden, 3, o, {o.state or zeros(x, hidden)}, function(xt, u, s)
     local h = s[1]
@@ -218,7 +221,7 @@ end
 ---@return aijit.Tensor y
 ---@return aijit.Tensor[] state
 function nets.lstm(params, x, hidden, o)
-  o = recurrent_arguments("lstm", x, hidden, o)
+  o = checked("lstm", x, hidden, o)
   return over_time("lstm", params, x, hidden, 4, o, o.state or {zeros(x, hidden), zeros(x, hidden)}, function(xt, u, s)
     local gates = xt + s[1]:matmul(u)
     local i, forget = part(gates, 1, hidden):sigmoid(), part(gates, 2, hidden):sigmoid()

@@ -1,11 +1,10 @@
 --- to_spec and from_spec: the structure of a model as plain data, for JSON and YAML; no weights.
 --- A layer is {type = "Linear", in_features = 10, out_features = 20}; a container lists its layers; any other module is
 --- its fields: numbers, strings, tables of these, and modules, with their `order`. A spec without an order was written by a
---- person: its fields are the constructor's arguments. Which these are a class may say: cls.call_arguments = "channels
---- {reduction actv}", the positional ones, then the options; else they are one table of options.
+--- person: its fields are the constructor's arguments, of which a class that has a `declaration` (aijit.argument) refuses
+--- those that are none.
 
 local ai = require "aijit"
-local nearest = require "aijit.nearest"
 local registry = require "aijit.nn.registry"
 local raise = require("aijit.bindings.lib").raise
 
@@ -72,41 +71,22 @@ local function is_structure(data, declared)
   return data.layers ~= nil
 end
 
---- Calls the constructor with what a person wrote.
+--- Calls the constructor with what a person wrote: positional arguments stand in the list part, or under `args`.
 local function construct(cls, data)
-  local positional, options, names, place = {}, {}, {}, {}
-  local text = cls.call_arguments
-  local before = (text or ""):match "^[^{]*"
-  for name in before:gmatch "[%w_]+" do
-    place[name] = #names + 1
-    names[#names + 1] = name
-  end
-  local n = #names
-  for name in (text or ""):sub(#before + 1):gmatch "[%w_]+" do names[#names + 1] = name end
-  local known = {}
-  for _, name in ipairs(names) do known[name] = true end
+  local positional, options = {}, {}
   for i, value in ipairs(data.args ~= nil and (type(data.args) == "table" and data.args or {data.args}) or data) do positional[i] = restore(nil, i, value) end
   for key, value in pairs(data) do
-    if key ~= "type" and key ~= "args" and type(key) == "string" then
-      if text and not known[key] then
-        raise(("from_spec: %s has no argument '%s': %s"):format(cls.__name, key, nearest.hint(key, names)))
-      end
-      value = restore(nil, key, value)
-      if place[key] then positional[place[key]] = value else options[key] = value end
-    end
+    if key ~= "type" and key ~= "args" and type(key) == "string" then options[key] = restore(nil, key, value) end
   end
-  if next(options) then
-    n = math.max(n, #positional) + 1
-    positional[n] = options
-  else n = math.max(n, #positional) end
-  return cls(unpack(positional, 1, n))
+  if next(options) then positional[#positional + 1] = options end
+  return cls(unpack(positional))
 end
 
 --- Makes an object of this class from its spec; a class whose objects hold more than data writes its own.
 ---@param data table
 ---@return aijit.nn.Module
 function spec.from_spec(cls, data)
-  if not is_structure(data, cls.call_arguments) then return construct(cls, data) end
+  if not is_structure(data, cls.declaration) then return construct(cls, data) end
   local object = setmetatable({}, cls)
   local done = {type = true, order = true, layers = true}
   for i, layer in ipairs(data.layers or {}) do object[i] = restore(object, i, layer) end
