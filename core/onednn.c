@@ -8,7 +8,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #ifndef AJ_NO_OPENMP
 #include <omp.h>
 #endif
@@ -285,10 +284,6 @@ int aj_onednn_matmul(const aj_product *m) {
 
 /* -- Convolutions --------------------------------------------------------------------------------------------------------- */
 
-/* The ways to do one: what the names say is the layout of images within. */
-enum { BLOCKED, WINOGRAD, CHANNELS_LAST, PLAIN, OWN, CONV_WAYS };
-static const char *const way_name[CONV_WAYS] = {"blocked", "winograd", "nhwc", "plain", "own"};
-
 static bool plan_conv(plan *p, const aj_conv *v, int way) {
     int nd = (int)v->nd, wd = nd + (v->G > 1);
     dnnl_data_type_t t = type_of((int)v->dtype);
@@ -316,10 +311,10 @@ static bool plan_conv(plan *p, const aj_conv *v, int way) {
     bool ok = layout_strided(&l[X], nd + 2, xs, t, x_stride) && layout_strided(&l[Y], nd + 2, ys, t, y_stride)
            && layout_strided(&l[W], wd + 2, ws, t, w_stride) && layout_any(&l[W_IN], wd + 2, ws, t)
            && (!v->bias || layout_strided(&l[B], 1, (dnnl_dims_t){v->O}, t, (dnnl_dims_t){1}))
-           && (way == CHANNELS_LAST ? layout_strided(&l[X_IN], nd + 2, xs, t, x_last) && layout_strided(&l[Y_IN], nd + 2, ys, t, y_last)
-               : way == PLAIN ? layout_strided(&l[X_IN], nd + 2, xs, t, x_stride) && layout_strided(&l[Y_IN], nd + 2, ys, t, y_stride)
+           && (way == AJ_CONV_NHWC ? layout_strided(&l[X_IN], nd + 2, xs, t, x_last) && layout_strided(&l[Y_IN], nd + 2, ys, t, y_last)
+               : way == AJ_CONV_PLAIN ? layout_strided(&l[X_IN], nd + 2, xs, t, x_stride) && layout_strided(&l[Y_IN], nd + 2, ys, t, y_stride)
                : layout_any(&l[X_IN], nd + 2, xs, t) && layout_any(&l[Y_IN], nd + 2, ys, t))
-           && describe_conv(&pd, (int)v->what, way == WINOGRAD ? dnnl_convolution_winograd : dnnl_convolution_direct, ref(&l[X_IN]), ref(&l[W_IN]),
+           && describe_conv(&pd, (int)v->what, way == AJ_CONV_WINOGRAD ? dnnl_convolution_winograd : dnnl_convolution_direct, ref(&l[X_IN]), ref(&l[W_IN]),
                             v->bias ? ref(&l[B]) : NULL, ref(&l[Y_IN]), S, L, P, Q, attributes);
     const char *impl = "";
     if (ok) dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &impl);
@@ -342,98 +337,25 @@ static bool plan_conv(plan *p, const aj_conv *v, int way) {
     return ok;
 }
 
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-typedef struct { const aj_conv *v; void *data[4]; aj_conv_own *own; } work;
-static int run_way(plan *p, int way, const work *w) {
-    if (way == OWN) return w->own(w->v, w->data[0], w->data[1], w->data[3], w->data[2]) ? AJ_ONEDNN_DONE : AJ_ONEDNN_FAILED;
-    return run(p, w->data);
-}
-
 /* Winograd's sums are a little less exact (F(4,3): some 3e-6 at values near 1), as in every library that uses it. */
 static bool has_winograd(const aj_conv *v) {
     return v->nd == 2 && v->dtype == AJ_F32 && v->G == 1 && v->K[0] == 3 && v->K[1] == 3 && v->S[0] == 1 && v->S[1] == 1
         && v->L[0] == 1 && v->L[1] == 1 && v->C >= 16 && v->O >= 16;
 }
 
-/* AIJIT_CONV names one way, or "direct" for all but Winograd: for measurements, and where runs must agree to the bit. */
-static bool allowed(int way) {
-    const char *only = getenv("AIJIT_CONV");
-    if (!only || !*only || !strcmp(only, "auto")) return true;
-    if (!strcmp(only, "direct")) return way != WINOGRAD;
-    return !strcmp(only, way_name[way]);
-}
-
-/* Tries each way there is on the data at hand, several times in turn, and leaves the quickest in s. */
-static int choose(slot *s, const work *w) {
-    enum { ROUNDS = 6 };
-    plan p[CONV_WAYS];
-    bool has[CONV_WAYS];
-    double best[CONV_WAYS], least = 1e30, spent = 0;
-    int r = AJ_ONEDNN_DONE;
-    memset(p, 0, sizeof p);
-    if (aj_deterministic()) {                            /* the first way there is, in an order that suits most shapes */
-        static const int order[CONV_WAYS] = {WINOGRAD, BLOCKED, CHANNELS_LAST, PLAIN, OWN};
-        for (int i = 0; i < CONV_WAYS; i++) {
-            int way = order[i];
-            if (!allowed(way) || (way == WINOGRAD && !has_winograd(w->v)) || !(way == OWN ? w->own != NULL : plan_conv(&s->plan, w->v, way))) continue;
-            s->way = way;
-            return r;
-        }
-        s->way = CONV_WAYS;
-        return r;
-    }
-    for (int way = 0; way < CONV_WAYS; way++) {
-        has[way] = allowed(way) && (way != WINOGRAD || has_winograd(w->v)) && (way == OWN ? w->own != NULL : plan_conv(&p[way], w->v, way));
-        best[way] = 1e30;
-    }
-    for (int i = 0; i < ROUNDS && (i < 2 || spent < 0.2) && r == AJ_ONEDNN_DONE; i++)
-        for (int way = 0; way < CONV_WAYS && r == AJ_ONEDNN_DONE; way++) {
-            if (!has[way] || (i > 1 && best[way] > 2 * least)) continue;      /* out of the race */
-            double t = seconds();
-            r = run_way(&p[way], way, w);
-            t = seconds() - t;
-            spent += t;
-            if (i == 0) continue;                        /* a warm-up */
-            if (t < best[way]) best[way] = t;
-            if (t < least) least = t;
-        }
-    s->way = CONV_WAYS;
-    least = 1e30;
-    for (int way = 0; way < CONV_WAYS; way++) if (has[way] && best[way] < least) { least = best[way]; s->way = way; }
-    for (int way = 0; way < CONV_WAYS; way++) {
-        if (way == s->way && r == AJ_ONEDNN_DONE) s->plan = p[way];
-        else plan_free(&p[way]);
-    }
-    aj_memory_trim(AJ_CPU);                              /* the losers' scratch would stay in the cache unused */
-    return r;
-}
-
-int aj_onednn_conv(const aj_conv *v, void *x, void *w, const void *bias, void *y, aj_conv_own *own_way) {
-    if (!aj_onednn_has((int)v->dtype) || !ready()) return AJ_ONEDNN_NOT;
-    double flops = 2.0 * (double)(v->N * v->O) * (double)(v->C / v->G);
-    for (int i = 0; i < v->nd; i++) flops *= (double)(v->Y[i] * v->K[i]);
-    int threads = flops < 2e7 ? 1 : aj_threads();
-#ifndef AJ_NO_OPENMP
-    if (omp_in_parallel()) threads = 1;
-#endif
-    key k = {KEY - 2, {aj_deterministic() ? 201 : 200, threads}};
+int aj_onednn_conv(const aj_conv *v, int way, int threads, void *x, void *w, const void *bias, void *y) {
+    if (!aj_onednn_has((int)v->dtype) || (way == AJ_CONV_WINOGRAD && !has_winograd(v)) || !ready()) return AJ_ONEDNN_NOT;
+    key k = {KEY - 2, {200 + way, threads}};
     _Static_assert(sizeof *v + 4 * sizeof(int64_t) == sizeof k.v, "a key holds a convolution, and whose weights are packed");
     memcpy(k.v + 2, v, sizeof *v);
     int was = with_threads(threads);
     slot *s = find(&k);
-    work job = {v, {x, w, y, (void *)bias}, own_way};
-    int r = AJ_ONEDNN_DONE;
     if (!s->taken) {
-        r = choose(s, &job);
-        s->taken = r == AJ_ONEDNN_DONE;
-        if (!s->taken) plan_free(&s->plan);
+        s->taken = true;
+        s->way = plan_conv(&s->plan, v, way);
+        if (!s->way) plan_free(&s->plan);
     }
-    if (r == AJ_ONEDNN_DONE && s->taken) r = s->way == CONV_WAYS ? AJ_ONEDNN_NOT : run_way(&s->plan, s->way, &job);
+    int r = s->way ? run(&s->plan, (void *const[]){x, w, y, (void *)bias}) : AJ_ONEDNN_NOT;
     with_threads(was);
     return r;
 }

@@ -27,10 +27,10 @@ typedef struct {
     int64_t S[3], P[3], L[3];                            /* strides, padding before, dilation */
     int64_t bias;                                        /* there is one (forward only) */
 } aj_conv;
-/* forward: y from x, w, bias; input: x from w, y; weight: w from x, y. own, where given, does the same work and
- * takes part in the choice of the quickest way that is made at the first call for a shape. */
-typedef bool aj_conv_own(const aj_conv *v, void *x, void *w, const void *bias, void *y);
-int aj_onednn_conv(const aj_conv *v, void *x, void *w, const void *bias, void *y, aj_conv_own *own);
+/* The ways to do one: what the names say is the layout of images within. Only some shapes have each. */
+enum { AJ_CONV_BLOCKED, AJ_CONV_WINOGRAD, AJ_CONV_NHWC, AJ_CONV_PLAIN, AJ_CONV_WAYS };
+/* forward: y from x, w, bias; input: x from w, y; weight: w from x, y. */
+int aj_onednn_conv(const aj_conv *v, int way, int threads, void *x, void *w, const void *bias, void *y);
 
 /* Sums, in 32 bits, of products of eight-bit numbers: x of AJ_U8 or AJ_I8 (v->dtype), the weights w of AJ_I8. Images and
  * sums have their channels last; of a product, sum (M x N) = x (M x K) w' (N x K). Weights are packed once, for as long as

@@ -4,7 +4,7 @@
  * convolution of the band is then one matrix product with the weights. Bands stay within the second cache.
  */
 #include "gemm.h"
-#include "onednn.h"
+#include "../conv.h"
 #include <string.h>
 
 enum { BAND = 1 << 16 };                                 /* elements unfolded at a time */
@@ -55,7 +55,7 @@ static bool converted(const aj_conv *v, void *x, void *w, const void *bias, void
     u.dtype = dtype;
     bool ok;
     if (dtype == AJ_F32) {
-        int r = aj_onednn_conv(&u, a, b, bias ? d : NULL, c, is_product(v) ? own_f32 : NULL);
+        int r = aj_conv_quickest(&u, a, b, bias ? d : NULL, c, is_product(v) ? own_f32 : NULL);
         ok = r == AJ_ONEDNN_NOT ? unfolded_f32(&u, (float *)(void *)a, (float *)(void *)b, (float *)(void *)(bias ? d : NULL), (float *)(void *)c) : r == AJ_ONEDNN_DONE;
     } else ok = unfolded_i64(&u, (int64_t *)(void *)a, (int64_t *)(void *)b, (int64_t *)(void *)(bias ? d : NULL), (int64_t *)(void *)c);
     if (ok) {
@@ -72,7 +72,7 @@ static bool convolve(const aj_conv *v, void *x, void *w, const void *bias, void 
     if (v->dtype == AJ_I64) return unfolded_i64(v, x, w, bias, y);
     if (!aj_is_float((int)v->dtype)) return converted(v, x, w, bias, y, AJ_I64);
     if (v->dtype == AJ_F32 || v->dtype == AJ_BF16) {
-        int r = aj_onednn_conv(v, x, w, bias, y, v->dtype == AJ_F32 && is_product(v) ? own_f32 : NULL);
+        int r = aj_conv_quickest(v, x, w, bias, y, v->dtype == AJ_F32 && is_product(v) ? own_f32 : NULL);
         if (r != AJ_ONEDNN_NOT) return r == AJ_ONEDNN_DONE;
         if (v->dtype == AJ_F32) return unfolded_f32(v, x, w, bias, y);
     }
