@@ -1,5 +1,6 @@
 --- From PyTorch's weights the same outputs, the same gradients of inputs and parameters, and the same buffers after the run: the
---- networks of spec/support/networks.lua and, for every other kind of layer, of spec/support/layers.lua. Each kind is in one.
+--- networks of spec/support/networks.lua and, for every other kind of layer, of layers.lua, images.lua and sequences.lua there. Each
+--- kind is in one.
 
 local parity = require "spec.support.parity"
 local registry = require "aijit.nn.registry"
@@ -28,7 +29,8 @@ local function is_part_of_aijit(class)
   end
 end
 
-for folder, nets in pairs {["spec/vectors/nets/"] = require "spec.support.networks", ["spec/vectors/layers/"] = require "spec.support.layers"} do
+for _, kind in ipairs{"nets", "layers", "images", "sequences"} do
+  local folder, nets = ("spec/vectors/%s/"):format(kind), require("spec.support." .. (kind == "nets" and "networks" or kind))
   describe("PyTorch's weights give PyTorch's outputs and gradients:", function()
     for _, name in ipairs(parity.names(nets)) do
       it(name, function()
@@ -52,7 +54,7 @@ it("every kind of layer is in a network, or there is a reason why not", function
       assert(not (used[name] and elsewhere[name]), name .. " is in a network")
     end
   end
-  -- Each wants a network in spec/support/layers.py and layers.lua, or a reason above.
+  -- Each wants a network in spec/support/layers.py and layers.lua (or images, sequences), or a reason above.
   assert.are.same({}, missing)
   for name in pairs(elsewhere) do assert(registry.find(name), name) end
 end)

@@ -18,7 +18,7 @@ local refused = {
   shapes = "Lambda%.fn is a function, and a spec holds data only",
 }
 
-for _, file in ipairs{"networks", "layers"} do
+for _, file in ipairs{"networks", "layers", "images", "sequences"} do
   for name, make in pairs(require("spec.support." .. file)) do
     it(name .. (refused[name] and " is refused" or " survives JSON and YAML"), function()
       local model, run = make()
