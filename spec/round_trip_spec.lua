@@ -97,6 +97,24 @@ layers:
     assert.are.equal(6, nn.from_spec(ai.json.decode(ai.json.encode(Plain(3):to_spec()))).factor)
   end)
 
+  it("keeps a field named layers, a module, a list of modules or of numbers", function()
+    local Layered = ai.class("RoundTripLayered", nn.Module)
+    nn.register(Layered)
+    for _, layers in ipairs{nn.ModuleList{nn.Linear(2, 2)}, {nn.Linear(2, 2), nn.ReLU()}, {3, 4}, 5} do
+      local one = Layered()
+      one.layers, one.last = layers, nn.Linear(2, 1)
+      local again = nn.from_spec(ai.json.decode(ai.json.encode(one:to_spec())))
+      assert.are.equal(tostring(one), tostring(again))
+      assert.are.equal(type(layers) == "table" and #layers or layers, type(layers) == "table" and #again.layers or again.layers)
+    end
+    local listed = Layered()
+    listed[1], listed.layers = nn.ReLU(), nn.ReLU()
+    assert.matches("RoundTripLayered has a list part and a field `layers`", message_of(listed.to_spec, listed))
+    local typed = Layered()
+    typed.type = "deep"
+    assert.matches("RoundTripLayered%.type has a name that is a spec's own", message_of(typed.to_spec, typed))
+  end)
+
   it("that is wrong is an error with the nearest name, for every class that has arguments", function()
     for _, name in ipairs(registry.names()) do
       local class = registry.find(name)

@@ -152,7 +152,7 @@ local function mean(kind, names) for name in names:gmatch "%S+" do assert(kinds[
 mean("size", "in_features out_features in1_features in2_features input_size proj_size")
 mean("count", "in_channels out_channels num_features num_channels num_groups groups hidden_size num_layers num_embeddings embedding_dim "
   .. "embed_dim num_heads num_kv_heads head_dim kdim vdim d_model nhead dim_feedforward max_len codebook_size hidden channels n z_dim "
-  .. "group_size nc up upscale_factor downscale_factor padding_idx blank kmeans_iters nc1 nc2 n1 n2 n_out n_heads")
+  .. "group_size nc up upscale_factor downscale_factor padding_idx blank kmeans_iters max_kv_cache_len vocab_size nc1 nc2 n1 n2 n_out n_heads")
 mean("kernel", "kernel_size")
 mean("stride", "stride dilation output_size")
 mean("extra", "size output_padding")
@@ -167,7 +167,7 @@ mean("names", "axes")
 mean("padding", "padding")
 mean("probability", "dropout label_smoothing decay")
 mean("not_negative", "eps layer_norm_eps std")
-mean("positive", "base max_period temperature norm_type max_norm scale")
+mean("positive", "base rotary_base max_period temperature norm_type max_norm scale")
 mean("momentum", "momentum")
 mean("slopes", "num_parameters")
 mean("shape", "normalized_shape")

@@ -35,6 +35,21 @@ function nets.rwkv()
   return net, function(x) return (net(x)) end
 end
 
+local llama = {head_dim = 4, nhead = 4, num_kv_heads = 2, dim_feedforward = 12, dropout = 0}
+function nets.next_token_transformer() return nn.NextTokenTransformer(8, 2, 7, llama) end
+function nets.next_token_transformer_embeddings() return nn.NextTokenWithEmbeddingsTransformer(8, 2, 7, llama) end
+
+--- In two pieces.
+function nets.next_token_rwkv()
+  local net = nn.NextTokenRwkv(8, 2, 7, {hidden = 12})
+  return net, function(tokens)
+    local first, state = net:step(tokens:narrow(2, 1, 1))
+    return ai.cat({first, (net:step(tokens:narrow(2, 2, 3), state))}, 2)
+  end
+end
+
+function nets.next_token_rwkv_embeddings() return nn.NextTokenWithEmbeddingsRwkv(8, 2, 7, {hidden = 12}) end
+
 function nets.tx_encoder() return m.tx_enc(2, 6, 2, 10) end
 
 function nets.vector_codes()

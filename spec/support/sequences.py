@@ -69,32 +69,134 @@ def streams():
     return m, [torch.randn(2, 4, 13)], lambda m, x: (m.conv(F.pad(x, (3, 0))), m.sparse(x), m.spread(x))
 
 
+def rotated(x):
+    """Feature i and feature i + D / 2 of (..., T, D) turned by the position times 10000^(-2 i / D)."""
+    t, d = x.shape[-2:]
+    rate = torch.tensor([10000 ** (-2 * i / d) for i in range(d // 2)], dtype=torch.float64)
+    a = torch.arange(t).double()[:, None] * rate
+    p, q = x[..., :d // 2], x[..., d // 2:]
+    return torch.cat([p * a.cos() - q * a.sin(), q * a.cos() + p * a.sin()], -1)
+
+
+def root_normed(x, weight, eps):
+    return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt() * weight
+
+
+def scale(size):
+    m = nn.Module()
+    m.weight = nn.Parameter(torch.ones(size))
+    return m
+
+
+def llama_layer():
+    """8 features, 4 heads of 4, 2 heads of keys and values, 12 inner features."""
+    attn = nn.Module()
+    attn.in_proj_weight, attn.out_proj = nn.Parameter(torch.randn(32, 8) / 3), nn.Linear(16, 8, False)
+    return several(self_attn=attn, linear1=nn.Linear(8, 12, False), linear2=nn.Linear(12, 8, False), linear3=nn.Linear(8, 12, False),
+                   norm1=scale(8), norm2=scale(8))
+
+
+def llama(part, x):
+    n, t, _ = x.shape
+    q, k, v = F.linear(root_normed(x, part.norm1.weight, 1e-5), part.self_attn.in_proj_weight).split([16, 8, 8], -1)
+    q, k, v = (y.reshape(n, t, -1, 4).transpose(1, 2) for y in (q, k, v))
+    k, v = k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)
+    scores = rotated(q) @ rotated(k).transpose(-1, -2) / 2
+    scores = scores.masked_fill(torch.ones(t, t).triu(1).bool(), -math.inf)
+    x = x + part.self_attn.out_proj((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+    y = root_normed(x, part.norm2.weight, 1e-5)
+    return x + part.linear2(F.silu(part.linear1(y)) * part.linear3(y))
+
+
+def next_token(core):
+    m = several(embeddings=nn.Embedding(7, 8), proj=nn.Linear(8, 7, False), **core)
+    m.init_emb = nn.Parameter(torch.randn(1, 1, 8))
+    return m
+
+
+def begun(m, tokens):
+    return torch.cat([m.init_emb.expand(len(tokens), 1, -1), m.embeddings(tokens[:, :-1])], 1)
+
+
+def llama_core():
+    return {"attn": several(layers=nn.ModuleList([llama_layer(), llama_layer()])), "norm": scale(8)}
+
+
 @net
-def rwkv():
-    att = several(key=nn.Linear(4, 4, False), value=nn.Linear(4, 4, False), receptance=nn.Linear(4, 4, False), output=nn.Linear(4, 4, False))
-    ffn = several(key=nn.Linear(4, 8, False), receptance=nn.Linear(4, 4, False), value=nn.Linear(8, 4, False))
-    att.time_decay, att.time_first = nn.Parameter(0.5 * torch.randn(4)), nn.Parameter(torch.randn(4))
+def next_token_transformer():
+    def run(m, tokens):
+        x = begun(m, tokens)
+        for part in m.attn.layers:
+            x = llama(part, x)
+        return m.proj(root_normed(x, m.norm.weight, 1e-5))
+    return next_token(llama_core()), [torch.randint(0, 7, (2, 5))], run
+
+
+@net
+def next_token_transformer_embeddings():
+    def run(m, tokens, emb):
+        x = begun(m, tokens) + emb
+        for part in m.attn.layers:
+            x = llama(part, x)
+        return m.proj(root_normed(x, m.norm.weight, 1e-5)), x
+    return next_token(llama_core()), [torch.randint(0, 7, (2, 5)), torch.randn(2, 5, 8)], run
+
+
+def rwkv_block(d, hidden, pre_norm=False):
+    att = several(key=nn.Linear(d, d, False), value=nn.Linear(d, d, False), receptance=nn.Linear(d, d, False), output=nn.Linear(d, d, False))
+    ffn = several(key=nn.Linear(d, hidden, False), receptance=nn.Linear(d, d, False), value=nn.Linear(hidden, d, False))
+    att.time_decay, att.time_first = nn.Parameter(0.5 * torch.randn(d)), nn.Parameter(torch.randn(d))
     for part, names in [(att, "kvr"), (ffn, "kr")]:
         for k in names:
-            setattr(part, f"time_mix_{k}", nn.Parameter(torch.rand(1, 1, 4)))
-    m = several(ln1=nn.LayerNorm(4), ln2=nn.LayerNorm(4), att=att, ffn=ffn)
+            setattr(part, f"time_mix_{k}", nn.Parameter(torch.rand(1, 1, d)))
+    return several(**({"ln0": nn.LayerNorm(d)} if pre_norm else {}), ln1=nn.LayerNorm(d), ln2=nn.LayerNorm(d), att=att, ffn=ffn)
 
-    def run(m, x):
-        def mixed(y, part, k):
-            before = torch.cat([torch.zeros_like(y[:, :1]), y[:, :-1]], 1)
-            w = getattr(part, f"time_mix_{k}")
-            return y * w + before * (1 - w)
-        y = m.ln1(x)
-        k, v = m.att.key(mixed(y, m.att, "k")), m.att.value(mixed(y, m.att, "v"))
-        steps = []
-        for t in range(x.shape[1]):                                            # the sums as the paper writes them
-            age = torch.tensor([t - 1 - i for i in range(t)], dtype=x.dtype)[None, :, None]
-            weight = torch.cat([(k[:, :t] - age * m.att.time_decay.exp()).exp(), (k[:, t:t + 1] + m.att.time_first).exp()], 1)
-            steps.append((weight * v[:, :t + 1]).sum(1) / weight.sum(1))
-        x = x + m.att.output(m.att.receptance(mixed(y, m.att, "r")).sigmoid() * torch.stack(steps, 1))
-        y = m.ln2(x)
-        return x + m.ffn.receptance(mixed(y, m.ffn, "r")).sigmoid() * m.ffn.value(m.ffn.key(mixed(y, m.ffn, "k")).relu().square())
-    return m, [torch.randn(2, 5, 4)], run
+
+def rwkv_run(m, x):
+    def mixed(y, part, k):
+        before = torch.cat([torch.zeros_like(y[:, :1]), y[:, :-1]], 1)
+        w = getattr(part, f"time_mix_{k}")
+        return y * w + before * (1 - w)
+    x = m.ln0(x) if hasattr(m, "ln0") else x
+    y = m.ln1(x)
+    k, v = m.att.key(mixed(y, m.att, "k")), m.att.value(mixed(y, m.att, "v"))
+    steps = []
+    for t in range(x.shape[1]):                                                # the sums as the paper writes them
+        age = torch.tensor([t - 1 - i for i in range(t)], dtype=x.dtype)[None, :, None]
+        weight = torch.cat([(k[:, :t] - age * m.att.time_decay.exp()).exp(), (k[:, t:t + 1] + m.att.time_first).exp()], 1)
+        steps.append((weight * v[:, :t + 1]).sum(1) / weight.sum(1))
+    x = x + m.att.output(m.att.receptance(mixed(y, m.att, "r")).sigmoid() * torch.stack(steps, 1))
+    y = m.ln2(x)
+    return x + m.ffn.receptance(mixed(y, m.ffn, "r")).sigmoid() * m.ffn.value(m.ffn.key(mixed(y, m.ffn, "k")).relu().square())
+
+
+@net
+def rwkv():
+    return rwkv_block(4, 8), [torch.randn(2, 5, 4)], rwkv_run
+
+
+def rwkv_core():
+    return {"rwkv": several(blocks=nn.ModuleList([rwkv_block(8, 12, True), rwkv_block(8, 12)])), "norm": nn.LayerNorm(8)}
+
+
+@net
+def next_token_rwkv():
+    def run(m, tokens):
+        x = begun(m, tokens)
+        for part in m.rwkv.blocks:
+            x = rwkv_run(part, x)
+        return m.proj(m.norm(x))
+    return next_token(rwkv_core()), [torch.randint(0, 7, (2, 5))], run
+
+
+@net
+def next_token_rwkv_embeddings():
+    def run(m, tokens, emb):
+        x = begun(m, tokens) + emb
+        for part in m.rwkv.blocks:
+            x = rwkv_run(part, x)
+        return m.proj(m.norm(x)), x
+    return next_token(rwkv_core()), [torch.randint(0, 7, (2, 5)), torch.randn(2, 5, 8)], run
 
 
 @net

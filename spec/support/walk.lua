@@ -117,6 +117,14 @@ add("FourierEmbeddings", function() return nn.FourierEmbeddings(6) end, given{3}
 add("RwkvTimeMix", function() return nn.RwkvTimeMix(4) end, given{2, 5, 4}, {infer = function() return nn.RwkvTimeMix() end, wrong = {2, 5, 6}})
 add("RwkvChannelMix", function() return nn.RwkvChannelMix(4) end, given{2, 5, 4}, {infer = function() return nn.RwkvChannelMix() end, wrong = {2, 5, 6}})
 add("RwkvBlock", function() return nn.RwkvBlock(4) end, given{2, 5, 4}, {wrong = {2, 5, 6}})
+add("RwkvStack", function() return nn.RwkvStack(4, 2) end, given{2, 5, 4}, {wrong = {2, 5, 6}})
+local function tokens() return ai.tensor({{2, 5, 1, 4}, {3, 3, 7, 1}}, {dtype = "i64"}) end
+local llama = {nhead = 2, dim_feedforward = 12, dropout = 0}
+add("NextTokenTransformer", function() return nn.NextTokenTransformer(8, 2, 7, llama) end, tokens, {wrong = {2, 4}})
+add("NextTokenRwkv", function() return nn.NextTokenRwkv(4, 2, 7) end, tokens, {wrong = {2, 4}})
+add("NextTokenWithEmbeddingsTransformer", function() return nn.NextTokenWithEmbeddingsTransformer(8, 2, 7, llama) end,
+  function() return tokens(), reals(2, 4, 8) end)
+add("NextTokenWithEmbeddingsRwkv", function() return nn.NextTokenWithEmbeddingsRwkv(4, 2, 7) end, function() return tokens(), reals(2, 4, 4) end)
 add("SqueezeExcite", function() return nn.SqueezeExcite(4, {reduction = 2}) end, given(image), {wrong = {2, 3, 6, 6}})
 add("Blur", function() return nn.Blur{up = 2, gain = 4} end, given(image))
 add("UNet", function() return nn.UNet(4, 4, {dim_scales = {1, 2}}) end, given{1, 4, 8, 8}, {wrong = {1, 3, 8, 8}})

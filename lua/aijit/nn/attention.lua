@@ -1,6 +1,7 @@
 --- Attention of several heads, with PyTorch's names: in_proj_weight, in_proj_bias, out_proj.weight, out_proj.bias.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local init = require "aijit.nn.initial"
 local layer = require "aijit.nn.layer".layer
 local linear = require "aijit.nn.linear"
@@ -9,6 +10,8 @@ local raise = require("aijit.bindings.lib").raise
 
 local f = ai.f
 local nn = {}
+
+local mask_declared = argument.declare("nn.causal_mask", "l:count device:anything=none offset:size=0")
 
 local function shape_text(x) return "(" .. table.concat(x.shape, ", ") .. ")" end
 
@@ -50,15 +53,18 @@ local function padding_of(self, mask, n, s)
   return mask:reshape(n, 1, 1, s)
 end
 
---- Every position with those after it masked: bools, true above the diagonal.
+--- Every position with those after it masked: bools, true above the diagonal. offset: so many keys stand before the first
+--- query's own, and are seen by all.
 ---@param l integer queries
----@param s? integer keys, as many as queries
----@param options? aijit.TensorOptions
+---@param s? integer keys, as many as queries and offset
+---@param options? {device: any, offset: integer} offset 0
 ---@return aijit.Tensor (l, s)
 function nn.causal_mask(l, s, options)
-  s = s or l
-  local device = options and options.device
-  local rows = ai.arange(1, l, 1, {device = device}):reshape(l, 1)
+  local o = mask_declared:options(options, l)
+  if s ~= nil then argument.check("causal_mask", "s", "count", s) end
+  s = s or l + o.offset
+  local device = o.device
+  local rows = ai.arange(1 + o.offset, l + o.offset, 1, {device = device}):reshape(l, 1)
   return f.gt(ai.arange(1, s, 1, {device = device}):reshape(1, s), rows)
 end
 
@@ -84,16 +90,17 @@ local function attend(q, k, v, mask, causal, p, need_weights)
   return f.scaled_dot_product_attention(q, k, v, mask, {dropout_p = p, is_causal = causal, enable_gqa = shared > 1})
 end
 
---- y, weights = attention(query, key, value, options); key and value default to query.
+--- y, weights, state = attention(query, key, value, options); key and value default to query.
 --- kdim, vdim: features of key and value; num_kv_heads: fewer heads of keys and values, shared by groups of queries
 --- (Ainslie and others, 2023); head_dim: features of a head, embed_dim / num_heads; rotary: queries and keys are turned by
---- their positions (Su and others, 2021).
+--- their positions (Su and others, 2021); max_kv_cache_len: how many keys a state keeps, the last ones.
 ---@class aijit.nn.MultiheadAttention: aijit.nn.Layer
 ---@field in_proj_weight aijit.Tensor? ((heads + 2 kv heads) * head_dim, embed_dim): of queries, keys, values
 ---@field in_proj_bias aijit.Tensor?
 ---@field out_proj aijit.nn.Linear
 local MultiheadAttention = layer("MultiheadAttention",
-  "embed_dim? num_heads dropout=0 bias=true batch_first=false kdim=none vdim=none num_kv_heads=none head_dim=none rotary=false")
+  "embed_dim? num_heads dropout=0 bias=true batch_first=false kdim=none vdim=none num_kv_heads=none head_dim=none rotary=false "
+  .. "rotary_base=10000 max_kv_cache_len=none")
 nn.MultiheadAttention = MultiheadAttention
 
 function MultiheadAttention:sizes(x) self.embed_dim = x:size(-1) end
@@ -144,7 +151,7 @@ function MultiheadAttention:_attend(...) return attend(...) end
 
 local function rows(x, first, n) return x and f.slice(x, 1, first, first + n - 1) end
 
---- Queries, keys and values, features last.
+--- Queries, keys and values, features last; the queries alone where there is no key.
 local function project(self, query, key, value)
   local o = self._options
   local inner, kv = o.inner, o.kv
@@ -155,20 +162,49 @@ local function project(self, query, key, value)
   end
   local wq, wk, wv = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
   if w then wq, wk, wv = rows(w, 1, inner), rows(w, inner + 1, kv), rows(w, inner + kv + 1, kv) end
+  if not key then return f.linear(query, wq, rows(b, 1, inner)) end
   return f.linear(query, wq, rows(b, 1, inner)), f.linear(key, wk, rows(b, inner + 1, kv)),
     f.linear(value, wv, rows(b, inner + kv + 1, kv))
+end
+
+--- Refuses a state that this attention did not return for as many samples.
+local function check_state(self, state, n)
+  if state == nil then return end
+  local fits = type(state) == "table" and getmetatable(state) == nil
+  if fits and next(state) ~= nil then
+    fits = type(state.length) == "number"
+    for _, t in ipairs{state.k or false, state.v or false} do
+      fits = fits and ai.is_tensor(t) and t:dim() == 4 and t:size(1) == n and t:size(2) * t:size(4) == self._options.kv
+    end
+  end
+  if not fits then
+    raise(("%s: state is %s; {} for the first piece of %d samples, then what was returned for the one before, is wanted"):format(self:title(),
+      type(state) == "table" and state.k and ai.is_tensor(state.k) and "of " .. shape_text(state.k) or "a " .. type(state), n))
+  end
+end
+
+--- The last n of a state's keys and values.
+local function last_of(t, n)
+  local surplus = n and t:size(3) - n or 0
+  return surplus > 0 and f.narrow(t, 3, surplus + 1, n) or t
 end
 
 --- query: (L, N, embed_dim), key: (S, N, kdim), value: (S, N, vdim); with batch_first N stands first; or without N.
 --- attn_mask: (L, S), (N * heads, L, S) or (N, heads, L, S); key_padding_mask: (N, S). Bools: true where not to attend;
 --- numbers are added to the scores. offset: the position of the first query and key, for rotary.
+---
+--- A sequence may come in pieces: state is {} for the first one, and what was returned for the piece before, which is never
+--- changed, for the others. The keys and values of earlier pieces are then seen as well, S counts them, is_causal and rotary
+--- know of them. In attention to another sequence the state is that one's keys and values, made once: key and value may then be
+--- left out or are not looked at.
 ---@param query aijit.Tensor
 ---@param key? aijit.Tensor
 ---@param value? aijit.Tensor
----@param options? {attn_mask: aijit.Tensor, key_padding_mask: aijit.Tensor, is_causal: boolean}
+---@param options? {attn_mask: aijit.Tensor, key_padding_mask: aijit.Tensor, is_causal: boolean, state: table}
 --- also {need_weights: boolean, average_attn_weights: boolean, offset: integer}
 ---@return aijit.Tensor y as query
 ---@return aijit.Tensor? weights with need_weights: (N, L, S), the mean of the heads; not averaged (N, heads, L, S)
+---@return table? state with a state: {k, v, length}, k and v (N, kv heads, S, head_dim), length: how many keys there were
 function MultiheadAttention:forward(query, key, value, options)
   if options == nil and type(key) == "table" then key, options = nil, key end
   local o = options or {}
@@ -186,26 +222,42 @@ function MultiheadAttention:forward(query, key, value, options)
       self:title(), shape_text(query), self.batch_first and "N, L" or "L, N", self.embed_dim))
   end
   local at_n, at_t = self.batch_first and 1 or 2, self.batch_first and 2 or 1
-  local n, l, s = query:size(at_n), query:size(at_t), key:size(at_t)
-  local size = self._options.size
-  local q, k, v = project(self, query, key, value)
+  local n, l, size = query:size(at_n), query:size(at_t), self._options.size
+  local state = o.state
+  check_state(self, state, n)
+  local before = state and state.k and self_attention and state.length or 0
+  local known = state and state.k and not self_attention
+  local q, k, v = project(self, query, not known and key or nil, value)
   local function heads(x)
     x = x:reshape(x:size(1), x:size(2), -1, size)
     return self.batch_first and f.transpose(x, 2, 3) or f.permute(x, {2, 3, 1, 4})
   end
-  q, k, v = heads(q), heads(k), heads(v)
-  if self.rotary then
-    q, k = position.rotate(q, {offset = o.offset}), position.rotate(k, {offset = o.offset})
+  local place = self.rotary and {offset = (o.offset or 0) + before, base = self.rotary_base}
+  q = heads(q)
+  if place then q = position.rotate(q, place) end
+  if known then k, v = state.k, state.v
+  else
+    k, v = heads(k), heads(v)
+    if place then k = position.rotate(k, place) end
+    if before > 0 then k, v = f.cat({state.k, k}, 3), f.cat({state.v, v}, 3) end
   end
+  local s = k:size(3)
   local mask = both(mask_of(self, o.attn_mask, n, l, s), padding_of(self, o.key_padding_mask, n, s), q)
+  local causal = o.is_causal or false
+  if causal and before > 0 then
+    if l > 1 then mask = both(mask, nn.causal_mask(l, s, {device = q.device, offset = s - l}), q) end
+    causal = false
+  end
   if mask and mask:dim() == 4 then mask = f.expand(mask, {n, mask:size(2), l, s}) end
   local p = self.training and self.dropout or 0
-  local y, weights = self:_attend(q, k, v, mask, o.is_causal or false, p, o.need_weights)
+  local y, weights = self:_attend(q, k, v, mask, causal, p, o.need_weights)
   y = self.batch_first and f.transpose(y, 2, 3) or f.permute(y, {3, 1, 2, 4})
   y = self.out_proj(y:reshape(y:size(1), y:size(2), -1))
   if weights and o.average_attn_weights ~= false then weights = weights:mean{2} end
-  if unbatched then return f.squeeze(y, at_n), weights and f.squeeze(weights, 1) end
-  return y, weights
+  local kept = self_attention and self.max_kv_cache_len
+  local after = state and {k = last_of(k, kept), v = last_of(v, kept), length = self_attention and before + l or s}
+  if unbatched then return f.squeeze(y, at_n), weights and f.squeeze(weights, 1), after end
+  return y, weights, after
 end
 
 return nn

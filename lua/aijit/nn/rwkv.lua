@@ -4,6 +4,7 @@
 local ai = require "aijit"
 local argument = require "aijit.argument"
 local class = require "aijit.class"
+local container = require "aijit.nn.container"
 local layers = require "aijit.nn.layer"
 local linear = require "aijit.nn.linear"
 local Module = require "aijit.nn.module"
@@ -17,6 +18,15 @@ local nn = {}
 local function check_input(self, x)
   if x:dim() ~= 3 or x:size(3) ~= self.dim then
     raise(("%s: the input is (%s); (N, T, %s) is wanted"):format(self:title(), table.concat(x.shape, ", "), tostring(self.dim)))
+  end
+end
+
+--- Refuses what is not the last step of as many sequences.
+local function check_last(self, last, x)
+  if last == nil then return end
+  if not ai.is_tensor(last) or last:dim() ~= 2 or last:size(1) ~= x:size(1) or last:size(2) ~= self.dim then
+    raise(("%s: the state is of %s; what was returned for the piece before, of (%d, %d), is wanted"):format(self:title(),
+      ai.is_tensor(last) and "(" .. table.concat(last.shape, ", ") .. ")" or "a " .. type(last), x:size(1), self.dim))
   end
 end
 
@@ -97,6 +107,10 @@ end
 ---@return table state
 function TimeMix:forward(x, state)
   check_input(self, x)
+  if state ~= nil then
+    check_last(self, type(state) == "table" and state.x or state, x)
+    if type(state) ~= "table" or type(state.wkv) ~= "table" then raise(("%s: the state is that of another kind of layer"):format(self:title())) end
+  end
   local before = previous(x, state and state.x)
   local k = self.key(mix(x, before, self.time_mix_k))
   local v = self.value(mix(x, before, self.time_mix_v))
@@ -134,23 +148,26 @@ end
 ---@return aijit.Tensor state
 function ChannelMix:forward(x, state)
   check_input(self, x)
+  check_last(self, state, x)
   local before = previous(x, state)
   local k = f.square(f.relu(self.key(mix(x, before, self.time_mix_k))))
   return f.sigmoid(self.receptance(mix(x, before, self.time_mix_r))) * self.value(k), f.select(x, 2, -1)
 end
 
---- x + time mix(norm(x)), then the same with the channel mix: y, state = block(x, state).
+--- x + time mix(norm(x)), then the same with the channel mix: y, state = block(x, state). pre_norm: a norm before all, ln0, as
+--- the first block of the paper's model has.
 ---@class aijit.nn.RwkvBlock: aijit.nn.Module
----@overload fun(dim: integer, options?: {hidden: integer}): aijit.nn.RwkvBlock
+---@overload fun(dim: integer, options?: {hidden: integer, pre_norm: boolean}): aijit.nn.RwkvBlock
 local Block = class("RwkvBlock", Module)
 nn.RwkvBlock = Module.register(Block)
-Block.declaration = argument.declare("nn.RwkvBlock", "dim hidden=none")
+Block.declaration = argument.declare("nn.RwkvBlock", "dim hidden=none pre_norm=false")
 
 ---@param dim integer
----@param options? {hidden: integer} of the channel mix, 4 dim
+---@param options? {hidden: integer, pre_norm: boolean} hidden: of the channel mix, 4 dim; pre_norm false
 function Block:__init(...)
   local o = Block.declaration:read({}, ...)
   local dim = o.dim
+  if o.pre_norm then self.ln0 = norm.LayerNorm(dim) end
   self.ln1, self.ln2 = norm.LayerNorm(dim), norm.LayerNorm(dim)
   self.att = TimeMix(dim)
   self.ffn = ChannelMix(dim, {hidden = o.hidden})
@@ -161,10 +178,42 @@ end
 ---@return aijit.Tensor y
 ---@return table state
 function Block:forward(x, state)
+  if self.ln0 then x = self.ln0(x) end
   local y, att = self.att(self.ln1(x), state and state.att)
   x = x + y
   local z, ffn = self.ffn(self.ln2(x), state and state.ffn)
   return x + z, {att = att, ffn = ffn}
+end
+
+--- Blocks one after another, the first one with a norm before all: y, states = stack(x, states). What is returned as the states, one
+--- a block, may be given again for what follows.
+---@class aijit.nn.RwkvStack: aijit.nn.Module
+---@field blocks aijit.nn.ModuleList
+---@overload fun(dim: integer, num_layers: integer, options?: {hidden: integer}): aijit.nn.RwkvStack
+local Stack = class("RwkvStack", Module)
+nn.RwkvStack = Module.register(Stack)
+Stack.declaration = argument.declare("nn.RwkvStack", "dim num_layers hidden=none")
+
+---@param dim integer
+---@param num_layers integer
+---@param options? {hidden: integer} of the channel mixes, 4 dim
+function Stack:__init(...)
+  local o = Stack.declaration:read({}, ...)
+  self.blocks = container.ModuleList()
+  for i = 1, o.num_layers do self.blocks:append(Block(o.dim, {hidden = o.hidden, pre_norm = i == 1})) end
+end
+
+---@param x aijit.Tensor (N, T, dim)
+---@param states? table[]
+---@return aijit.Tensor y
+---@return table[] states
+function Stack:forward(x, states)
+  if states ~= nil and (type(states) ~= "table" or #states ~= #self.blocks) then
+    raise(("RwkvStack: states is a %s; the list of %d states that was returned for the piece before is wanted"):format(type(states), #self.blocks))
+  end
+  local after = {}
+  for i, block in ipairs(self.blocks) do x, after[i] = block(x, states and states[i]) end
+  return x, after
 end
 
 return nn

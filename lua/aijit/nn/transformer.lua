@@ -24,7 +24,7 @@ local nn = {}
 local Block = class("TransformerBlock", layers.Layer)
 
 local arguments = "d_model? nhead dim_feedforward=2048 dropout=0.1 activation=relu layer_norm_eps=1e-05 batch_first=false "
-  .. "norm_first=false bias=true num_kv_heads=none rotary=false"
+  .. "norm_first=false bias=true num_kv_heads=none rotary=false head_dim=none rotary_base=10000 max_kv_cache_len=none norm:layer|rms=layer gated=false"
 
 local activations = {"relu", "gelu", "gelu_tanh", "silu", "mish", "tanh", "leaky_relu", "elu", "selu", "sigmoid"}
 
@@ -41,7 +41,8 @@ function Block:sizes_from(state) self.d_model = state["norm1.weight"]:size(1) en
 local function attend(self, rotary)
   return attention.MultiheadAttention(self.d_model, self.nhead, {
     dropout = self.dropout, bias = self.bias, batch_first = self.batch_first, num_kv_heads = self.num_kv_heads,
-    rotary = rotary, dtype = self._where.dtype, device = self._where.device})
+    rotary = rotary, head_dim = self.head_dim, rotary_base = self.rotary_base, max_kv_cache_len = self.max_kv_cache_len,
+    dtype = self._where.dtype, device = self._where.device})
 end
 
 --- linear1, dropout, linear2, and as many norms and dropouts as there are parts.
@@ -53,7 +54,11 @@ local function feed_forward(self, parts)
   end
   self.linear1 = linear.Linear(d, self.dim_feedforward, options{bias = self.bias})
   self.linear2 = linear.Linear(self.dim_feedforward, d, options{bias = self.bias})
-  for i = 1, parts do self["norm" .. i] = norm.LayerNorm(d, options{eps = self.layer_norm_eps, bias = self.bias}) end
+  if self.gated then self.linear3 = linear.Linear(d, self.dim_feedforward, options{bias = self.bias}) end
+  for i = 1, parts do
+    self["norm" .. i] = self.norm == "rms" and norm.RMSNorm(d, options{eps = self.layer_norm_eps})
+      or norm.LayerNorm(d, options{eps = self.layer_norm_eps, bias = self.bias})
+  end
 end
 
 local function drop(self, x)
@@ -65,6 +70,7 @@ local function forward_of(self, x)
   local actv = self.activation
   local h = self.linear1(x)
   h = type(actv) == "function" and actv(h) or f[actv](h)
+  if self.gated then h = h * self.linear3(x) end
   return drop(self, self.linear2(drop(self, h)))
 end
 
@@ -75,8 +81,10 @@ local function add(self, i, x, part)
   return normed(x + part(x))
 end
 
---- Self-attention and a network for each position, with residual connections and layer norms: after each part, or before
---- it with norm_first. num_kv_heads and rotary: as for MultiheadAttention.
+--- Self-attention and a network for each position, with residual connections and norms: after each part, or before it with
+--- norm_first. norm: "layer", or "rms" of Zhang and Sennrich (2019), as rms norms of Llama are. gated: the inner features are
+--- multiplied by a second linear layer of the input, linear3 (Shazeer, 2020; with the activation "silu" SwiGLU). head_dim,
+--- num_kv_heads, rotary, rotary_base and max_kv_cache_len: as for MultiheadAttention.
 ---@class aijit.nn.TransformerEncoderLayer: aijit.nn.Layer
 local TransformerEncoderLayer = layer("TransformerEncoderLayer", arguments, Block)
 nn.TransformerEncoderLayer = TransformerEncoderLayer
@@ -86,14 +94,19 @@ function TransformerEncoderLayer:build()
   feed_forward(self, 2)
 end
 
+--- state: {} for the first piece of a sequence, then what was returned for the one before, as for MultiheadAttention.
 ---@param src aijit.Tensor (S, N, d_model), or (N, S, d_model) with batch_first
----@param options? {src_mask: aijit.Tensor, src_key_padding_mask: aijit.Tensor, is_causal: boolean}
+---@param options? {src_mask: aijit.Tensor, src_key_padding_mask: aijit.Tensor, is_causal: boolean, state: table}
 ---@return aijit.Tensor
+---@return table? state
 function TransformerEncoderLayer:forward(src, options)
-  local o = options or {}
-  local masks = {attn_mask = o.src_mask, key_padding_mask = o.src_key_padding_mask, is_causal = o.is_causal}
-  src = add(self, 1, src, function(x) return drop(self, (self.self_attn(x, x, x, masks))) end)
-  return add(self, 2, src, function(x) return forward_of(self, x) end)
+  local o, state, _ = options or {}, nil, nil
+  local masks = {attn_mask = o.src_mask, key_padding_mask = o.src_key_padding_mask, is_causal = o.is_causal, state = o.state}
+  src = add(self, 1, src, function(x)
+    x, _, state = self.self_attn(x, x, x, masks)
+    return drop(self, x)
+  end)
+  return add(self, 2, src, function(x) return forward_of(self, x) end), state
 end
 
 --- Self-attention, attention to a memory, and a network for each position.
@@ -107,19 +120,31 @@ function TransformerDecoderLayer:build()
   feed_forward(self, 3)
 end
 
+--- state: {} for the first piece of tgt, then what was returned for the one before: {self_attn, multihead_attn}; the memory's
+--- keys and values are made once.
 ---@param tgt aijit.Tensor (T, N, d_model), or (N, T, d_model) with batch_first
 ---@param memory aijit.Tensor (S, N, d_model), or (N, S, d_model)
----@param options? {tgt_mask: aijit.Tensor, memory_mask: aijit.Tensor, tgt_is_causal: boolean}
+---@param options? {tgt_mask: aijit.Tensor, memory_mask: aijit.Tensor, tgt_is_causal: boolean, state: table}
 --- also {tgt_key_padding_mask: aijit.Tensor, memory_key_padding_mask: aijit.Tensor}
 ---@return aijit.Tensor
+---@return table? state
 function TransformerDecoderLayer:forward(tgt, memory, options)
   local o = options or {}
+  if o.state ~= nil and type(o.state) ~= "table" then raise(("%s: state is a %s, not a table"):format(self:title(), type(o.state))) end
+  local state = o.state and {}
   if not ai.is_tensor(memory) then raise(("%s: the memory is a %s, not a tensor"):format(self:title(), type(memory))) end
-  local masks = {attn_mask = o.tgt_mask, key_padding_mask = o.tgt_key_padding_mask, is_causal = o.tgt_is_causal}
-  local memory_masks = {attn_mask = o.memory_mask, key_padding_mask = o.memory_key_padding_mask}
-  tgt = add(self, 1, tgt, function(x) return drop(self, (self.self_attn(x, x, x, masks))) end)
-  tgt = add(self, 2, tgt, function(x) return drop(self, (self.multihead_attn(x, memory, memory, memory_masks))) end)
-  return add(self, 3, tgt, function(x) return forward_of(self, x) end)
+  local masks = {attn_mask = o.tgt_mask, key_padding_mask = o.tgt_key_padding_mask, is_causal = o.tgt_is_causal,
+                 state = state and (o.state.self_attn or {})}
+  local memory_masks = {attn_mask = o.memory_mask, key_padding_mask = o.memory_key_padding_mask,
+                        state = state and (o.state.multihead_attn or {})}
+  local function attended(name, x, kv, how)
+    local y, _, after = self[name](x, kv, kv, how)
+    if state then state[name] = after end
+    return drop(self, y)
+  end
+  tgt = add(self, 1, tgt, function(x) return attended("self_attn", x, x, masks) end)
+  tgt = add(self, 2, tgt, function(x) return attended("multihead_attn", x, memory, memory_masks) end)
+  return add(self, 3, tgt, function(x) return forward_of(self, x) end), state
 end
 
 -- -- Stacks ------------------------------------------------------------------------------------------------------
@@ -159,6 +184,25 @@ local function from_spec(cls, spec)
   return object
 end
 
+--- x through the layers; each.state holds one state a layer, and is each layer's own while it runs.
+local function through(self, x, each, run)
+  local states, after = each.state, nil
+  if states ~= nil then
+    if type(states) ~= "table" or next(states) ~= nil and #states ~= #self.layers then
+      raise(("%s: state is %s; {}, or the list of %d states that was returned for the piece before, is wanted"):format(
+        getmetatable(self).__name, type(states) == "table" and "a table of " .. #states or "a " .. type(states), #self.layers))
+    end
+    after = {}
+  end
+  for i, block in ipairs(self.layers) do
+    each.state = states and (states[i] or {})
+    local state
+    x, state = run(block, x)
+    if after then after[i] = state end
+  end
+  return x, after
+end
+
 --- A layer, and n - 1 copies of it, one after another; then a norm if one is given.
 ---@class aijit.nn.TransformerEncoder: aijit.nn.Module
 ---@overload fun(layer: aijit.nn.Module, n: integer, options?: {norm: aijit.nn.Module}): aijit.nn.TransformerEncoder
@@ -169,14 +213,18 @@ TransformerEncoder.to_spec, TransformerEncoder.from_spec = spec_of, from_spec
 local encoder_arguments = argument.declare("nn.TransformerEncoder", stack_arguments)
 function TransformerEncoder:__init(...) stack(self, encoder_arguments, ...) end
 
+--- state: {} for the first piece of a sequence, then what was returned for the one before: a list of the layers' states.
 ---@param src aijit.Tensor
----@param options? {mask: aijit.Tensor, src_key_padding_mask: aijit.Tensor, is_causal: boolean}
+---@param options? {mask: aijit.Tensor, src_key_padding_mask: aijit.Tensor, is_causal: boolean, state: table}
 ---@return aijit.Tensor
+---@return table? state
 function TransformerEncoder:forward(src, options)
   local o = options or {}
-  local each = {src_mask = o.mask, src_key_padding_mask = o.src_key_padding_mask, is_causal = o.is_causal}
-  for _, block in ipairs(self.layers) do src = block(src, each) end
-  return self.norm and self.norm(src) or src
+  local each = {src_mask = o.mask, src_key_padding_mask = o.src_key_padding_mask, is_causal = o.is_causal,
+                state = o.state}
+  local state
+  src, state = through(self, src, each, function(block, x) return block(x, each) end)
+  return self.norm and self.norm(src) or src, state
 end
 
 --- The same of layers that attend to a memory.
@@ -189,13 +237,18 @@ TransformerDecoder.to_spec, TransformerDecoder.from_spec = spec_of, from_spec
 local decoder_arguments = argument.declare("nn.TransformerDecoder", stack_arguments)
 function TransformerDecoder:__init(...) stack(self, decoder_arguments, ...) end
 
+--- state: {} for the first piece of tgt, then what was returned for the one before: a list of the layers' states.
 ---@param tgt aijit.Tensor
 ---@param memory aijit.Tensor
 ---@param options? table as for TransformerDecoderLayer
 ---@return aijit.Tensor
+---@return table? state
 function TransformerDecoder:forward(tgt, memory, options)
-  for _, block in ipairs(self.layers) do tgt = block(tgt, memory, options) end
-  return self.norm and self.norm(tgt) or tgt
+  local each = {}
+  for key, value in pairs(options or {}) do each[key] = value end
+  local state
+  tgt, state = through(self, tgt, each, function(block, x) return block(x, memory, each) end)
+  return self.norm and self.norm(tgt) or tgt, state
 end
 
 --- Encoder and decoder: y = transformer(src, tgt, options).

@@ -28,10 +28,21 @@ local function plain(module, key, value)
   return out
 end
 
+local taken = {type = true, order = true, args = true}
+
 --- The structure of this module as a plain table, which nn.from_spec turns into a module again.
 ---@return table
 function spec:to_spec()
   self:slots()
+  for key in pairs(taken) do
+    if rawget(self, key) ~= nil then
+      raise(("to_spec: %s.%s has a name that is a spec's own; give the field another one"):format(getmetatable(self).__name, key))
+    end
+  end
+  if #self > 0 and rawget(self, "layers") ~= nil then
+    raise(("to_spec: %s has a list part and a field `layers`, which is the list's name in a spec; give the field another one"):format(
+      getmetatable(self).__name))
+  end
   local out = {type = getmetatable(self).__name}
   out.order = {unpack(rawget(self, "_order") or {})}
   for key, value in next, self do
@@ -62,13 +73,21 @@ local function restore(module, key, value)
   return out
 end
 
+--- Whether `layers` is the list part of a module, and not a field of that name.
+local function is_list_part(data)
+  local layers = data.layers
+  if type(layers) ~= "table" or layers.type ~= nil or type(layers[1]) ~= "table" or layers[1].type == nil then return false end
+  for _, key in ipairs(data.order or {}) do if key == "layers" then return false end end
+  return true
+end
+
 local function is_structure(data, declared)
   if data.order then return true end
   if declared then return false end
   for _, value in pairs(data) do
     if type(value) == "table" and (value.type ~= nil or value.tensor ~= nil) then return true end
   end
-  return data.layers ~= nil
+  return is_list_part(data)
 end
 
 --- Calls the constructor with what a person wrote: positional arguments stand in the list part, or under `args`.
@@ -88,8 +107,8 @@ end
 function spec.from_spec(cls, data)
   if not is_structure(data, cls.declaration) then return construct(cls, data) end
   local object = setmetatable({}, cls)
-  local done = {type = true, order = true, layers = true}
-  for i, layer in ipairs(data.layers or {}) do object[i] = restore(object, i, layer) end
+  local done = {type = true, order = true, layers = is_list_part(data)}
+  for i, layer in ipairs(done.layers and data.layers or {}) do object[i] = restore(object, i, layer) end
   local function set(key)
     if done[key] or data[key] == nil then return end
     done[key] = true
