@@ -14,8 +14,7 @@ end
 
 --- Networks with parts that no spec holds, and what to_spec says of them.
 local refused = {
-  losses = "CrossEntropyLoss%.weight is a tensor, and a spec holds no values",
-  shapes = "Lambda%.fn is a function, and a spec holds data only",
+  shapes = "Lambda%.fn is a function %(layers%.lua:%d+%), and a spec holds data only: give it a name, nn%.register%(\"name\", f%)",
 }
 
 for _, file in ipairs{"networks", "layers", "images", "sequences"} do
@@ -42,6 +41,69 @@ for _, file in ipairs{"networks", "layers", "images", "sequences"} do
     end)
   end
 end
+
+describe("a function", function()
+  local twice = nn.register("round_trip_twice", function(x) return x * 2 end)
+
+  local function plain(model) return (tostring(model):gsub('"round_trip_twice"', "f"):gsub("function[^,}]*", "f"):gsub("%s+", " ")) end
+
+  it("that has a name goes into a spec by it: as a Lambda, a layer's activation, or any field", function()
+    local Holder = ai.class("RoundTripHolder", nn.Module)
+    nn.register(Holder)
+    local holder = Holder()
+    holder.fc, holder.then_do, holder.all = nn.Linear(2, 2), twice, {ai.f.relu, twice}
+    for _, model in ipairs{
+      nn.Sequential{nn.Linear(3, 3), nn.Lambda(twice), nn.Lambda "tanh", nn.Lambda(ai.f.relu), nn.Lambda "round_trip_twice"},
+      nn.TransformerEncoderLayer(4, 2, {activation = twice, dropout = 0}), nn.TransformerEncoderLayer(4, 2, {activation = "round_trip_twice", dropout = 0}),
+      nn.SqueezeExcite(4, {actv = twice}), m.fc(3, 3, {actv = twice}), holder,
+    } do
+      for _, format in ipairs{"json", "yaml"} do
+        local again = nn.from_spec(ai[format].decode(ai[format].encode(model:to_spec())))
+        assert.are.equal(plain(model), plain(again))
+        again:load_state_dict(model:state_dict())
+        if model ~= holder then
+          local x = getmetatable(model).__name == "SqueezeExcite" and ai.randn(2, 4, 3, 3) or ai.randn(2, 2, model.d_model and 4 or 3)
+          assert.is_true(model(x):equal(again(x)):item())
+        else assert.are.equal(twice, again.then_do) assert.are.equal(ai.f.relu, again.all[1]) end
+      end
+    end
+    assert.are.same({type = "Lambda", fn = "relu"}, nn.Lambda(ai.f.relu):to_spec())
+    assert.are.equal('nn.Lambda("round_trip_twice")', tostring(nn.Lambda(twice)))
+  end)
+
+  it("without one is an error that says where it is and what to do", function()
+    for _, model in ipairs{nn.Lambda(function() end), nn.Sequential{function() end}, nn.TransformerEncoderLayer(4, 2, {activation = function() end})} do
+      assert.matches("to_spec: %w+%.%w+ is a function %(round_trip_spec%.lua:%d+%), and a spec holds data only: give it a name",
+        message_of(model.to_spec, model))
+    end
+    assert.matches("there is no function 'rleu': did you mean 'relu'", message_of(nn.Lambda, "rleu"))
+    local wrong = {type = "Lambda", fn = "round_trip_twise"}
+    assert.matches("there is no function 'round_trip_twise': did you mean 'round_trip_twice'", message_of(nn.from_spec, wrong))
+    assert.matches("the fn of a Lambda is a nil", message_of(nn.from_spec, {type = "Lambda"}))
+    assert.matches("Lambda: a function is wanted, got a number", message_of(nn.Lambda, 3))
+    assert.matches('nn%.register: "x" is the name of a nil; a function is wanted', message_of(nn.register, "x"))
+    assert.matches("nn%.register: a class, or a name and a function, is wanted, not a number", message_of(nn.register, 3))
+  end)
+end)
+
+it("weights of classes go into a loss's spec as numbers, of their dtype", function()
+  for _, w in ipairs{ai.tensor{0.1, 2, 3}, ai.tensor({0.1, 1 / 3, 3}, {dtype = "f64"})} do
+    for _, loss in ipairs{nn.CrossEntropyLoss{weight = w}, nn.NLLLoss(w), nn.BCEWithLogitsLoss{pos_weight = w, weight = w + 1},
+                          nn.MultiMarginLoss{weight = w}} do
+      local again = nn.from_spec(ai.json.decode(ai.json.encode(loss:to_spec())))
+      for name, t in loss:named_buffers() do
+        assert.are.equal(t.dtype, again[name].dtype)
+        assert.is_true(t:equal(again[name]):item())
+      end
+      assert.are.equal(#loss:buffers(), #again:buffers())
+    end
+  end
+  local by_hand = nn.from_spec(ai.yaml.decode "{type: crossentropyloss, weight: [1, 2, 0.5]}")
+  local x, at = ai.randn(4, 3), ai.tensor({1, 2, 3, 3}, {dtype = "i64"})
+  assert.is_true(by_hand(x, at):equal(ai.cross_entropy(x, at, {weight = ai.tensor{1, 2, 0.5}})):item())
+  assert.matches("weight is {{%.%.%.}}; a tensor, or a list of numbers, is wanted", message_of(nn.CrossEntropyLoss, {weight = {{"a"}}}))
+  assert.matches("weight is 3; a tensor, or a list of numbers, is wanted", message_of(nn.CrossEntropyLoss, {weight = 3}))
+end)
 
 it("the same model from its spec gives the same outputs", function()
   for _, row in ipairs{

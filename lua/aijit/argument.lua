@@ -102,6 +102,11 @@ local kinds = {
   names = function(value) if type(value) ~= "table" then return "a table" end end,
   states = function(value) if not list_of(value, 2, op.is_operand) then return "a list of two tensors, {h, c}," end end,
   tensor = function(value) if not op.is_operand(value) then return "a tensor" end end,
+  values = function(value)
+    local numeric
+    function numeric(v) return finite(v) or list_of(v, nil, numeric) end
+    if not op.is_operand(value) and not list_of(value, nil, numeric) then return "a tensor, or a list of numbers," end
+  end,
   flag = function(value) if type(value) ~= "boolean" then return "true or false" end end,
   text = function(value) if type(value) ~= "string" then return "a string" end end,
   module = function(value) if not registry.is_module(value) then return "a module" end end,
@@ -175,7 +180,8 @@ mean("sizes", "sizes")
 mean("position", "start_dim end_dim")
 mean("activation", "activation activation_final actv")
 mean("module", "norm module")
-mean("tensor", "weight pos_weight x queries keys values mask")
+mean("values", "weight pos_weight")
+mean("tensor", "x queries keys values mask")
 mean("initializer", "w_init u_init b_init scale_init offset_init")
 mean("reduction", "reduction")
 mean("padding_mode", "padding_mode padtype")

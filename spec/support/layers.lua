@@ -13,6 +13,10 @@ end
 
 local nets = {}
 
+--- Of which PyTorch's file does not name every part.
+local Partly = ai.class("ParityPartly", nn.Module)
+function Partly:load_state_dict(state) return nn.Module.load_state_dict(self, state, {strict = false}) end
+
 -- -- Without weights ---------------------------------------------------------------------------------------------------------
 
 function nets.activations()
@@ -47,10 +51,8 @@ function nets.losses()
     nn.TripletMarginLoss{margin = 0.8}, nn.GaussianNLLLoss(), nn.MSELoss{reduction = "none"}, nn.L1Loss{reduction = "sum"},
     nn.MultiLabelMarginLoss(),
   }
-  local net = nn.Module()
+  local net = Partly()
   net.losses = nn.ModuleList(l)
-  for _, loss in ipairs(l) do loss:drop_part "weight" loss:drop_part "pos_weight" end
-  l[2].weight, l[4].weight, l[10].pos_weight = w, w, w
   return net, function(x, y, at, sign, several_of)
     local p, q, t = x:sigmoid(), y:sigmoid():detach(), y:detach()
     sign = (sign - 1):float()
@@ -98,9 +100,7 @@ function nets.shapes()
     nn.Lambda(function(x) return x:permute(1, 3, 2, 4):flatten(2) end),
   }
   -- PyTorch's has one name for the layer that stands here twice.
-  local Shapes = ai.class("ParityShapes", nn.Module)
-  function Shapes:load_state_dict(state) return nn.Module.load_state_dict(self, state, {strict = false}) end
-  local net = Shapes()
+  local net = Partly()
   net.same, net.fc = nn.Identity(), nn.Linear(6, 4)
   net.rest = nn.ModuleDict{layers = nn.ModuleList(layers)}
   net.each = nn.TimeDistributed(net.fc)

@@ -6,6 +6,7 @@ local class = require "aijit.class"
 local nearest = require "aijit.nearest"
 local Module = require "aijit.nn.module"
 local layers = require "aijit.nn.layer"
+local registry = require "aijit.nn.registry"
 local raise = require("aijit.bindings.lib").raise
 
 local f = ai.f
@@ -161,20 +162,33 @@ end
 
 -- -- Others --------------------------------------------------------------------------------------------------
 
---- A function as a module; it cannot be put in a spec.
+--- A function as a module: one of Lua, or the name of an op or of a function that nn.register made known, which a spec can hold.
 ---@class aijit.nn.Lambda: aijit.nn.Module
----@overload fun(f: function): aijit.nn.Lambda
+---@overload fun(f: function|string): aijit.nn.Lambda
 Lambda = class("Lambda", Module)
 nn.Lambda = Module.register(Lambda)
 
 function Lambda:__init(fn)
+  if type(fn) == "string" then fn = registry.read("Lambda", fn) end
   if type(fn) ~= "function" then raise(("Lambda: a function is wanted, got a %s"):format(type(fn))) end
   self.fn = fn
 end
 
 function Lambda:forward(...) return self.fn(...) end
 
+function Lambda:to_spec() return {type = "Lambda", fn = registry.written(self, "fn", self.fn)} end
+
+--- The name stands under `fn` or `args`.
+function Lambda.from_spec(cls, spec)
+  check_keys(spec, {"type", "fn", "args"})
+  local name = spec.fn or type(spec.args) == "table" and spec.args[1] or spec.args or spec[1]
+  if type(name) ~= "string" then raise(("from_spec: the fn of a Lambda is a %s; the name of a function is wanted"):format(type(name))) end
+  return cls(registry.read("from_spec", name))
+end
+
 function Lambda:call_text()
+  local name = registry.name_of(self.fn)
+  if name then return ("nn.Lambda(%q)"):format(name) end
   local info = debug.getinfo(self.fn, "S")
   return ("nn.Lambda(%s:%d)"):format(info.short_src:match("[^/]*$"), info.linedefined)
 end

@@ -17,6 +17,7 @@ local argument = require "aijit.argument"
 local class = require "aijit.class"
 local op = require "aijit.bindings.op"
 local Module = require "aijit.nn.module"
+local registry = require "aijit.nn.registry"
 local raise = require("aijit.bindings.lib").raise
 
 ---@class aijit.nn.Layer: aijit.nn.Module
@@ -161,13 +162,17 @@ function Layer:title()
   return ("%s(%s)"):format(cls.__name, written(self))
 end
 
---- {type = "Linear", in_features = 784, out_features = 10}: what is known of the sizes, and what differs from defaults.
+--- {type = "Linear", in_features = 784, out_features = 10}: what is known of the sizes, and what differs from defaults. An argument
+--- that is a tensor, such as the weights of classes, is a list of its values, a function its name.
 function Layer:to_spec()
   local name = getmetatable(self).__name
   local spec = {type = name}
   for _, one in ipairs(getmetatable(self).arguments) do
     local value = value_of(self, one)
-    if ai.is_tensor(value) then raise(("to_spec: %s.%s is a tensor, and a spec holds no values"):format(name, one.name)) end
+    if ai.is_tensor(value) then
+      if value.dtype ~= "f32" then spec.dtype = value.dtype end
+      value = value:totable()
+    elseif type(value) == "function" then value = registry.written(self, one.name, value) end
     if value ~= one.default then spec[one.name] = value end
   end
   local first = self:slots("parameter")[1]

@@ -7,7 +7,8 @@ local layer = require "aijit.nn.layer".layer
 local f = ai.f
 local nn = {}
 
---- class, op, options, tensors if not two. An option that is a tensor (class weights) is a buffer of the module.
+--- class, op, options, tensors if not two. An option that is a tensor (class weights), or a list of its
+-- values, is a buffer of the module.
 local rows = {
   {"CrossEntropyLoss", "cross_entropy", "weight=none ignore_index=none reduction=mean label_smoothing=0"},
   {"NLLLoss", "nll_loss", "weight=none ignore_index=none reduction=mean"},
@@ -42,6 +43,7 @@ for _, row in ipairs(rows) do
     self._options = {}
     for _, argument in ipairs(Loss.arguments) do
       local value = self[argument.name]
+      if type(value) == "table" then value = ai.tensor(value, {dtype = self._where.dtype, device = self._where.device}) end
       if ai.is_tensor(value) then self:register_buffer(argument.name, value)
       elseif value ~= argument.default then self._options[argument.name] = value end
     end

@@ -1,10 +1,13 @@
---- The classes of modules that nn.from_spec knows by name.
+--- The classes of modules, and the functions, that nn.from_spec knows by name.
 
 local class = require "aijit.class"
 local nearest = require "aijit.nearest"
+local op = require "aijit.bindings.op"
+local raise = require("aijit.bindings.lib").raise
 
 local registry = {}
-local classes = {}
+local classes, functions = {}, {}
+local name_of = setmetatable({}, {__mode = "k"})
 
 --- nn.Module, from which all are derived; nn/module.lua says so.
 ---@type table
@@ -22,17 +25,84 @@ function registry.is_module(value)
   return type(value) == "table" and registry.root ~= nil and class.is(value, registry.root)
 end
 
----@param cls table a class derived from nn.Module
----@return table cls
-function registry.add(cls)
+--- Makes a class of modules known by its name, or a function by one: nn.register(Scale), nn.register("halve", function(x) ... end).
+--- Specs then hold the name, and programs that read them make it known first.
+---@generic T
+---@param cls table|string a class derived from nn.Module, or the name of a function
+---@param f? T the function
+---@return table|T # the class, or the function
+function registry.add(cls, f)
+  if type(cls) == "string" then
+    if cls == "" or type(f) ~= "function" then raise(("nn.register: %q is the name of a %s; a function is wanted"):format(cls, type(f))) end
+    functions[cls], name_of[f] = f, cls
+    return f
+  end
+  if type(cls) ~= "table" or not class.is_class(cls) then
+    raise(("nn.register: a class, or a name and a function, is wanted, not a %s"):format(type(cls)))
+  end
   classes[cls.__name:lower()] = cls
   return cls
+end
+
+--- A function that was made known by a name.
+---@param name string
+---@return function?
+function registry.registered(name) return functions[name] end
+
+--- A function by its name: one made known, or an op.
+---@param name string
+---@return function?
+function registry.find_function(name)
+  return functions[name] or (op.named[name] or op.faces[name]) and require("aijit").f[name] or nil
+end
+
+local function op_names()
+  local list = {}
+  for _, names in ipairs{op.named, op.faces} do
+    for name in pairs(names) do list[#list + 1] = name end
+  end
+  table.sort(list)
+  return list
+end
+
+--- The name of a function that was made known, or of an op; nil: it has none.
+---@param f function
+---@return string?
+function registry.name_of(f)
+  if name_of[f] then return name_of[f] end
+  local ops = require("aijit").f
+  for _, name in ipairs(op_names()) do if rawequal(ops[name], f) then return name end end
 end
 
 ---@param name string in any case
 ---@return table? cls
 function registry.find(name)
   return classes[name:lower()]
+end
+
+--- The name that a spec holds for a function.
+---@param module aijit.nn.Module that has it
+---@param field string
+---@param f function
+---@return string
+function registry.written(module, field, f)
+  local name = registry.name_of(f)
+  if name then return name end
+  local info = debug.getinfo(f, "S")
+  raise(("to_spec: %s.%s is a function (%s:%d), and a spec holds data only: give it a name, nn.register(\"name\", f)"):format(
+    getmetatable(module).__name, tostring(field), info.short_src:match "[^/]*$", info.linedefined))
+end
+
+--- The function of a name, or an error.
+---@param who string
+---@param name string
+---@return function
+function registry.read(who, name)
+  local f = registry.find_function(name)
+  if f then return f end
+  local names = op_names()
+  for known in pairs(functions) do names[#names + 1] = known end
+  raise(("%s: there is no function '%s': %s; one of your own is made known by nn.register(%q, f)"):format(who, name, nearest.hint(name, names), name))
 end
 
 --- The names of all classes, sorted.

@@ -12,6 +12,7 @@ local linear = require "aijit.nn.linear"
 local nearest = require "aijit.nearest"
 local norm = require "aijit.nn.norm"
 local Module = require "aijit.nn.module"
+local registry = require "aijit.nn.registry"
 local raise = require("aijit.bindings.lib").raise
 
 local f = ai.f
@@ -31,6 +32,7 @@ local activations = {"relu", "gelu", "gelu_tanh", "silu", "mish", "tanh", "leaky
 function Block:check()
   if type(self.activation) == "function" then return end
   for _, known in ipairs(activations) do if self.activation == known then return end end
+  if type(self.activation) == "string" and registry.registered(self.activation) then return end
   raise(("%s: there is no activation '%s': %s"):format(
     self:title(), tostring(self.activation), nearest.hint(tostring(self.activation), activations)))
 end
@@ -69,7 +71,7 @@ end
 local function forward_of(self, x)
   local actv = self.activation
   local h = self.linear1(x)
-  h = type(actv) == "function" and actv(h) or f[actv](h)
+  h = type(actv) == "function" and actv(h) or (registry.registered(actv) or f[actv])(h)
   if self.gated then h = h * self.linear3(x) end
   return drop(self, self.linear2(drop(self, h)))
 end

@@ -19,6 +19,7 @@ local function plain(module, key, value)
   local kind = type(value)
   if kind == "number" or kind == "string" or kind == "boolean" then return value end
   if registry.is_module(value) then return value:to_spec() end
+  if kind == "function" then return {["function"] = registry.written(module, key, value)} end
   if ai.is_tensor(value) then
     return {tensor = {unpack(value.shape)}, dtype = value.dtype, parameter = module._kinds[key] == "parameter" or nil}
   end
@@ -63,6 +64,7 @@ local from_spec
 local function restore(module, key, value)
   if type(value) ~= "table" then return value end
   if type(value.type) == "string" then return from_spec(value) end
+  if type(value["function"]) == "string" and next(value, next(value)) == nil then return registry.read("from_spec", value["function"]) end
   if value.tensor then
     local tensor = ai.keep(ai.zeros(value.tensor, {dtype = value.dtype}))
     if value.parameter then tensor:requires_grad_(true) end
