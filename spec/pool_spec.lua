@@ -24,6 +24,18 @@ describe("a pool that tells where its elements were", function()
     fails(function() f.max_pool2d(x, 2, {return_indicies = true}) end, "did you mean return_indices")
   end)
 
+  it("takes the first of equals and the last NaN, in lines of any length, in f32 as in f64", function()
+    ai.manual_seed(1)
+    for width = 2, 45 do
+      local image = ai.randint(0, 4, {2, 3, 5, width}):double()
+      image:masked_fill_(ai.rand(2, 3, 5, width):lt(0.05), 0 / 0)
+      local values, places = f.max_pool2d(image, 2, {return_indices = true})
+      local few, where = f.max_pool2d(image:float(), 2, {return_indices = true})
+      assert.are.same(list(places), list(where))
+      assert.are.same(list(values:nan_to_num(-1)), list(few:nan_to_num(-1)))
+    end
+  end)
+
   it("is undone by max_unpool, up to zeros", function()
     local values, places = x:max_pool2d(2, {return_indices = true})
     assert.are.same({{{{0, 9, 0, 0}, {0, 0, 0, 8}}}}, list(f.max_unpool2d(values, places, 2)))
