@@ -1,6 +1,7 @@
 --- ai.jit: a function of tensors recorded once for each signature, and then replayed by one call into C.
 
 local lib = require "aijit.bindings.lib"
+local op = require "aijit.bindings.op"
 local C, S, ffi = lib.C, lib.state, lib.ffi
 
 local jit = {}
@@ -254,6 +255,14 @@ function Jit:count() return #self.variants end
 ---@param o {limit: integer?}?  the most recordings to keep, 32
 ---@return aijit.Jit|fun(...): ...
 function jit.jit(f, o)
+  if o ~= nil then
+    if type(o) ~= "table" then op.helper.bad("jit", 2, "options", "a table", o) end
+    op.helper.read_options("jit", o, {limit = true}, {"limit"})
+    local limit = o.limit
+    if limit ~= nil and (type(limit) ~= "number" or limit < 1 or limit % 1 ~= 0) then
+      lib.raise("jit: limit is " .. lib.describe(limit) .. ", where a whole number from 1 is wanted")
+    end
+  end
   if type(f) ~= "function" and not (getmetatable(f) or {}).__call then lib.raise("jit: a function is wanted, not " .. lib.describe(f)) end
   return setmetatable({f = f, variants = {}, limit = o and o.limit or 32}, Jit)
 end

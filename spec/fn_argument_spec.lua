@@ -1,5 +1,5 @@
---- Every net of aijit.fn, and every function that takes functions, keys or trees, refuses wrong arguments at the caller's line,
---- by its own name and that of the argument.
+--- What nets of aijit.fn, and functions that take functions, keys or trees, refuse beside single arguments, which
+--- spec/argument_spec.lua walks.
 
 local ai = require "aijit"
 local fn = require "aijit.fn"
@@ -11,96 +11,17 @@ local function message_of(f, ...)
   return message
 end
 
-local SIZE = {0, -1, 1.5, "3", true, {}, 0 / 0}
-local WINDOW = {0, -1, 1.5, "3", {}, {2, 0}}
-local TENSOR = {3, "x", true, {}}
-local BOOLEAN = {1, "true", {}}
-local ACTV = {3, true, {}}
-local INIT = {"glorot", {"glorot"}}
-
 local key = fn.key(1)
 local x, image, row = ai.randn(2, 5, 4), ai.randn(1, 2, 6, 6), ai.randn(2, 3, 8)
-
---- name, positional arguments after params: {right value, name, wrong values}; options: name -> wrong values.
-local rows = {
-  {"linear", {{x, "x", TENSOR}, {3, "out_dim", SIZE}}, {use_bias = BOOLEAN, w_init = INIT, b_init = INIT, activation = ACTV}},
-  {"branch_linear", {{x, "x", TENSOR}, {2, "num_branches", SIZE}}, {use_bias = BOOLEAN}},
-  {"linear_like", {{x, "x", TENSOR}, {x, "reference", TENSOR}}, {use_bias = BOOLEAN}},
-  {"mlp", {{x, "x", TENSOR}, {{3, 4}, "out_dims", {3, {0}, {"3"}, {2.5}}}}, {activation = ACTV, activation_final = ACTV, use_bias = BOOLEAN}},
-  {"layer_norm", {{x, "x", TENSOR}, {-1, "axis", {0, 4, -4, 1.5, "1"}}}, {create_scale = BOOLEAN, create_offset = BOOLEAN, eps = {0, -1, "x"}}},
-  {"token_embed", {{ai.ones(2, 3, {dtype = "i64"}), "ids", TENSOR}, {7, "vocab_size", SIZE}, {3, "embed_dim", SIZE}}, {init = INIT}},
-  {"conv_1d", {{row, "x", TENSOR}, {4, "out_channels", SIZE}, {3, "kernel_size", WINDOW}},
-    {stride = WINDOW, padding = {"some", {}, true}, dilation = WINDOW, input_dilation = WINDOW, groups = SIZE, use_bias = BOOLEAN, mask = TENSOR,
-     activation = ACTV}},
-  {"conv_2d", {{image, "x", TENSOR}, {4, "out_channels", SIZE}, {{3, 2}, "kernel_size", WINDOW}}, {stride = WINDOW}},
-  {"conv_general", {{image, "x", TENSOR}, {4, "out_channels", SIZE}, {3, "kernel_size", WINDOW}}, {stride = WINDOW}},
-  {"conv_transpose_1d", {{row, "x", TENSOR}, {4, "out_channels", SIZE}, {3, "kernel_size", WINDOW}},
-    {stride = WINDOW, padding = {"some", {}}, groups = SIZE, use_bias = BOOLEAN, activation = ACTV}},
-  {"max_pool", {{image, "x", TENSOR}, {2, "window", WINDOW}, {2, "stride", {0, "2", {}}}}, {padding = {"some"}}},
-  {"avg_pool", {{image, "x", TENSOR}, {2, "window", WINDOW}, {2, "stride", {0, "2", {}}}}, {padding = {"some"}}},
-  {"single_head_attention", {{x, "queries", TENSOR}, {x, "keys", TENSOR}, {x, "values", TENSOR}}, {mask = {3, "x"}, is_causal = BOOLEAN}},
-  {"multi_head_attention", {{x, "queries", TENSOR}, {x, "keys", TENSOR}, {x, "values", TENSOR}, {2, "heads", {0, 3, 1.5, "2"}}},
-    {mask = {3, "x"}, is_causal = BOOLEAN, use_bias = BOOLEAN}},
-  {"multi_head_self_attention", {{x, "x", TENSOR}, {2, "heads", {0, 3, 1.5, "2"}}}, {is_causal = BOOLEAN}},
-  {"multi_head_linear_attention", {{x, "queries", TENSOR}, {x, "keys", TENSOR}, {x, "values", TENSOR}, {2, "heads", {0, 3, 1.5}}}, {use_bias = BOOLEAN}},
-  {"transformer_block", {{x, "x", TENSOR}, {2, "heads", {0, 3, 1.5, "2"}}}, {mlp_dim = SIZE, activation = ACTV, is_causal = BOOLEAN}},
-  {"linear_transformer_block", {{x, "x", TENSOR}, {2, "heads", {0, 3, 1.5, "2"}}}, {mlp_dim = SIZE, activation = ACTV}},
-  {"rnn", {{x, "x", TENSOR}, {3, "hidden", SIZE}}, {reverse = BOOLEAN, activation = ACTV}},
-  {"gru", {{x, "x", TENSOR}, {3, "hidden", SIZE}}, {reverse = BOOLEAN}},
-  {"lstm", {{x, "x", TENSOR}, {3, "hidden", SIZE}}, {reverse = BOOLEAN}},
-}
-
-for _, r in ipairs(rows) do
-  local name, positional, options = r[1], r[2], r[3]
-  describe("nets." .. name, function()
-    local right = {}
-    for i, p in ipairs(positional) do right[i] = p[1] end
-    local function call(args)
-      return fn.trace(function(params) return (nets[name](params, unpack(args, 1, #right + 1))) end, key)
-    end
-    local function refused(args, what)
-      local message = message_of(call, args):match "^[^\n]*"
-      assert.matches("fn_argument_spec%.lua:%d+: ", message)
-      assert(message:find(what, 1, true), ("%s is not in: %s"):format(what, message))
-    end
-
-    it("takes what is right", function() call(right) end)
-
-    for i, p in ipairs(positional) do
-      it("refuses a wrong " .. p[2], function()
-        for _, wrong in ipairs(p[3]) do
-          local args = {unpack(right)}
-          args[i] = wrong
-          refused(args, p[2])
-        end
-      end)
-    end
-
-    for option, list in pairs(options) do
-      it("refuses a wrong " .. option, function()
-        for _, wrong in ipairs(list) do
-          local args = {unpack(right)}
-          args[#right + 1] = {[option] = wrong}
-          refused(args, option:find "init" and "initialiser" or option)
-        end
-      end)
-    end
-
-    it("refuses an option that it has not, and more arguments than it takes", function()
-      local args = {unpack(right)}
-      args[#right + 1] = {strid = 1}
-      refused(args, "no argument 'strid'")
-      args[#right + 1] = 7
-      refused(args, "7")
-      assert.matches("arguments are too many", message_of(nets[name], {}, 1, 2, 3, 4, 5, 6, 7))
-      refused({nil, unpack(right, 2)}, positional[1][2] .. " is nil")
-    end)
-  end)
-end
 
 it("what is given in the place of params is told apart", function()
   assert.matches("linear: params is nil.*was it traced%?", message_of(nets.linear, nil, x, 3))
   assert.matches("linear: params is a tensor", message_of(nets.linear, x, x, 3))
+  for _, heads in ipairs{3, 0} do
+    assert.matches("multi_head_attention: .*heads", message_of(fn.trace, function(p) return nets.multi_head_attention(p, x, x, x, heads) end, key))
+  end
+  for _, axis in ipairs{4, -4} do assert.matches("axis is " .. ("%d"):format(axis):gsub("%-", "%%-"), message_of(nets.layer_norm, {}, x, axis)) end
+  assert.matches("nets%.linear: 6 arguments are too many", message_of(nets.linear, {}, x, 3, {}, 1, 2))
   assert.matches("no activation 'rellu': did you mean 'relu'", message_of(nets.linear, fn.trace(nets.linear, key, x, 3), x, 3, {activation = "rellu"}))
 end)
 

@@ -1,102 +1,13 @@
---- Every factory of aijit.model takes what it says, and refuses everything else at the caller's line, by its own name and that
---- of the argument.
+--- What factories of aijit.model refuse beside single arguments, which spec/argument_spec.lua walks: names, and arguments that
+--- do not go together.
 
 local ai = require "aijit"
 local m = require "aijit.model"
-local nn = ai.nn
 
 local function message_of(f, ...)
   local ok, message = pcall(f, ...)
   assert.is_false(ok)
   return message
-end
-
-local SIZE = {0, -1, 1.5, "3", true, 0 / 0, math.huge}
-local COUNT = {-1, 0.5, "2", true}
-local POSITIVE = {0, -1, "1", true, 0 / 0}
-local PROBABILITY = {-0.1, 1.1, "0.5", true}
-local NUMBER = {"1", true, {}}
-local BOOLEAN = {1, "true", {}}
-local ACTV = {3, true, {}}
-local STRING = {3, {}}
-local MODULE = {3, "fc", {}, true}
-
-local block = function(_, a, b) return m.conv(a, b) end
-
---- name, a right call's positional arguments with their wrong values and names, and wrong values of the options.
-local rows = {
-  {"fc", {{4, "n1", SIZE}, {3, "n2", {0, -1, 1.5}}}, {actv = ACTV, norm = {3, true, {}}, dropout = PROBABILITY, bias = BOOLEAN, bias_init = NUMBER,
-    scale_w = BOOLEAN, lr_mul = POSITIVE}},
-  {"conv", {{4, "n.1", {0, -1, 1.5}}, {3, "nc2", {0, -1, 1.5}}}, {
-    k = SIZE, stride = POSITIVE, actv = ACTV, norm = {3, true, {}}, gain = NUMBER, clamp = POSITIVE,
-    noise = {-1, "yes", {}}, dropout = PROBABILITY, bias = BOOLEAN, scale_w = BOOLEAN, lr_mul = POSITIVE, groups = SIZE, padtype = STRING,
-    blur = BOOLEAN, transposed = BOOLEAN}},
-  {"se", {{4, "nc", SIZE}}, {reduction = POSITIVE, actv = ACTV}},
-  {"resblk", {{4, "nc1", SIZE}, {4, "nc2", SIZE}}, {stride = POSITIVE, actv = ACTV, norm = {3, true, {}}, se = BOOLEAN}},
-  {"resblk_group", {{2, "n", COUNT}, {4, "nc1", SIZE}, {4, "nc2", SIZE}}, {}},
-  {"res", {{nn.Identity(), "main", MODULE}, {nn.Identity(), "shortcut", {3, "fc"}}}},
-  {"rep", {{2, "n", COUNT}, {nn.Identity(), "module", MODULE}}, {modulated = BOOLEAN}},
-  {"pyramid", {{8, "size_in", SIZE}, {4, "size_out", SIZE}, {2, "nc_min", SIZE}, {4, "nc_max", SIZE}, {block, "block", {3, {}, "x"}}}},
-  {"modconv", {{4, "nc1", SIZE}, {4, "nc2", SIZE}, {3, "z_dim", SIZE}}, {modtype = STRING, k = SIZE, stride = POSITIVE, actv = ACTV, noise = {-1, "x"},
-    gain = NUMBER, clamp = POSITIVE, blur = BOOLEAN, scale_w = BOOLEAN, lr_mul = POSITIVE, padtype = STRING, demodulate = BOOLEAN}},
-  {"modresblk", {{4, "nc1", SIZE}, {4, "nc2", SIZE}, {3, "z_dim", SIZE}}, {}},
-  {"attn", {{4, "dim", SIZE}, {2, "n_heads", SIZE}}, {dropout = PROBABILITY, norm = BOOLEAN}},
-  {"sa", {{4, "dim", SIZE}, {2, "n_heads", SIZE}}, {head_dim = SIZE, dropout = PROBABILITY, norm = BOOLEAN, bias = BOOLEAN}},
-  {"tx_enc_blk", {{4, "dim", SIZE}, {2, "n_heads", SIZE}, {8, "mlp_dim", {0, -1, 1.5, "3"}}}, {head_dim = SIZE, dropout = PROBABILITY, norm = BOOLEAN}},
-  {"tx_enc", {{1, "n_blocks", COUNT}, {4, "dim", SIZE}, {2, "n_heads", SIZE}, {8, "mlp_dim", {0, -1, "3"}}}, {}},
-  {"clamp", {{1, "limit", {-1, 0, "1", {}}}}},
-  {"flatten", {{2, "start_dim", {1.5, "2", 0}}}},
-  {"blur", {{1, "pad", {1.5, "1"}}, {1, "gain", NUMBER}, {2, "up", SIZE}}},
-  {"resample", {{2, "scale", {0, -1, 1.5, "2", 0.3}}}},
-  {"param", {{2, "size 1", {-1, "2", 1.5}}}},
-}
-
-for _, row in ipairs(rows) do
-  local name, positional, options = row[1], row[2], row[3]
-  describe("m." .. name, function()
-    local right = {}
-    for i, p in ipairs(positional) do right[i] = p[1] end
-
-    it("takes what is right", function()
-      m[name](unpack(right))
-      local args = {unpack(right)}
-      args[#args + 1] = options and {} or nil
-      m[name](unpack(args))
-    end)
-
-    for i, p in ipairs(positional) do
-      it("refuses a wrong " .. p[2], function()
-        for _, wrong in ipairs(p[3]) do
-          local args = {unpack(right)}
-          args[i] = wrong
-          local message = message_of(function() m[name](unpack(args, 1, #right)) end)
-          assert.matches("model_argument_spec%.lua:%d+: " .. name .. ".*" .. p[2], message:match("^[^\n]*"):lower())
-        end
-      end)
-    end
-
-    for option, list in pairs(options or {}) do
-      it("refuses a wrong " .. option, function()
-        for _, wrong in ipairs(list) do
-          local args = {unpack(right)}
-          args[#args + 1] = {[option] = wrong}
-          local message = message_of(function() m[name](unpack(args)) end)
-          assert.matches("model_argument_spec%.lua:%d+: ", message:match "^[^\n]*")
-          assert.matches(option, message:match "^[^\n]*", 1, true)
-        end
-      end)
-    end
-
-    if options then
-      it("refuses an option that it has not, and options that are no table", function()
-        local args = {unpack(right)}
-        args[#args + 1] = {strid = 1}
-        assert.matches("it has no argument 'strid'", message_of(function() m[name](unpack(args)) end))
-        args[#args] = "fast"
-        assert.matches('model_argument_spec%.lua:%d+: .* "fast"; .* is wanted', message_of(function() m[name](unpack(args)) end))
-      end)
-    end
-  end)
 end
 
 it("names that do not exist are told apart from those that are near", function()

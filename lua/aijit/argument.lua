@@ -53,8 +53,8 @@ local function number_where(test, text)
   return function(value) if not (finite(value) and test(value)) then return text end end
 end
 
-local function numbers(text, test)
-  return function(value) if not list_of(value, nil, function(v) return finite(v) and (not test or test(v)) end) then return text end end
+local function numbers(text, n, test)
+  return function(value) if not list_of(value, n, function(v) return finite(v) and (not test or test(v)) end) then return text end end
 end
 
 --- kind -> a function of a value that returns what is wanted, when the value is not that.
@@ -96,8 +96,20 @@ local kinds = {
       return "a whole number, or {before, after}"
     end
   end,
-  taps = numbers "a list of numbers",
-  betas = numbers("a list of numbers from 0 to below 1", function(v) return v >= 0 and v < 1 end),
+  taps = numbers("a list of numbers"),
+  betas = numbers("two numbers from 0 to below 1", 2, function(v) return v >= 0 and v < 1 end),
+  betas3 = numbers("three numbers from 0 to below 1", 3, function(v) return v >= 0 and v < 1 end),
+  coefficients = numbers("three numbers", 3),
+  range = numbers("{smallest, largest}, numbers above 0,", 2, function(v) return v > 0 end),
+  patterns = function(value)
+    if type(value) ~= "string" and not (plain(value) and (#value == 0 or list_of(value, nil, function(v) return type(v) == "string" end))) then
+      return "a Lua pattern of names, or a list of them"
+    end
+  end,
+  schedules = function(value)
+    if not list_of(value, nil, function(v) return type(v) == "table" and type(v.factor) == "function" end) then return "a list of schedules" end
+  end,
+  steps = numbers("a list of numbers of steps", nil, function(v) return v >= 0 end),
   levels = function(value) if not list_of(value, nil, whole, 2) then return "a list of whole numbers from 2" end end,
   names = function(value) if type(value) ~= "table" then return "a table" end end,
   states = function(value) if not list_of(value, 2, op.is_operand) then return "a list of two tensors, {h, c}," end end,
@@ -165,13 +177,16 @@ mean("factors", "scale_factor")
 mean("margins", "pad")
 mean("taps", "kernel")
 mean("levels", "levels")
+mean("not_negative", "warmup")
 mean("number", "limit threshold value gain fixed")
 mean("integer", "ignore_index")
 mean("text", "pattern")
 mean("names", "axes")
 mean("padding", "padding")
-mean("probability", "dropout label_smoothing decay")
-mean("not_negative", "eps layer_norm_eps std")
+mean("probability", "dropout label_smoothing decay rho")
+mean("betas", "betas")
+mean("not_negative", "eps layer_norm_eps std lr weight_decay alpha dampening lr_decay momentum_decay initial_accumulator_value adamw_lr adamw_eps "
+  .. "adamw_weight_decay r weight_lr_power")
 mean("positive", "base rotary_base max_period temperature norm_type max_norm scale")
 mean("momentum", "momentum")
 mean("slopes", "num_parameters")
@@ -240,8 +255,9 @@ end
 ---@param call string as a program writes it: "nn.Conv2d"
 ---@param text string|aijit.Argument[]
 ---@param common? table<string, string> kinds of named arguments that read() leaves to its caller
+---@param leading? string what stands before these arguments in a call: "params"
 ---@return aijit.Declaration
-function argument.declare(call, text, common)
+function argument.declare(call, text, common, leading)
   local list, named, defaults, positional = type(text) == "string" and parse(text) or text, {}, {}, {}
   for _, one in ipairs(list) do
     named[one.name], defaults[one.name] = one, one.default
@@ -249,6 +265,7 @@ function argument.declare(call, text, common)
   end
   local declared = setmetatable({
     call = call, who = call:match "[^.:]*$", list = list, named = named, defaults = defaults, positional = positional, common = common or {},
+    leading = leading,
     dims = tonumber(call:match "(%d)d$"),
   }, Declaration)
   argument.declared[call] = declared
@@ -284,7 +301,7 @@ end
 --- How it may be called, for errors.
 ---@return string
 function Declaration:usage()
-  local positional, named = {self.leading ~= "" and self.leading or nil}, {}
+  local positional, named = {self.leading}, {}
   for _, one in ipairs(self.list) do
     if one.required then positional[#positional + 1] = one.name
     elseif one.inferred then positional[#positional + 1] = "[" .. one.name .. "]"

@@ -39,8 +39,8 @@ local blur_arguments = argument.declare("m.blur", "pad=none gain:finite=1 up=1")
 --- (N, *) -> (N, product); from another dimension with start_dim.
 ---@param start_dim? integer 2
 ---@return aijit.nn.Module
-function m.flatten(start_dim)
-  return nn.Flatten((flatten_arguments:read({}, start_dim)))
+function m.flatten(...)
+  return nn.Flatten((flatten_arguments:read({}, ...)))
 end
 
 --- A low-pass filter of each channel, [1 3 3 1] in both directions; with up the image is made so many times larger.
@@ -48,8 +48,8 @@ end
 ---@param gain? number 1
 ---@param up? integer 1
 ---@return aijit.nn.Module
-function m.blur(pad, gain, up)
-  return nn.Blur((blur_arguments:read({}, pad, gain, up)))
+function m.blur(...)
+  return nn.Blur((blur_arguments:read({}, ...)))
 end
 
 return require("aijit.nearest").guard(m, "model")

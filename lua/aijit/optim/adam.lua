@@ -12,7 +12,7 @@ local Optimizer = require "aijit.optim.optimizer"
 ---@overload fun(params: any, options?: table): aijit.optim.Adam
 local Adam = class("Adam", Optimizer)
 
-Adam.defaults = {lr = 1e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 0, amsgrad = false, maximize = false}
+Adam:takes "lr=1e-3 betas={0.9,0.999} eps=1e-8 weight_decay=0 amsgrad=false maximize=false"
 Adam.method = "adam"
 
 function Adam:state_names(group)
@@ -24,7 +24,7 @@ end
 ---@overload fun(params: any, options?: table): aijit.optim.AdamW
 local AdamW = class("AdamW", Adam)
 
-AdamW.defaults = {lr = 1e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 1e-2, amsgrad = false, maximize = false}
+AdamW:takes "lr=1e-3 betas={0.9,0.999} eps=1e-8 weight_decay=1e-2 amsgrad=false maximize=false"
 AdamW.decoupled = true
 
 --- Adamax (Kingma and Ba, 2015, section 7): u = max(beta2 u, |g| + eps),  p = p - lr / (1 - beta1^t) m / u.
@@ -32,7 +32,7 @@ AdamW.decoupled = true
 ---@overload fun(params: any, options?: table): aijit.optim.Adamax
 local Adamax = class("Adamax", Optimizer)
 
-Adamax.defaults = {lr = 2e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 0, maximize = false}
+Adamax:takes "lr=2e-3 betas={0.9,0.999} eps=1e-8 weight_decay=0 maximize=false"
 Adamax.method = "adamax"
 function Adamax:state_names() return {"exp_avg", "exp_inf"} end
 
@@ -42,8 +42,9 @@ function Adamax:state_names() return {"exp_avg", "exp_inf"} end
 ---@overload fun(params: any, options?: table): aijit.optim.NAdam
 local NAdam = class("NAdam", Optimizer)
 
-NAdam.defaults = {lr = 2e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 0, momentum_decay = 4e-3,
-                  decoupled_weight_decay = false, maximize = false}
+NAdam:takes [[
+  lr=2e-3 betas={0.9,0.999} eps=1e-8 weight_decay=0 momentum_decay=4e-3 decoupled_weight_decay=false
+  maximize=false]]
 NAdam.method, NAdam.number_names = "nadam", {"mu_product"}
 function NAdam:state_names() return {"exp_avg", "exp_avg_sq"} end
 
@@ -53,7 +54,7 @@ function NAdam:state_names() return {"exp_avg", "exp_avg_sq"} end
 ---@overload fun(params: any, options?: table): aijit.optim.RAdam
 local RAdam = class("RAdam", Optimizer)
 
-RAdam.defaults = {lr = 1e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 0, decoupled_weight_decay = false, maximize = false}
+RAdam:takes "lr=1e-3 betas={0.9,0.999} eps=1e-8 weight_decay=0 decoupled_weight_decay=false maximize=false"
 RAdam.method = "radam"
 RAdam.state_names = NAdam.state_names
 
@@ -63,7 +64,7 @@ RAdam.state_names = NAdam.state_names
 ---@overload fun(params: any, options?: table): aijit.optim.LAMB
 local LAMB = class("LAMB", Optimizer)
 
-LAMB.defaults = {lr = 1e-3, betas = {0.9, 0.999}, eps = 1e-6, weight_decay = 1e-2, maximize = false}
+LAMB:takes "lr=1e-3 betas={0.9,0.999} eps=1e-6 weight_decay=1e-2 maximize=false"
 LAMB.method = "lamb"
 LAMB.state_names = NAdam.state_names
 
@@ -75,7 +76,7 @@ LAMB.state_names = NAdam.state_names
 ---@overload fun(params: any, options?: table): aijit.optim.Adan
 local Adan = class("Adan", Optimizer)
 
-Adan.defaults = {lr = 1e-3, betas = {0.98, 0.92, 0.99}, eps = 1e-8, weight_decay = 0, no_prox = false, maximize = false}
+Adan:takes "lr=1e-3 betas:betas3={0.98,0.92,0.99} eps=1e-8 weight_decay=0 no_prox=false maximize=false"
 Adan.method = "adan"
 function Adan:state_names() return {"exp_avg", "exp_avg_diff", "exp_avg_sq", "prev_grad"} end
 
@@ -85,7 +86,7 @@ function Adan:state_names() return {"exp_avg", "exp_avg_diff", "exp_avg_sq", "pr
 ---@overload fun(params: any, options?: table): aijit.optim.Lion
 local Lion = class("Lion", Optimizer)
 
-Lion.defaults = {lr = 1e-4, betas = {0.9, 0.99}, weight_decay = 0, maximize = false}
+Lion:takes "lr=1e-4 betas={0.9,0.99} weight_decay=0 maximize=false"
 Lion.method = "lion"
 function Lion:state_names() return {"exp_avg"} end
 

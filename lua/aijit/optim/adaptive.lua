@@ -11,7 +11,7 @@ local Optimizer = require "aijit.optim.optimizer"
 ---@overload fun(params: any, options?: table): aijit.optim.RMSprop
 local RMSprop = class("RMSprop", Optimizer)
 
-RMSprop.defaults = {lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0, momentum = 0, centered = false, maximize = false}
+RMSprop:takes "lr=1e-2 alpha=0.99 eps=1e-8 weight_decay=0 momentum:not_negative=0 centered=false maximize=false"
 RMSprop.method = "rmsprop"
 
 function RMSprop:state_names(group)
@@ -23,7 +23,7 @@ end
 ---@overload fun(params: any, options?: table): aijit.optim.Adagrad
 local Adagrad = class("Adagrad", Optimizer)
 
-Adagrad.defaults = {lr = 1e-2, lr_decay = 0, weight_decay = 0, initial_accumulator_value = 0, eps = 1e-10, maximize = false}
+Adagrad:takes "lr=1e-2 lr_decay=0 weight_decay=0 initial_accumulator_value=0 eps=1e-10 maximize=false"
 Adagrad.method = "adagrad"
 function Adagrad:state_names() return {"sum"} end
 function Adagrad:first_value(_, group) return group.initial_accumulator_value end
@@ -34,7 +34,7 @@ function Adagrad:first_value(_, group) return group.initial_accumulator_value en
 ---@overload fun(params: any, options?: table): aijit.optim.Adadelta
 local Adadelta = class("Adadelta", Optimizer)
 
-Adadelta.defaults = {lr = 1, rho = 0.9, eps = 1e-6, weight_decay = 0, maximize = false}
+Adadelta:takes "lr=1 rho=0.9 eps=1e-6 weight_decay=0 maximize=false"
 Adadelta.method = "adadelta"
 function Adadelta:state_names() return {"square_avg", "acc_delta"} end
 

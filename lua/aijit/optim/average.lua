@@ -5,6 +5,7 @@
 ---     ema:average(function() validate(model) end)          -- or ema:apply() ... ema:restore()
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local calls = require "aijit.bindings.optim"
 local class = require "aijit.class"
 local jit = require "aijit.bindings.jit"
@@ -148,15 +149,10 @@ end
 local EMA = class("EMA", Average)
 EMA.buffers = true
 
-function EMA:__init(model, decay, options)
-  self.decay = decay == nil and 0.999 or decay
-  if type(self.decay) ~= "number" or not (self.decay >= 0 and self.decay <= 1) then
-    fail(self, "decay is %s; a number from 0 to 1 is wanted, such as 0.999", tostring(self.decay))
-  end
-  for name in pairs(options or {}) do
-    if name ~= "warmup" then fail(self, "there is no option '%s': there is warmup", tostring(name)) end
-  end
-  self.warmup = options ~= nil and options.warmup == true
+local ema_arguments = argument.declare("optim.EMA", "decay=0.999 warmup:flag=false", nil, "model")
+
+function EMA:__init(model, ...)
+  ema_arguments:read(self, ...)
   begin(self, model)
 end
 

@@ -4,9 +4,7 @@ local class = require "aijit.class"
 local Schedule = require("aijit.optim.schedule").Schedule
 
 local function check_parts(self, optimizer, parts)
-  if type(parts) ~= "table" or #parts == 0 then self:fail("the second argument is a list of schedules of this optimizer") end
   for i, part in ipairs(parts) do
-    if not class.is(part, Schedule) then self:fail("entry %d is a %s, not a schedule", i, type(part)) end
     if part.optimizer ~= optimizer then self:fail("entry %d, %s, is of another optimizer", i, getmetatable(part).__name) end
   end
 end
@@ -32,13 +30,9 @@ end
 --- Several schedules at once: their factors are multiplied. Only this one is stepped.
 ---     ChainedLR(opt, {WarmupLR(opt, {warmup = 100}), StepLR(opt, {step_size = 1000})})
 local ChainedLR = class("ChainedLR", Schedule)
-ChainedLR.defaults = {}
+ChainedLR:takes "parts:schedules"
 
-function ChainedLR:__init(optimizer, parts)
-  if type(optimizer) == "table" then check_parts(self, optimizer, parts) end
-  self.parts = parts
-  Schedule.__init(self, optimizer)
-end
+function ChainedLR:check() check_parts(self, self.optimizer, self.parts) end
 
 --- Puts the parts at t steps.
 function ChainedLR:each_part(t)
@@ -68,15 +62,17 @@ ChainedLR.load_state_dict = load_parts
 ---     SequentialLR(opt, {WarmupLR(opt, {warmup = 100}), CosineLR(opt, {total = 900})}, {100})
 local SequentialLR = class("SequentialLR", ChainedLR)
 
-function SequentialLR:__init(optimizer, parts, milestones)
-  if type(milestones) ~= "table" or type(parts) ~= "table" or #milestones ~= #parts - 1 then
-    self:fail("the third argument is a list of the steps at which the next schedule begins: one fewer than there are schedules")
+SequentialLR:takes "parts:schedules milestones:steps"
+
+function SequentialLR:check()
+  check_parts(self, self.optimizer, self.parts)
+  local milestones = self.milestones
+  if #milestones ~= #self.parts - 1 then
+    self:fail("milestones are the steps at which the next schedule begins: one fewer than there are schedules, which are %d", #self.parts)
   end
   for i, at in ipairs(milestones) do
-    if type(at) ~= "number" or at <= (milestones[i - 1] or 0) then self:fail("milestones must be numbers that rise") end
+    if at <= (milestones[i - 1] or 0) then self:fail("milestones[%d] is %g; they are numbers that rise", i, at) end
   end
-  self.milestones = milestones
-  ChainedLR.__init(self, optimizer, parts)
 end
 
 --- The part that holds after t steps, and its own t.
@@ -101,16 +97,11 @@ end
 ---     schedule:observe(valid_loss)
 local PlateauLR = class("PlateauLR", Schedule)
 
-PlateauLR.defaults = {warmup = 0, mode = "min", factor = 0.1, patience = 10, threshold = 1e-4, threshold_mode = "rel", cooldown = 0,
-                      min_lr = 0, eps = 1e-8}
+PlateauLR:takes [[
+  warmup=0 mode:min|max=min factor:part@share=0.1 patience:not_negative=10 threshold:not_negative=1e-4 threshold_mode:rel|abs=rel
+  cooldown:not_negative=0 min_lr:not_negative=0 eps=1e-8]]
 
 function PlateauLR:check()
-  if self.mode ~= "min" and self.mode ~= "max" then self:fail("mode is '%s'; it is 'min' or 'max'", self.mode) end
-  if self.threshold_mode ~= "rel" and self.threshold_mode ~= "abs" then
-    self:fail("threshold_mode is '%s'; it is 'rel' or 'abs'", self.threshold_mode)
-  end
-  self.share, self.factor = self.factor, nil                 -- the method of that name is any schedule's factor
-  if self.share >= 1 then self:fail("factor is %g; it must be less than 1", self.share) end
   self.bad, self.rest, self.scale = 0, 0, {}
   for i in ipairs(self.optimizer.param_groups) do self.scale[i] = 1 end
 end

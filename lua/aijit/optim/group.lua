@@ -6,6 +6,7 @@
 -- its field `tag`, and counts for everything below it too; in a tree of parameters the keys on the way are tags.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local class = require "aijit.class"
 local nearest = require "aijit.nearest"
 local raise = require("aijit.bindings.lib").raise
@@ -192,15 +193,17 @@ function group.is_undecayed(entry)
     and (is_of_kind(entry.module, "Norm%d?d?$") or group.is_embedding(entry))
 end
 
+local separate_arguments = argument.declare("optim.separate_decay", "weight_decay=0.01 no_decay:patterns=none", nil, "params")
+
 --- Two groups, for any optimizer: matrices and kernels, which decay, and the rest, which does not.
 ---     AdamW(ai.optim.separate_decay(model, {weight_decay = 0.1}), {lr = 3e-4})
 ---@param params aijit.nn.Module|aijit.Tensor[]|table
 ---@param options? {weight_decay: number, no_decay: string[]|string} 0.01 by default; further patterns of names that do not decay
 ---@return {params: aijit.Tensor[], weight_decay: number}[]
 function group.separate_decay(params, options)
-  options = options or {}
+  options = separate_arguments:options(options)
   if type(params) ~= "table" then raise(("separate_decay: a model or its parameters are wanted, got a %s"):format(type(params))) end
-  local groups = {{params = {}, weight_decay = options.weight_decay or 1e-2}, {params = {}, weight_decay = 0}}
+  local groups = {{params = {}, weight_decay = options.weight_decay}, {params = {}, weight_decay = 0}}
   local more = {match = options.no_decay or {}}
   for _, entry in ipairs(group.entries(params)) do
     local to = groups[(group.is_undecayed(entry) or matches(more, entry)) and 2 or 1].params

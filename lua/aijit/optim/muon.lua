@@ -18,18 +18,15 @@ local Optimizer = require "aijit.optim.optimizer"
 ---@overload fun(params: any, options?: table): aijit.optim.Muon
 local Muon = class("Muon", Optimizer)
 
-Muon.defaults = {
-  lr = 0.02, weight_decay = 0, momentum = 0.95, nesterov = true, ns_coefficients = {3.4445, -4.775, 2.0315}, ns_steps = 5, eps = 1e-7,
-  adjust_lr = "original", adamw_lr = 3e-4, betas = {0.9, 0.95}, adamw_eps = 1e-8, adamw_weight_decay = 0, muon = true, maximize = false,
-}
+Muon:takes [[
+  lr=0.02 weight_decay=0 momentum:not_negative=0.95 nesterov=true
+  ns_coefficients:coefficients={3.4445,-4.775,2.0315} ns_steps:count=5 eps=1e-7
+  adjust_lr:original|match_rms_adamw=original adamw_lr=3e-4 betas={0.9,0.95} adamw_eps=1e-8
+  adamw_weight_decay=0 muon=true maximize=false]]
 Muon.decoupled = true
 
 function Muon:check(group)
-  local adjust = group.adjust_lr
-  if adjust ~= "original" and adjust ~= "match_rms_adamw" then
-    self:fail("adjust_lr is '%s'; it is 'original' or 'match_rms_adamw'", adjust)
-  end
-  if group.ns_steps % 1 ~= 0 or group.ns_steps > 100 then self:fail("ns_steps is %g; a whole number up to 100 is wanted", group.ns_steps) end
+  if group.ns_steps > 100 then self:fail("ns_steps is %g; a whole number up to 100 is wanted", group.ns_steps) end
   if group.momentum >= 1 then self:fail("momentum is %g; it must be less than 1", group.momentum) end
   if group.muon then
     for i, p in ipairs(group.params) do

@@ -5,9 +5,9 @@
 --- their state in f32, and an f32 copy in it, in which small steps add up.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local class = require "aijit.class"
 local grouping = require "aijit.optim.group"
-local nearest = require "aijit.nearest"
 local raise = require("aijit.bindings.lib").raise
 local calls = require "aijit.bindings.optim"
 local jit = require "aijit.bindings.jit"
@@ -19,7 +19,7 @@ local jit = require "aijit.bindings.jit"
 
 ---@class aijit.optim.Optimizer
 ---@field param_groups aijit.optim.Group[]  may be changed between steps: opt.param_groups[1].lr = 1e-4
----@field defaults table<string, any>       of the class: every option with its default
+---@field defaults table<string, any>       of the class: every option with its default; takes() makes it
 ---@field method string                     of the class: the core's name of the step
 local Optimizer = class("Optimizer")
 
@@ -35,31 +35,13 @@ local function value_text(value)
   return type(value) == "table" and "{" .. table.concat(value, ", ") .. "}" or tostring(value)
 end
 
-local function check_options(self, options)
-  local names = {}
-  for name in pairs(self.defaults) do names[#names + 1] = name end
-  table.sort(names)
-  for name, value in pairs(options) do
-    local default = self.defaults[name]
-    if default == nil then fail(self, "there is no option '%s': %s", tostring(name), nearest.hint(tostring(name), names)) end
-    if type(value) ~= type(default) then
-      fail(self, "%s is a %s; a %s is wanted, such as %s", name, type(value), type(default), value_text(default))
-    end
-    if type(value) == "number" and not (value >= 0) then fail(self, "%s is %g; it must not be negative", name, value) end
-    if name == "betas" then
-      for i = 1, #default do
-        local beta = value[i]
-        if type(beta) ~= "number" or not (beta >= 0 and beta < 1) then
-          fail(self, "betas[%d] is %s; a number of at least 0 and less than 1 is wanted", i, tostring(beta))
-        end
-      end
-    elseif type(value) == "table" then
-      for i = 1, #default do
-        if type(value[i]) ~= "number" then fail(self, "%s[%d] is %s; a number is wanted", name, i, tostring(value[i])) end
-      end
-    end
-  end
+--- Says what a class's options are: a text as of aijit.argument.
+function Optimizer.takes(cls, text)
+  cls.declaration = argument.declare("optim." .. cls.__name, text, nil, "params")
+  cls.defaults = cls.declaration.defaults
 end
+
+local function check_options(self, options) self.declaration:options(options) end
 
 --- What every parameter must be; `seen` holds those of earlier groups.
 local function check_params(self, params, seen)

@@ -1,6 +1,7 @@
 --- The learning-rate range test (Smith, 2017): a short run in which the rate rises from much too small to much too large.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local calls = require "aijit.bindings.optim"
 local frozen = require("aijit.task.snapshot").frozen
 local raise = require("aijit.bindings.lib").raise
@@ -29,24 +30,13 @@ local function of_task(task)
   end
 end
 
-local defaults = {min = 1e-7, max = 10, steps = 100, smooth = 0.05, stop = 4}
+local declared = argument.declare("optim.range_test",
+  "optimizer:names=none model:module=none min:positive=1e-7 max:positive=10 steps:count=100 smooth:share=0.05 stop:positive=4", nil, "task")
 
 local function check(options)
-  local o = {}
-  for name, default in pairs(defaults) do
-    local value = options[name]
-    if value == nil then value = default end
-    if type(value) ~= "number" or not (value > 0) then raise(("range_test: %s is %s; a positive number is wanted"):format(name, tostring(value))) end
-    o[name] = value
-  end
-  for name in pairs(options) do
-    if defaults[name] == nil and name ~= "optimizer" and name ~= "model" then
-      raise(("range_test: there is no option '%s': there is optimizer, model, min, max, steps, smooth, stop"):format(tostring(name)))
-    end
-  end
+  local o = declared:options(options)
   if o.max <= o.min then raise(("range_test: max, %g, must be more than min, %g"):format(o.max, o.min)) end
-  if o.steps < 3 then raise("range_test: at least 3 steps are wanted") end
-  if o.smooth > 1 then raise(("range_test: smooth is %g; it is the share of a new loss in the mean, at most 1"):format(o.smooth)) end
+  if o.steps < 3 then raise(("range_test: steps is %d; at least 3 are wanted"):format(o.steps)) end
   return o
 end
 
@@ -85,9 +75,8 @@ end
 --- optimizer: for a function; model: whose buffers are to be restored
 ---@return aijit.optim.RangeTest
 local function range_test(what, options)
-  options = options or {}
   local o = check(options)
-  local optimizer, model, next_loss = options.optimizer, options.model, what
+  local optimizer, model, next_loss = o.optimizer, o.model, what
   local random = ai.get_random_state()
   if type(what) == "table" and type(what.get_loss) == "function" then
     optimizer, model, next_loss = of_task(what)

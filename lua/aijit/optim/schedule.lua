@@ -3,9 +3,9 @@
 ---     local schedule = ai.optim.CosineLR(opt, {total = 1000, warmup = 100})
 ---     opt:step() schedule:step()
 
+local argument = require "aijit.argument"
 local class = require "aijit.class"
 local jit = require "aijit.bindings.jit"
-local nearest = require "aijit.nearest"
 local raise = require("aijit.bindings.lib").raise
 
 ---@class aijit.optim.Schedule
@@ -13,9 +13,11 @@ local raise = require("aijit.bindings.lib").raise
 ---@field optimizer aijit.optim.Optimizer
 local Schedule = class("Schedule")
 
---- Options with their defaults; `wants` names those that have none, with what they are, for messages.
-Schedule.defaults = {warmup = 0}
-Schedule.wants = {}
+--- Says what a class takes besides the optimizer: a text as of aijit.argument.
+function Schedule.takes(cls, text)
+  cls.declaration = argument.declare("optim." .. cls.__name, text, nil, "optimizer")
+end
+Schedule:takes "warmup=0 total:count=none"
 
 --- Sets the rates of all groups.
 function Schedule:apply()
@@ -28,40 +30,14 @@ local function fail(self, text, ...)
 end
 Schedule.fail = fail
 
-local function check(self, options)
-  local names = {total = "number"}
-  for key, value in pairs(self.defaults) do names[key] = type(value) end
-  for key, value in pairs(self.wants) do names[key] = type(value[1]) end
-  local list = {}
-  for key in pairs(names) do list[#list + 1] = key end
-  for key, value in pairs(options) do
-    if not names[key] then fail(self, "there is no option '%s': %s", tostring(key), nearest.hint(tostring(key), list)) end
-    if type(value) ~= names[key] then fail(self, "%s is a %s; a %s is wanted", key, type(value), names[key]) end
-    if type(value) == "number" and not (value >= 0) then fail(self, "%s is %g; it must not be negative", key, value) end
-  end
-  if self.wants_total and type(options.total) ~= "number" then
-    fail(self, "say how many steps there are: {total = ...}")
-  end
-  for key, value in pairs(self.wants) do
-    if options[key] == nil then fail(self, "say %s: {%s = ...}", value[2], key) end
-  end
-end
-
 --- The first step's rate is set at once. The rates that the groups have now are those that a factor of 1 gives.
 ---@param optimizer aijit.optim.Optimizer
----@param options? {total: integer, warmup: integer, min: number}
-function Schedule:__init(optimizer, options)
-  if type(optimizer) ~= "table" or not optimizer.param_groups then fail(self, "the first argument is the optimizer") end
-  if options ~= nil and type(options) ~= "table" then fail(self, "options are a table, not a %s", type(options)) end
-  options = options or {}
-  check(self, options)
-  for key, default in pairs(self.defaults) do
-    local value = options[key]
-    if value == nil then value = default end
-    self[key] = value
+---@param ... any what its class takes, by place or in a table: {total = 1000, warmup = 100}
+function Schedule:__init(optimizer, ...)
+  if type(optimizer) ~= "table" or not optimizer.param_groups then
+    fail(self, "the first argument is the optimizer, and not %s", argument.described(optimizer))
   end
-  for key in pairs(self.wants) do self[key] = options[key] end
-  self.total = options.total
+  self.declaration:read(self, ...)
   self.optimizer, self.t = optimizer, 0
   for _, group in ipairs(optimizer.param_groups) do group.initial_lr = group.initial_lr or group.lr end
   self:check()
@@ -117,42 +93,32 @@ local ConstantLR = class("ConstantLR", Schedule)
 
 --- Up a straight line over `warmup` steps, from `start` times the rate, then the same.
 local WarmupLR = class("WarmupLR", Schedule)
-WarmupLR.defaults = {start = 0}
-WarmupLR.wants = {warmup = {1, "how many steps the rise takes"}}
+WarmupLR:takes "warmup start:not_negative=0 total:count=none"
 function WarmupLR:factor(t)
   return t >= self.warmup and 1 or self.start + (1 - self.start) * (t + 1) / self.warmup
 end
 
 --- Down a straight line to `min` times the rate at `total`.
 local LinearLR = class("LinearLR", Schedule)
-LinearLR.defaults = {warmup = 0, min = 0}
-LinearLR.wants_total = true
+LinearLR:takes "total:count warmup=0 min:not_negative=0"
 function LinearLR:after(share) return self.min + (1 - self.min) * (1 - share) end
 
 --- Down to 0 at `total` as (1 - share)^power.
 local PolynomialLR = class("PolynomialLR", Schedule)
-PolynomialLR.defaults = {warmup = 0, power = 1}
-PolynomialLR.wants_total = true
+PolynomialLR:takes "total:count warmup=0 power:not_negative=1"
 function PolynomialLR:after(share) return (1 - share) ^ self.power end
 
 local function cosine(share) return (1 + math.cos(math.pi * share)) / 2 end
 
 --- Down half a cosine to `min` times the rate at `total` (Loshchilov and Hutter, 2017).
 local CosineLR = class("CosineLR", Schedule)
-CosineLR.defaults = {warmup = 0, min = 0}
-CosineLR.wants_total = true
+CosineLR:takes "total:count warmup=0 min:not_negative=0"
 function CosineLR:after(share) return self.min + (1 - self.min) * cosine(share) end
 
 --- Down half a cosine to `min` times the rate over `period` steps, then anew, each time over `mult` times as many
 --- (SGDR: Loshchilov and Hutter, 2017).
 local CosineRestartsLR = class("CosineRestartsLR", Schedule)
-CosineRestartsLR.defaults = {warmup = 0, min = 0, mult = 1}
-CosineRestartsLR.wants = {period = {1, "how many steps the first fall takes"}}
-
-function CosineRestartsLR:check()
-  if self.period < 1 then self:fail("period is %g; it must be at least 1", self.period) end
-  if self.mult < 1 then self:fail("mult is %g; it must be at least 1", self.mult) end
-end
+CosineRestartsLR:takes "period:at_least_one warmup=0 min:not_negative=0 mult:at_least_one=1 total:count=none"
 
 function CosineRestartsLR:after(_, n)
   local period = self.period
@@ -167,12 +133,7 @@ end
 --- Up a straight line over `warmup` steps, then down as 1 / sqrt(t) (Vaswani and others, 2017). The rate is the highest one;
 --- with `dim`, the model's width, the factor is theirs: dim^-0.5 min(t^-0.5, t warmup^-1.5).
 local NoamLR = class("NoamLR", Schedule)
-NoamLR.defaults = {dim = 0}
-NoamLR.wants = {warmup = {1, "how many steps the rise takes"}}
-
-function NoamLR:check()
-  if self.warmup < 1 then self:fail("warmup is %g; it must be at least 1", self.warmup) end
-end
+NoamLR:takes "warmup:at_least_one dim:not_negative=0 total:count=none"
 
 function NoamLR:factor(t)
   t = t + 1
@@ -182,25 +143,13 @@ end
 
 --- Times gamma after every step_size steps.
 local StepLR = class("StepLR", Schedule)
-StepLR.defaults = {warmup = 0, gamma = 0.1}
-StepLR.wants = {step_size = {1, "after how many steps the rate falls"}}
-
-function StepLR:check()
-  if self.step_size < 1 then self:fail("step_size is %g; it must be at least 1", self.step_size) end
-end
+StepLR:takes "step_size:at_least_one warmup=0 gamma:not_negative=0.1 total:count=none"
 
 function StepLR:after(_, n) return self.gamma ^ math.floor(n / self.step_size) end
 
 --- Times gamma at each of the milestones, which count from the end of the warm-up.
 local MultiStepLR = class("MultiStepLR", Schedule)
-MultiStepLR.defaults = {warmup = 0, gamma = 0.1}
-MultiStepLR.wants = {milestones = {{}, "at which steps the rate falls"}}
-
-function MultiStepLR:check()
-  for i, at in ipairs(self.milestones) do
-    if type(at) ~= "number" then self:fail("milestones[%d] is a %s, not a number", i, type(at)) end
-  end
-end
+MultiStepLR:takes "milestones:steps warmup=0 gamma:not_negative=0.1 total:count=none"
 
 function MultiStepLR:after(_, n)
   local passed = 0
@@ -210,15 +159,13 @@ end
 
 --- Times gamma at every step.
 local ExponentialLR = class("ExponentialLR", Schedule)
-ExponentialLR.defaults = {warmup = 0, min = 0}
-ExponentialLR.wants = {gamma = {1, "by what the rate is multiplied at each step"}}
+ExponentialLR:takes "gamma:not_negative warmup=0 min:not_negative=0 total:count=none"
 function ExponentialLR:after(_, n) return math.max(self.min, self.gamma ^ n) end
 
 --- Up from rate / div_factor to the rate over pct_start of the way, then down to rate / div_factor / final_div_factor, both
 --- along half a cosine (Smith and Topin, 2018). The group's rate is the highest one.
 local OneCycleLR = class("OneCycleLR", Schedule)
-OneCycleLR.defaults = {pct_start = 0.3, div_factor = 25, final_div_factor = 1e4}
-OneCycleLR.wants_total = true
+OneCycleLR:takes "total:count pct_start:probability=0.3 div_factor:positive=25 final_div_factor:positive=1e4"
 
 local function between(from, to, share) return to + (from - to) * cosine(share) end
 
@@ -230,12 +177,7 @@ end
 
 --- Any function of the number of steps done: optim.LambdaLR(opt, function(t) return 0.95 ^ t end).
 local LambdaLR = class("LambdaLR", Schedule)
-
-function LambdaLR:__init(optimizer, factor)
-  if type(factor) ~= "function" then raise("LambdaLR: the second argument is a function of the step") end
-  self.fn = factor
-  Schedule.__init(self, optimizer)
-end
+LambdaLR:takes "factor:function@fn"
 
 function LambdaLR:factor(t) return self.fn(t) end
 

@@ -18,8 +18,9 @@ local Optimizer = require "aijit.optim.optimizer"
 ---@overload fun(params: any, options?: table): aijit.optim.ScheduleFreeAdamW
 local ScheduleFree = class("ScheduleFreeAdamW", Optimizer)
 
-ScheduleFree.defaults = {lr = 2.5e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 0, warmup_steps = 0, r = 0,
-                         weight_lr_power = 2, maximize = false}
+ScheduleFree:takes [[
+  lr=2.5e-3 betas={0.9,0.999} eps=1e-8 weight_decay=0 warmup_steps:size=0 r=0 weight_lr_power=2
+  maximize=false]]
 ScheduleFree.method, ScheduleFree.number_names = "schedule_free", {"weight_sum", "lr_max"}
 
 function ScheduleFree:check(group)

@@ -12,7 +12,7 @@ local Optimizer = require "aijit.optim.optimizer"
 ---@overload fun(params: any, options?: table): aijit.optim.SGD
 local SGD = class("SGD", Optimizer)
 
-SGD.defaults = {lr = 1e-3, momentum = 0, dampening = 0, weight_decay = 0, nesterov = false, maximize = false}
+SGD:takes "lr=1e-3 momentum:not_negative=0 dampening=0 weight_decay=0 nesterov=false maximize=false"
 SGD.method = "sgd"
 
 function SGD:check(group)
@@ -31,7 +31,7 @@ end
 ---@overload fun(params: any, options?: table): aijit.optim.Rprop
 local Rprop = class("Rprop", Optimizer)
 
-Rprop.defaults = {lr = 1e-2, etas = {0.5, 1.2}, step_sizes = {1e-6, 50}, maximize = false}
+Rprop:takes "lr=1e-2 etas:range={0.5,1.2} step_sizes:range={1e-6,50} maximize=false"
 Rprop.method = "rprop"
 
 function Rprop:check(group)

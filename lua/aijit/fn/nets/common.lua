@@ -12,12 +12,10 @@ local common = {}
 --- What a net takes besides params: a declaration of aijit.argument.
 ---@param name string
 ---@param text string
----@param leading? string "params"
+---@param leading? string|false "params"
 ---@return aijit.Declaration
 function common.declare(name, text, leading)
-  local declared = argument.declare("nets." .. name, text)
-  declared.leading = leading or "params"
-  return declared
+  return argument.declare("nets." .. name, text, nil, leading == nil and "params" or leading or nil)
 end
 
 --- params[name], declared.

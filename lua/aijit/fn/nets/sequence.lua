@@ -88,7 +88,7 @@ end
 ---@param num_heads? integer 1
 ---@return aijit.Tensor
 function nets.linear_attention(params, queries, keys, values, num_heads, o)
-  if type(num_heads) == "table" then num_heads, o = nil, num_heads end
+  if type(num_heads) == "table" and num_heads[1] == nil then num_heads, o = nil, num_heads end
   num_heads = num_heads or 1
   o = linear_arguments:options(o, queries, keys, values, num_heads)
   if o.mask or o.is_causal then raise "linear_attention: there is no mask, since the scores are never formed" end
@@ -127,8 +127,8 @@ function nets.linear_transformer_block(params, x, num_heads, o)
   return x + mlp(params.mlp, layer_norm(params.ln2, x), {o.mlp_dim or 4 * width, width}, {activation = o.activation})
 end
 
-local mask_arguments = common.declare("apply_mask", "x mask", "")
-local score_arguments = common.declare("apply_attention_mask", "scores:tensor mask", "")
+local mask_arguments = common.declare("apply_mask", "x mask", false)
+local score_arguments = common.declare("apply_attention_mask", "scores:tensor mask", false)
 
 --- x where the mask is true, or not 0, else 0; the mask broadcasts.
 ---@param x aijit.Tensor
