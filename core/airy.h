@@ -14,7 +14,7 @@ AJ_FUNCTION double airy_right(double x, bool prime) {
         sum += exp(-fall) * cosh(v * t);
     }
     /* z has an error of x^1.5 ulps, which exp(-z) would show: the square of the root is x less its remainder. */
-    double rest = fma(-root, root, x) / (2 * root), low = fma(x, root, -(x * root)) + x * rest, third = fma(-3, z, 2 * (x * root)) / 3;
+    double rest = fma(-root, root, x) / (2 * root), low = fma(x, root, -(x * root)) + x * rest, third = fma(-3.0, z, 2 * (x * root)) / 3;
     double k = h * sum * exp(-z) * (1 - (2 * low / 3 + third)) / 3.141592653589793;
     return prime ? -x * k / 1.7320508075688772 : k * sqrt(x / 3);
 }

@@ -19,4 +19,24 @@ template <typename F, typename T> __device__ inline T of_block(T v, F f) {
     return all;
 }
 
+// The sum of v over the threads before this one; *all: over all THREADS.
+template <typename T> __device__ inline T before_in_block(T v, T *all) {
+    __shared__ T part[THREADS / 32];
+    T up = v;
+    for (int k = 1; k < 32; k *= 2) {
+        T below = __shfl_up_sync(0xffffffffu, up, k);
+        if ((int)(threadIdx.x % 32) >= k) up += below;
+    }
+    __syncthreads();                                     // the last call's results have been read
+    if (threadIdx.x % 32 == 31) part[threadIdx.x / 32] = up;
+    __syncthreads();
+    T before = 0, total = 0;
+    for (int i = 0; i < THREADS / 32; i++) {
+        if (i == (int)(threadIdx.x / 32)) before = total;
+        total += part[i];
+    }
+    *all = total;
+    return before + up - v;
+}
+
 }

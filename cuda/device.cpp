@@ -58,10 +58,7 @@ bool tell(device &d, const char *who) {
     if (!check(cudaMemcpyAsync(&f, d.faults, sizeof f, cudaMemcpyDeviceToHost, d.stream), who) || !check(cudaStreamSynchronize(d.stream), who)) return false;
     if (f.kind == FINE) return true;
     cudaMemcpyAsync(d.faults, &none, sizeof none, cudaMemcpyHostToDevice, d.stream);
-    const char *op = f.op >= 0 && f.op < OP_COUNT ? aj_op_info_at(f.op)->name : "?";
-    if (f.kind == DIVISION) return aj_error("%s: a division by zero, which integers have no result for (found when %s waited for the device)", op, who);
-    return aj_error("%s: %s %lld is out of range: there are %lld to %lld (found when %s waited for the device)", op, f.kind == LABEL ? "class" : "index",
-                    (long long)f.value, (long long)f.low, (long long)f.high, who);
+    return cuda::tell(f, who);
 }
 
 bool synchronize(int32_t n) {

@@ -10,9 +10,11 @@ namespace cuda {
 
 enum { MAX_DEVICES = 64 };
 
-// What a kernel found wrong in its inputs' values: the first such finding, told at the next synchronisation.
-enum fault_kind { FINE, DIVISION, INDEX, LABEL };
-struct fault { int32_t kind, op; int64_t value, low, high; };      // value is not from low to high
+// What a kernel found wrong in its inputs' values: the first such finding, told at the next synchronisation. fault.cpp has
+// the words. value is not from low to high; or it is the number, from 0, of a row or matrix, and low an element of it.
+enum fault_kind { FINE, DIVISION, INDEX, LABEL, OFFSET, PIVOT, BAD_WEIGHT, NO_WEIGHT, FEW_WEIGHTS, SINGULAR, INDEFINITE, INFINITE, DIVERGED, BAD_SCALE };
+struct fault { int32_t kind, op; int64_t value, low, high; };
+bool tell(const fault &f, const char *who);              // false after aj_error; who: what waited for the device
 
 // The device of a call made current, and its stream: for a kernel's launches, after which done() tells how they went.
 class work {

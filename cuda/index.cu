@@ -29,10 +29,6 @@ struct exchange {
     }
 };
 
-__device__ inline void add_at(float *p, float v) { atomicAdd(p, v); }
-__device__ inline void add_at(double *p, double v) { atomicAdd(p, v); }
-__device__ inline void add_at(int64_t *p, int64_t v) { atomicAdd((unsigned long long *)p, (unsigned long long)v); }
-
 template <typename real, action how, bool atomic> __device__ inline void act(const exchange &e, int64_t big, int64_t small) {
     if (how == GET) { write<real>(e.y, e.dtype, small, read<real>(e.x, e.dtype, big)); return; }
     real v = read<real>(e.y, e.y_dtype, small);

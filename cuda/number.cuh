@@ -100,6 +100,10 @@ template <typename real> __device__ inline void write_packet(void *p, int dtype,
     } else for (int j = 0; j < N; j++) write<real>(p, dtype, i + j, v[j]);
 }
 
+__device__ inline void add_at(float *p, float v) { atomicAdd(p, v); }
+__device__ inline void add_at(double *p, double v) { atomicAdd(p, v); }
+__device__ inline void add_at(int64_t *p, int64_t v) { atomicAdd((unsigned long long *)p, (unsigned long long)v); }
+
 __device__ inline void report(fault *f, int kind, int op, int64_t value, int64_t low, int64_t high) {
     if (atomicCAS(&f->kind, (int32_t)FINE, (int32_t)kind) != FINE) return;
     f->op = op;

@@ -1,16 +1,14 @@
 /* grid.c - images looked up at the places of a grid: of each place the points around it and their weights, found once for
  * all channels of a block. */
 #include "dense.h"
+#include "../grid.h"
 #include <math.h>
 #include <string.h>
 
-enum { NEAREST, BILINEAR, BICUBIC };
-enum { ZEROS, BORDER, REFLECTION };
 enum { BLOCK = 16 };                                     /* channels that a thread adds gradients to */
 typedef struct {
-    int nd, mode, padding;
-    bool corners;
-    int64_t N, C, I, P, size[3];                         /* elements of a channel, places of a grid; outermost dimension first */
+    grid_shape shape;
+    int64_t N, C, I, P;                                  /* elements of a channel, places of a grid */
     const void *x, *grid, *g;
     void *y, *gx, *ggrid;
 } work;
@@ -20,9 +18,9 @@ typedef struct {
 
 static work begin(const aj_call *c, const aj_tensor *x, const aj_tensor *grid) {
     const aj_attrs *a = c->attrs;
-    work w = {.nd = x->ndim - 2, .mode = a->mode, .padding = a->reduction, .corners = a->flag, .N = x->shape[0], .C = x->shape[1], .I = 1, .P = 1};
-    for (int d = 0; d < w.nd; d++) {
-        w.size[d] = x->shape[d + 2];
+    work w = {.shape = {.nd = x->ndim - 2, .mode = a->mode, .padding = a->reduction, .corners = a->flag}, .N = x->shape[0], .C = x->shape[1], .I = 1, .P = 1};
+    for (int d = 0; d < w.shape.nd; d++) {
+        w.shape.size[d] = x->shape[d + 2];
         w.I *= x->shape[d + 2];
         w.P *= grid->shape[d + 1];
     }

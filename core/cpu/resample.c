@@ -1,9 +1,9 @@
 /* resample.c - images of another size, a channel at a time, by a table of source places for each dimension. */
 #include "cpu.h"
-#include <math.h>
+#include "../place.h"
 #include <string.h>
 
-typedef struct { int64_t i, j; double part; } place;    /* element i, or part of the way from i to j */
+typedef resampled_place place;
 typedef struct {
     bool back, is_linear, twice;
     int dtype;
@@ -45,25 +45,6 @@ static void planes_range(void *arg, int64_t lo, int64_t hi) {
     aj_scratch_free(own);
 }
 
-/* Where result o of Y comes from among I; as in PyTorch, the ratio of a scale_factor that was given stands for that of the sizes.
- * corners: of nearest, from the middle of elements. */
-static place place_of(bool is_linear, bool corners, double factor, int64_t o, int64_t I, int64_t Y) {
-    if (!is_linear) {                                    /* in float, as everywhere, for the sake of equal rounding */
-        float scale = factor > 0 ? (float)(1 / factor) : (float)I / (float)Y;
-        int64_t i = I == Y ? o : (int64_t)floorf(((float)o + (corners ? 0.5f : 0)) * scale);
-        if (i > I - 1) i = I - 1;
-        return (place){i, i, 0};
-    }
-    if (I == Y) return (place){o, o, 0};
-    double at = corners ? (Y > 1 ? (double)(I - 1) / (double)(Y - 1) : 0) * (double)o
-                        : ((double)o + 0.5) * (factor > 0 ? 1 / factor : (double)I / (double)Y) - 0.5;
-    if (at < 0) at = 0;
-    int64_t i = (int64_t)at;
-    if (i > I - 1) i = I - 1;
-    int64_t j = i < I - 1 ? i + 1 : i;
-    return (place){i, j, j == i ? 0 : at - (double)i};
-}
-
 static bool resample(const aj_call *c, bool is_linear, bool back) {
     resampling r = {.back = back, .is_linear = is_linear, .dtype = c->in[0]->dtype, .from = c->in[0]->data, .to = c->out[0]->data, .planes = 1, .n_in = 1, .n_out = 1};
     const aj_tensor *x = back ? c->out[0] : c->in[0], *y = back ? c->in[0] : c->out[0];
@@ -80,7 +61,7 @@ static bool resample(const aj_call *c, bool is_linear, bool back) {
     r.at[1] = r.at[0] + r.Y[0];
     r.at[2] = r.at[1] + r.Y[1];
     for (int i = 0; i < 3; i++)
-        for (int64_t o = 0; o < r.Y[i]; o++) r.at[i][o] = place_of(is_linear, c->attrs->flag, i < 3 - nd ? 0 : c->attrs->s, o, r.I[i], r.Y[i]);
+        for (int64_t o = 0; o < r.Y[i]; o++) r.at[i][o] = resampled_place_of(is_linear, c->attrs->flag, i < 3 - nd ? 0 : c->attrs->s, o, r.I[i], r.Y[i]);
     r.twice = r.Y[2] == 2 * r.I[2] && r.at[2][r.Y[2] - 1].i == r.I[2] - 1 && (c->attrs->s == 0 || c->attrs->s == 2);
     aj_parallel(r.planes, 1 + 40000 / (r.n_in + 2 * r.n_out), planes_range, &r);
     aj_scratch_free(r.at[0]);

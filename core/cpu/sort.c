@@ -1,9 +1,9 @@
 /* sort.c - sort and topk, row by row, on pairs of an order-preserving key and a position.
  *
- * A key is an unsigned number that is smaller where a value comes first: NaN is the largest value, -0 equals 0, and
- * descending order inverts the bits. Sorting by digits from the lowest keeps equal keys in their order, so every sort is stable.
+ * Descending order inverts the bits of the keys. Sorting by digits from the lowest keeps equal keys in their order, so every sort is stable.
  */
 #include "cpu.h"
+#include "../key.h"
 #include <string.h>
 
 enum { SHORT = 48, LONG = 4096, MOST = 11, COUNTS = 6 << MOST };        /* digits of 8 bits, of MOST in long rows */
@@ -24,17 +24,6 @@ enum { SHORT = 48, LONG = 4096, MOST = 11, COUNTS = 6 << MOST };        /* digit
 #undef NAME
 
 /* -- Keys ------------------------------------------------------------------------------------------------------- */
-
-static ALWAYS_INLINE uint32_t key_of_f32(float v) {
-    union { float f; uint32_t u; } b = {v + 0.0f};       /* -0 + 0 is 0 */
-    if (v != v) return UINT32_MAX;
-    return b.u >> 31 ? ~b.u : b.u | 0x80000000u;
-}
-static ALWAYS_INLINE uint64_t key_of_f64(double v) {
-    union { double f; uint64_t u; } b = {v + 0.0};
-    if (v != v) return UINT64_MAX;
-    return b.u >> 63 ? ~b.u : b.u | 0x8000000000000000u;
-}
 
 typedef struct {
     const aj_tensor *x, *values, *indices;
@@ -57,7 +46,7 @@ static void fill_32(const sorting *m, const char *x, pair_32 *to) {
         const char *from = x + i * m->s[0] * size;
         if (whole) {
             aj_load(CLASS_I64, dtype)(big, from, m->s[0], n);
-            for (int64_t j = 0; j < n; j++) to[i + j] = (pair_32){((uint32_t)(int32_t)big[j] ^ 0x80000000u) ^ turn, (uint32_t)(i + j)};
+            for (int64_t j = 0; j < n; j++) to[i + j] = (pair_32){key_of_i32((int32_t)big[j]) ^ turn, (uint32_t)(i + j)};
         } else {
             aj_load(CLASS_F32, dtype)(chunk, from, m->s[0], n);
             for (int64_t j = 0; j < n; j++) to[i + j] = (pair_32){key_of_f32(chunk[j]) ^ turn, (uint32_t)(i + j)};
@@ -75,7 +64,7 @@ static void fill_64(const sorting *m, const char *x, pair_64 *to) {
         const char *from = x + i * m->s[0] * size;
         if (whole) {
             aj_load(CLASS_I64, dtype)(big, from, m->s[0], n);
-            for (int64_t j = 0; j < n; j++) to[i + j] = (pair_64){((uint64_t)big[j] ^ 0x8000000000000000u) ^ turn, (uint64_t)(i + j)};
+            for (int64_t j = 0; j < n; j++) to[i + j] = (pair_64){key_of_i64(big[j]) ^ turn, (uint64_t)(i + j)};
         } else {
             aj_load(CLASS_F64, dtype)(chunk, from, m->s[0], n);
             for (int64_t j = 0; j < n; j++) to[i + j] = (pair_64){key_of_f64(chunk[j]) ^ turn, (uint64_t)(i + j)};

@@ -129,6 +129,22 @@ template <typename T> T atomicMin(T *p, T v) { T old = *p; if (v < old) *p = v; 
 template <typename T> T atomicExch(T *p, T v) { T old = *p; *p = v; return old; }
 template <typename T> T atomicCAS(T *p, T is, T v) { T old = *p; if (old == is) *p = v; return old; }
 
+inline int __dp4a(int a, int b, int sum) {               // four products of bytes
+    for (int i = 0; i < 32; i += 8) sum += (int8_t)(a >> i) * (int8_t)(b >> i);
+    return sum;
+}
+inline void sincospi(double v, double *s, double *c) {
+    v = std::fmod(v, 2.0);
+    *s = std::sin(v * 3.14159265358979323846);
+    *c = std::cos(v * 3.14159265358979323846);
+}
+inline void sincospif(float v, float *s, float *c) {
+    double a, b;
+    sincospi((double)v, &a, &b);
+    *s = (float)a;
+    *c = (float)b;
+}
+
 // -- Half types: as bits, and to and from float by rounding to nearest, ties to even
 
 struct __half { uint16_t bits; };
