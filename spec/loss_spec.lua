@@ -1,6 +1,7 @@
 --- Softmax and the losses against numbers worked out from their definitions, and at the edges of the floats.
 
 local ai = require "aijit"
+local nn = ai.nn
 
 local function near(y, wanted, tolerance)
   local have = type(y) == "number" and {y} or y:to "f64":contiguous():view(-1):totable()
@@ -119,7 +120,6 @@ describe("multilabel_margin_loss", function()
 end)
 
 describe("the losses as layers", function()
-  local nn = ai.nn
   local a, b = ai.tensor {{1, 2}, {3, -1}}, ai.tensor {{0.5, 2}, {1, 1}}
 
   it("do what their ops do, options and all", function()
@@ -137,5 +137,52 @@ describe("the losses as layers", function()
     near(nn.CosineEmbeddingLoss()(a, b, sides), ai.f.cosine_embedding_loss(a, b, sides):item())
     near(nn.TripletMarginLoss{p = 1}(a, b, a * 2), ai.f.triplet_margin_loss(a, b, a * 2, {p = 1}):item())
     near(nn.GaussianNLLLoss()(a, b, b), ai.f.gaussian_nll_loss(a, b, b):item())
+  end)
+end)
+
+describe("ComboLoss", function()
+  it("is the weighted sum, and tells the parts", function()
+    local x, y = ai.randn({3, 4}, {requires_grad = true}), ai.randn(3, 4)
+    local combo = nn.ComboLoss{a = nn.L1Loss(), b = {nn.MSELoss(), 0.5}, c = {function(p, q) return (p - q):square():max() end, 0}}
+    local total, parts = combo(x, y)
+    assert.is_near(ai.l1_loss(x, y):item() + 0.5 * ai.mse_loss(x, y):item(), total:item(), 1e-6)
+    assert.is_near(ai.mse_loss(x, y):item(), parts.b:item(), 1e-6)
+    assert.is_false(parts.a.requires_grad)
+    total:backward()
+    assert.is_truthy(x.grad)
+    local weighted = nn.ComboLoss{a = nn.L2Loss(), b = {nn.L1Loss(), 2}}
+    local again = nn.from_spec(ai.json.decode(ai.json.encode(weighted:to_spec())))
+    assert.are.equal(weighted(x, y):item(), again(x, y):item())
+  end)
+
+  it("refuses what is no loss, by its name", function()
+    local function message_of(...)
+      local ok, message = pcall(nn.ComboLoss, ...)
+      assert.is_false(ok)
+      return message
+    end
+    assert.matches("a table of losses by name is wanted", message_of())
+    assert.matches("a table of losses by name is wanted", message_of{})
+    assert.matches("a loss has the name 1; strings are wanted", message_of{nn.L1Loss()})
+    assert.matches("'a' is a number; a loss or {loss, weight} is wanted", message_of{a = 3})
+    assert.matches("the weight of 'a' is \"x\"; a number is wanted", message_of{a = {nn.L1Loss(), "x"}})
+  end)
+end)
+
+describe("divergences of normal distributions", function()
+  it("are 0 where the distributions are the same, and keep extreme variances finite", function()
+    local z = ai.zeros(3)
+    assert.are.equal(0, nn.kl_div_single_loss(z, z):abs():max():item())
+    local mu, v = ai.randn(3), ai.randn(3)
+    assert.is_true(nn.kl_div_pair_loss(mu, v, mu, v):abs():max():item() < 1e-6)
+    assert.is_true(nn.kl_div_single_loss(z, z + 1000):isfinite():all():item())
+    assert.is_near((math.exp(2) - 2 - 1) / 2, nn.kl_div_single_loss(z, z + 9, {clamp_max = 2})[1]:item(), 1e-5)
+  end)
+
+  it("refuse what is no tensor, and options that there are not", function()
+    assert.has_error(function() nn.kl_div_single_loss(3, ai.zeros(1)) end)
+    assert.is_truthy(select(2, pcall(nn.kl_div_single_loss, ai.zeros(1), nil)):find("log_var is nil; a tensor is wanted", 1, true))
+    assert.is_truthy(select(2, pcall(nn.kl_div_pair_loss, ai.zeros(1), ai.zeros(1), 2, ai.zeros(1))):find("mu_q is 2; a tensor is wanted", 1, true))
+    assert.is_truthy(select(2, pcall(nn.kl_div_single_loss, ai.zeros(1), ai.zeros(1), {clamp_mx = 1})):find("did you mean 'clamp_max'", 1, true))
   end)
 end)

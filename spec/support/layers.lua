@@ -168,6 +168,23 @@ function nets.powers()
   return net, function(row, image, block) return flat{net[1](row), net[2](image), net[3](block:exp()), net[4](image), net[5](image)} end
 end
 
+function nets.mixed()
+  local Gate = ai.class("ParityGate", nn.Module)
+  function Gate:__init() self.fc = nn.Linear(5, 5) end
+  function Gate:forward(x) return self.fc(x):sigmoid() end
+  local Tanh = ai.class("ParityTanhLinear", nn.Linear)
+  nn.register(Tanh)
+  function Tanh:forward(x) return nn.Linear.forward(self, x):tanh() end
+  local net = several{column = nn.ColumnParallelLinear(5, 6), row = nn.RowParallelLinear(6, 5), book = nn.ParallelEmbedding(7, 5),
+                      gated = nn.GatedResidual(nn.Linear(5, 5), Gate()), res = nn.Residual(Tanh(5, 5))}
+  return net, function(ids, x) return net.res(net.gated(net.row(net.column(x + net.book(ids))))) end
+end
+
+function nets.combined_losses()
+  local net = nn.ComboLoss{close = nn.L1Loss(), square = {nn.MSELoss(), 0.3}}
+  return net, function(x, y, mu, a, b) return flat{(net(x, y)), nn.kl_div_single_loss(mu, a), nn.kl_div_pair_loss(mu, a, x, b)} end
+end
+
 -- -- Norms and weights that are computed ---------------------------------------------------------------------------------------
 
 function nets.norms()

@@ -163,6 +163,28 @@ def pairs_of_features():
     return m, [torch.randn(2, 4), torch.randn(2, 5), torch.randn(2, 3, 4, 5)], run
 
 
+@net
+def mixed():
+    m = several(column=nn.Linear(5, 6), row=nn.Linear(6, 5), book=nn.Embedding(7, 5), gated=several(module=nn.Linear(5, 5), gate=several(fc=nn.Linear(5, 5))),
+                res=several(main=nn.Linear(5, 5)))
+
+    def run(m, ids, x):
+        y = m.row(m.column(x + m.book(ids)))
+        g = m.gated.gate.fc(y).sigmoid()
+        y = y * g + m.gated.module(y) * (1 - g)
+        return y + m.res.main(y).tanh()
+    return m, [torch.randint(0, 7, (3, 4)), torch.randn(3, 4, 5)], run
+
+
+@net
+def combined_losses():
+    def run(m, x, y, mu, a, b):
+        one = 0.5 * (mu.square() + a.exp() - a - 1)
+        pair = torch.distributions.kl_divergence(torch.distributions.Normal(mu, (a / 2).exp()), torch.distributions.Normal(x, (b / 2).exp()))
+        return torch.cat([(F.l1_loss(x, y) + 0.3 * F.mse_loss(x, y)).reshape(1), one.reshape(-1), pair.reshape(-1)])
+    return nn.Module(), [torch.randn(3, 4), torch.randn(3, 4), torch.randn(3, 4), torch.randn(3, 4), torch.randn(3, 4)], run
+
+
 # -- Norms and weights that are computed ---------------------------------------------------------------------------------------
 
 

@@ -30,6 +30,11 @@ function nets.streams()
   return net, function(x) return run(net.conv, x), run(net.sparse, x), run(net.spread, x) end
 end
 
+function nets.streamable_block()
+  local net = nn.streamable_cbr(4, 6, 3, {dilation = 2, groups = 2})
+  return net, function(x) return (net(x)) end
+end
+
 function nets.rwkv()
   local net = nn.RwkvBlock(4, {hidden = 8})
   return net, function(x) return (net(x)) end

@@ -64,6 +64,12 @@ def monotonic_attention():
 
 
 @net
+def streamable_block():
+    m = several(conv=nn.Conv1d(4, 6, 3, 1, 0, 2, 2, False), norm=nn.BatchNorm1d(6))
+    return m, [torch.randn(2, 4, 9)], lambda m, x: F.gelu(m.norm(m.conv(F.pad(x, (4, 0)))))
+
+
+@net
 def streams():
     m = several(conv=nn.Conv1d(4, 6, 3, 2, 0, 2, 2), sparse=nn.Conv1d(4, 2, 2, 3), spread=nn.ConvTranspose1d(4, 2, 3, 2, 0, 0, 2, True, 2))
     return m, [torch.randn(2, 4, 13)], lambda m, x: (m.conv(F.pad(x, (3, 0))), m.sparse(x), m.spread(x))

@@ -177,6 +177,14 @@ add("StreamingConv1d", function() return nn.StreamingConv1d(4, 6, 3, {padding = 
   {infer = function() return nn.StreamingConv1d(6, 3, {padding = 2, groups = 2}) end, wrong = {2, 5, 9}})
 add("StreamingConvTranspose1d", function() return nn.StreamingConvTranspose1d(4, 6, 3, {stride = 2, groups = 2}) end, given(line),
   {infer = function() return nn.StreamingConvTranspose1d(6, 3, {stride = 2, groups = 2}) end, wrong = {2, 5, 9}})
+add("StreamableCBR", function() return nn.streamable_cbr(4, 6, 3, {dilation = 2}) end, given(line),
+  {infer = function() return nn.streamable_cbr(6, 3, {dilation = 2}) end, wrong = {2, 5, 9}})
+add("Residual", function() return nn.Residual(nn.Linear(4, 4)) end, given{2, 4}, {infer = function() return nn.Residual(nn.Linear(4)) end, wrong = {2, 5}})
+add("GatedResidual", function() return nn.GatedResidual(nn.Linear(4, 4), nn.Linear(4, 4)) end, given{2, 4}, {wrong = {2, 5}})
+for _, name in ipairs{"ColumnParallelLinear", "RowParallelLinear"} do
+  add(name, function() return nn[name](4, 3) end, given{2, 5, 4}, {infer = function() return nn[name](3) end, wrong = {2, 5}})
+end
+add("ParallelEmbedding", function() return nn.ParallelEmbedding(7, 3) end, function() return ai.tensor({{2, 3}, {7, 1}}, {dtype = "i64"}) end)
 
 -- Of aijit.model.
 add("EqualLinear", function() return m.fc(4, 3, {scale_w = true}) end, given{2, 4}, {wrong = {2, 5}})
@@ -195,11 +203,11 @@ walk.apart = {}
 local function apart(reason, names) for name in names:gmatch "%S+" do walk.apart[name] = reason end end
 apart("takes a target, and returns a number: spec/loss_spec.lua", "BCELoss BCEWithLogitsLoss CTCLoss CosineEmbeddingLoss CrossEntropyLoss GaussianNLLLoss "
   .. "HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss MSELoss MarginRankingLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss "
-  .. "PoissonNLLLoss SmoothL1Loss SoftMarginLoss TripletMarginLoss")
+  .. "PoissonNLLLoss SmoothL1Loss SoftMarginLoss TripletMarginLoss ComboLoss")
 apart("takes a target, and returns a number: spec/spectral_spec.lua", "SSIMLoss ImageGradLoss STFTLoss MultiResolutionSTFTLoss MelLoss MFCCLoss")
 apart("holds modules, and has no forward", "ModuleList ModuleDict")
 apart("is a part of another class", "BiFPNBlock BiFPNFuse UNetAttention UNetBlock ParametrizedByLora ParametrizedBySpectralNorm ParametrizedByWeightNorm "
-  .. "SpectralNormState TxAttention TxEncoderBlock Residual Noise Gain TimeFeatures")
+  .. "SpectralNormState TxAttention TxEncoderBlock Noise Gain TimeFeatures")
 apart("is made of a trained layer", "QuantizedConv2d QuantizedLinear")
 apart("is what a program makes it: spec/model_spec.lua, spec/graph_spec.lua", "Functional Lambda Model DiffusionModel ImgAutoencoder ModSeq Modulated "
   .. "ModulatedResidual")

@@ -40,6 +40,15 @@ local rules = {
   Embedding = embedding,
 }
 
+--- That of a class, or of the nearest class it is derived from.
+local function rule_of(cls)
+  if rules[cls.__name] then return rules[cls.__name] end
+  for _, parent in ipairs(cls.__parents) do
+    local rule = rule_of(parent)
+    if rule then return rule end
+  end
+end
+
 --- A module's own init_params() comes before every rule. A module that no rule names keeps its values. A layer that has no
 --- parameters yet gets its values by the same rule when it does.
 ---@param module aijit.nn.Module
@@ -48,7 +57,7 @@ function param.init(module)
     if rawget(module, "_unbuilt") then rawset(module, "_first_values", module.init_params) else module:init_params() end
     return
   end
-  local rule = rules[getmetatable(module).__name]
+  local rule = rule_of(getmetatable(module))
   if not rule then return end
   if rawget(module, "_unbuilt") then rawset(module, "_first_values", rule) else rule(module) end
 end

@@ -2,7 +2,6 @@
 
 local ai = require "aijit"
 local argument = require "aijit.argument"
-local class = require "aijit.class"
 local conv = require "aijit.model.conv"
 local name = require "aijit.model.name"
 local sequence = require "aijit.model.sequence"
@@ -10,29 +9,15 @@ local sequence = require "aijit.model.sequence"
 local nn = ai.nn
 local residual = {}
 
---- main(x) + shortcut(x); without a shortcut, main(x) + x.
----@class aijit.model.Residual: aijit.nn.Module
-local Residual = class("Residual", nn.Module)
-nn.register(Residual)
+local res_arguments = argument.declare("m.res", "main:layer shortcut:layer=none")
 
-function Residual:__init(main, shortcut)
-  self.main = main
-  self.shortcut = shortcut
-end
-
-function Residual:forward(x)
-  local shortcut = self.shortcut
-  return self.main(x) + (shortcut and shortcut(x) or x)
-end
-
-local res_arguments = argument.declare("m.res", "main:module shortcut:module=none")
-
----@param main aijit.nn.Module
----@param shortcut? aijit.nn.Module
----@return aijit.model.Residual
+--- nn.Residual: main(x) + shortcut(x); without a shortcut, main(x) + x.
+---@param main aijit.nn.Module|function
+---@param shortcut? aijit.nn.Module|function
+---@return aijit.nn.Residual
 function residual.res(main, shortcut)
   local o = res_arguments:read({}, main, shortcut)
-  return Residual(o.main, o.shortcut)
+  return nn.Residual(o.main, o.shortcut)
 end
 
 local se_arguments = argument.declare("m.se", "nc reduction:positive=16 actv:actv=mish")
@@ -54,7 +39,7 @@ end
 ---@param nc1 integer
 ---@param nc2 integer
 ---@param options? {stride: number, actv: string, norm: string, se: boolean} 1, "mish", "batch", true
----@return aijit.model.Residual
+---@return aijit.nn.Residual
 function residual.resblk(nc1, nc2, options)
   local o = block_arguments:options(options, nc1, nc2)
   local main = sequence.several{
@@ -63,7 +48,7 @@ function residual.resblk(nc1, nc2, options)
     o.se and residual.se(nc2) or false,
   }
   local same = nc1 == nc2 and o.stride == 1
-  return Residual(main, not same and conv.conv(nc1, nc2, 1, {stride = o.stride}) or nil)
+  return nn.Residual(main, not same and conv.conv(nc1, nc2, 1, {stride = o.stride}) or nil)
 end
 
 --- n blocks; the first one changes size and channels.

@@ -32,7 +32,7 @@ function nn.Parameter(tensor, options)
 end
 
 for _, part in ipairs{
-  "container", "linear", "conv", "streaming", "pool", "norm", "activation", "regular", "loss", "spectral", "functional",
+  "container", "residual", "linear", "parallel", "conv", "streaming", "pool", "norm", "activation", "regular", "loss", "spectral", "functional",
   "packed", "recurrent", "position", "attention", "monotonic", "transformer", "parametrize",
   "merge", "gradient", "image", "pad", "place", "named", "quantize", "int8", "unet", "bifpn", "rwkv", "sampling", "next_token",
 } do

@@ -3,6 +3,8 @@
 --- Fan in and fan out are those of a weight laid out as (out, in, kernel...), as Linear and Conv have it.
 
 local ai = require "aijit"
+local nearest = require "aijit.nearest"
+local registry = require "aijit.nn.registry"
 local raise = require("aijit.bindings.lib").raise
 
 local init = {}
@@ -199,6 +201,102 @@ function init.default_(weight, bias)
     local fan_in = init.fans(weight)
     if fan_in > 0 then init.uniform_(bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in)) end
   end
+end
+
+-- -- By name -----------------------------------------------------------------------------------------------------
+
+--- name -> function(t, options).
+local by_name = {
+  orthogonal = init.orthogonal_, kaiming_uniform = init.kaiming_uniform_, kaiming_normal = init.kaiming_normal_,
+  xavier_uniform = init.xavier_uniform_, xavier_normal = init.xavier_normal_, trunc_normal = init.trunc_normal_, dirac = init.dirac_,
+  eye = init.eye_, zeros = init.zeros_, ones = init.ones_,
+  default = function(t) init.default_(t) return t end,
+  uniform = function(t, o) return init.uniform_(t, o.a, o.b) end,
+  normal = function(t, o) return init.normal_(t, o.mean, o.std) end,
+  constant = function(t, o)
+    if type(o.value) ~= "number" then raise "nn.init: constant wants a value, as in {\"constant\", value = 0.1}" end
+    return init.constant_(t, o.value)
+  end,
+}
+by_name.zero, by_name.one, by_name.glorot_uniform, by_name.glorot_normal = by_name.zeros, by_name.ones, by_name.xavier_uniform, by_name.xavier_normal
+by_name.he_uniform, by_name.he_normal = by_name.kaiming_uniform, by_name.kaiming_normal
+
+local options_of = {
+  orthogonal = {"gain"}, xavier_uniform = {"gain"}, xavier_normal = {"gain"}, glorot_uniform = {"gain"}, glorot_normal = {"gain"},
+  kaiming_uniform = {"a", "mode", "nonlinearity"}, kaiming_normal = {"a", "mode", "nonlinearity"}, he_uniform = {"a", "mode", "nonlinearity"},
+  he_normal = {"a", "mode", "nonlinearity"}, trunc_normal = {"mean", "std", "a", "b"}, dirac = {"groups"}, uniform = {"a", "b"},
+  normal = {"mean", "std"}, constant = {"value"},
+}
+
+--- What a name of first values means: "xavier_uniform", with PyTorch's underscore or without, in any case; {"normal", std = 0.02}, or
+--- {method = "normal", std = 0.02}; a number for all elements; or a function of the tensor.
+---@param kind string|table|number|function
+---@return fun(t: aijit.Tensor): aijit.Tensor
+function init.named(kind)
+  if type(kind) == "function" then return kind end
+  if type(kind) == "number" then return function(t) return init.constant_(t, kind) end end
+  local o = type(kind) == "table" and kind or {}
+  local name = type(kind) == "string" and kind or o.method or o[1]
+  local key = type(name) == "string" and name:lower():gsub("_$", "") or ""
+  local f = by_name[key]
+  if not f then
+    local names = {}
+    for known in pairs(by_name) do names[#names + 1] = known end
+    raise(("nn.init: there are no first values '%s': %s"):format(tostring(name), nearest.hint(tostring(name), names)))
+  end
+  for option in pairs(o) do
+    local allowed, known = options_of[key] or {}, option == "method" or option == 1
+    for _, other in ipairs(allowed) do known = known or option == other end
+    if not known then
+      raise(("nn.init: %s has no option '%s'%s"):format(key, tostring(option), #allowed > 0 and ": " .. nearest.hint(tostring(option), allowed) or ""))
+    end
+  end
+  return function(t) return f(t, o) end
+end
+
+--- First values by name for the weight and bias of a layer: those of the kind for the weight, zeros for the bias. "biased_normal" is
+--- "normal" for both.
+---@param weight aijit.Tensor
+---@param bias? aijit.Tensor
+---@param kind string|table|number|function as for nn.init.named
+---@return aijit.Tensor weight
+---@return aijit.Tensor? bias
+function init.init_(weight, bias, kind)
+  if not ai.is_tensor(weight) then raise(("nn.init.init_: the weight is a %s, not a tensor"):format(type(weight))) end
+  if bias ~= nil and not ai.is_tensor(bias) then raise(("nn.init.init_: the bias is a %s, not a tensor"):format(type(bias))) end
+  local both = false
+  if kind == "biased_normal" then kind, both = "normal", true
+  elseif type(kind) == "table" and (kind.method or kind[1]) == "biased_normal" then
+    both, kind = true, {method = "normal", mean = kind.mean, std = kind.std}
+  end
+  local first_values = init.named(kind)
+  first_values(weight)
+  if bias then if both then first_values(bias) else init.zeros_(bias) end end
+  return weight, bias
+end
+
+--- First values by name for a model's layers: of linear layers, convolutions and attention the weights, of recurrent layers those of inputs and of
+--- states, and all biases of these. Norms, embeddings and modules of one's own keep their values.
+---@generic M: aijit.nn.Module
+---@param module M with its sizes known
+---@param weight_init? string|table|number|function "xavier_uniform"
+---@param bias_init? string|table|number|function "zeros"
+---@return M module
+function init.module_(module, weight_init, bias_init)
+  if not registry.is_module(module) then raise(("nn.init.module_: a module is wanted, not a %s"):format(type(module))) end
+  local fill_weight, fill_bias = init.named(weight_init or "xavier_uniform"), init.named(bias_init or "zeros")
+  local filled = 0
+  for _, inner in ipairs(module:modules()) do
+    local name = getmetatable(inner).__name
+    local wanted = name:find "Linear$" or name:find "^Conv%u?%a*%dd$" or name:find "^StreamingConv" or name:find "^RNN" or name:find "^GRU"
+      or name:find "^LSTM" or name:find "Attention$" or name == "Bilinear"
+    for _, slot in ipairs(wanted and inner:slots "parameter" or {}) do
+      filled = filled + 1
+      if slot.name:find "bias" then fill_bias(slot.value) elseif slot.value:dim() >= 2 then fill_weight(slot.value) end
+    end
+  end
+  if filled == 0 then raise "nn.init.module_: no layer has weights to fill; layers that wait for their sizes have none yet" end
+  return module
 end
 
 return init

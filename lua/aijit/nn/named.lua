@@ -28,10 +28,10 @@ end
 for _, name in ipairs{"threshold", "clamp"} do activations[name] = nil end
 
 local function find(what, list, key)
-  if type(key) == "string" and list[key:lower()] then return list[key:lower()], key:lower() end
+  if type(key) == "string" and list[key:lower()] ~= nil then return list[key:lower()], key:lower() end
   local names = {}
   for name in pairs(list) do names[#names + 1] = name end
-  raise(("nn.%s: there is no %s '%s': %s"):format(what, what, tostring(key), nearest.hint(tostring(key), names)))
+  raise(("nn.%s: there is no %s '%s': %s"):format(what, what:gsub("_", " "), tostring(key), nearest.hint(tostring(key), names)))
 end
 
 --- An activation by name: "relu", "gelu", "swish", "hard_swish", "leaky_relu", "no_act", and so on, in any case.
@@ -77,6 +77,21 @@ function nn.norm(name, n, o)
   local base = type(name) == "string" and name:lower():match "^(.*)_affine$"
   local make = find("norm", norms, base or name)
   return make(n, {channels = o and o.channels, groups = o and o.groups, affine = base and true or false})
+end
+
+local parametrizations = {no_parametrization = false, none = false, weight = "weight_norm", spectral = "spectral_norm"}
+
+--- A module whose weight is computed, by name: "weight" for nn.weight_norm, "spectral" for nn.spectral_norm, "none" for the
+--- module as it is.
+---@generic M: aijit.nn.Module
+---@param module M with its sizes known
+---@param name string
+---@param o? table as for nn.weight_norm or nn.spectral_norm
+---@return M module
+function nn.parametrization_norm(module, name, o)
+  local how = find("parametrization_norm", parametrizations, name)
+  if not how then return module end
+  return require("aijit.nn.parametrize")[how](module, o)
 end
 
 return nn

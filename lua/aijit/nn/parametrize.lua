@@ -13,6 +13,7 @@ local class = require "aijit.class"
 local container = require "aijit.nn.container"
 local init = require "aijit.nn.initial"
 local Module = require "aijit.nn.module"
+local registry = require "aijit.nn.registry"
 local raise = require("aijit.bindings.lib").raise
 
 local f = ai.f
@@ -109,7 +110,8 @@ function SpectralNorm:forward()
 end
 
 --- A weight plus a product of two thin matrices, alone trained: w + alpha / r * b a (Hu and others, 2021); the weight is
---- taken as a matrix of its first dimension and the others together.
+--- taken as a matrix of its first dimension and the others together. dropout: in training, columns of a become 0 with that
+--- probability, and the product does not see these inputs, in any sample of the batch.
 local Lora = class("ParametrizedByLora", container.ModuleList)
 Module.register(Lora)
 
@@ -119,7 +121,7 @@ function Lora:__init(weight, o)
   local where = {dtype = weight.dtype, device = weight.device}
   local rows = weight:size(1)
   parameter(self, "original", weight, false)
-  self.scale = (o.alpha or o.r) / o.r
+  self.scale, self.dropout = (o.alpha or o.r) / o.r, o.dropout or 0
   self:register_parameter("lora_a", ai.empty({o.r, weight:numel() / rows}, where):requires_grad_(true))
   self:register_parameter("lora_b", ai.empty({rows, o.r}, where):requires_grad_(true))
   self:reset()
@@ -132,7 +134,12 @@ function Lora:reset()
 end
 
 function Lora:forward()
-  return self.original + (self.lora_b:matmul(self.lora_a) * self.scale):reshape(self.original.shape)
+  local a = self.lora_a
+  if self.training and self.dropout > 0 then
+    local kept = ai.empty({1, a:size(2)}, {dtype = a.dtype, device = a.device}):bernoulli_(1 - self.dropout)
+    a = a * (kept / (1 - self.dropout))
+  end
+  return self.original + (self.lora_b:matmul(a) * self.scale):reshape(self.original.shape)
 end
 
 -- -- Making and removing -------------------------------------------------------------------------------------------
@@ -142,9 +149,9 @@ argument.kinds.norm_dim = function(value) if value ~= false and argument.kinds.p
 local declared = {
   weight_norm = argument.declare("nn.weight_norm", "module name:text=weight dim:norm_dim=1"),
   spectral_norm = argument.declare("nn.spectral_norm", "module name:text=weight n_power_iterations:count=1 eps:positive=1e-12 dim:position=none"),
-  lora_weight = argument.declare("nn.lora_weight", "module name:text r:count alpha:positive=none"),
+  lora_weight = argument.declare("nn.lora_weight", "module name:text r:count alpha:positive=none dropout:part=none"),
 }
-local lora_arguments = argument.declare("nn.lora", "module r:count alpha:positive=none where:function=none")
+local lora_arguments = argument.declare("nn.lora", "module r:count alpha:positive=none dropout:part=none where:function=none")
 
 --- The parameter `name` of a module becomes one that is computed before each call.
 local function parametrize(who, ...)
@@ -188,7 +195,7 @@ end
 --- Low-rank adaptation of one weight.
 ---@param module aijit.nn.Module with its sizes known
 ---@param name string the parameter
----@param options {r: integer, alpha: number} alpha: r, so that the product is used as it is
+---@param options {r: integer, alpha: number, dropout: number} alpha: r, so that the product is used as it is; dropout 0
 ---@return aijit.nn.Module module
 function nn.lora_weight(...)
   return parametrize("lora_weight", ...)
@@ -197,33 +204,59 @@ end
 --- Which weights of which layers get a low-rank addition.
 local adapted = {"weight", "in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"}
 local adaptable = {"Linear", "Embedding", "MultiheadAttention", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d",
-                   "ConvTranspose3d", "RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell"}
-for _, name in ipairs(adaptable) do adaptable[name] = true end
+                   "ConvTranspose3d", "RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell", "StreamingConv1d", "StreamingConvTranspose1d"}
+
+--- Layers of these classes, and of classes derived from them.
+local function is_adaptable(module)
+  for _, name in ipairs(adaptable) do if class.is(module, registry.find(name)) then return true end end
+  return false
+end
 
 --- Low-rank adaptation of a model (Hu and others, 2021): the weights of its linear layers, convolutions, embeddings,
 --- attention and recurrent layers are frozen, and products of two thin matrices added to them, 0 at first. Everything else
 --- keeps being trained; see freeze_non_lora. Load the weights before: they change their names.
 ---@param module aijit.nn.Module
 ---@param r integer the rank
----@param options? {alpha: number, where: fun(name: string, module: aijit.nn.Module): boolean} alpha: r; where: which layers
+---@param options? {alpha: number, dropout: number, where: fun(name: string, module: aijit.nn.Module): boolean} alpha: r;
+--- dropout 0, as for nn.lora_weight; where: which layers
 ---@return aijit.nn.Module module
 function nn.lora(...)
   local o, found = lora_arguments:read({}, ...), 0
   local module, r = o.module, o.r
   for name, inner in module:named_modules() do
-    if adaptable[getmetatable(inner).__name] and (not o.where or o.where(name, inner)) then
+    if is_adaptable(inner) and (not o.where or o.where(name, inner)) then
       local names = {}
       for _, slot in ipairs(inner:slots "parameter") do
         local wanted = slot.name:find "^weight_[ih]h" ~= nil
         for _, field in ipairs(adapted) do wanted = wanted or slot.name == field end
         if wanted then names[#names + 1] = slot.name end
       end
-      for _, field in ipairs(names) do nn.lora_weight(inner, field, {r = r, alpha = o.alpha}) end
+      for _, field in ipairs(names) do nn.lora_weight(inner, field, {r = r, alpha = o.alpha, dropout = o.dropout}) end
       found = found + #names
     end
   end
   if found == 0 then raise("lora: the model has no layer that can be adapted") end
   return module
+end
+
+--- nn.lora where there is a rank; without one the module as it is: for models whose config says whether to adapt them.
+---@param module aijit.nn.Module
+---@param r? integer
+---@param options? table as for nn.lora
+---@return aijit.nn.Module module
+function nn.maybe_lora(module, r, options)
+  if r == nil or r == false then return module end
+  return nn.lora(module, r, options)
+end
+
+--- nn.lora where there is a rank, without one nn.weight_norm.
+---@param module aijit.nn.Module
+---@param r? integer
+---@param options? table as for nn.lora
+---@return aijit.nn.Module module
+function nn.maybe_lora_weight_norm(module, r, options)
+  if r == nil or r == false then return nn.weight_norm(module) end
+  return nn.lora(module, r, options)
 end
 
 local function each_lora(module, visit)

@@ -1,7 +1,9 @@
 --- Layers that act in training only: dropout in its kinds, noise.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
 local layer = require "aijit.nn.layer".layer
+local raise = require("aijit.bindings.lib").raise
 
 local f = ai.f
 local nn = {}
@@ -35,18 +37,31 @@ for _, row in ipairs(rows) do
   end
 end
 
---- The whole sample becomes 0 with probability p, for residual branches; the rest is divided by 1 - p (Huang and others,
---- 2016): (N, *).
-local DropPath = layer("DropPath", "p=0.1")
+local drop_path = argument.declare("nn.drop_path", "x p:part training=true scale_by_keep=true")
+
+--- Whole samples of x, (N, *), become 0 with probability p, for residual branches; the others are divided by 1 - p, unless
+--- scale_by_keep is false (Huang and others, 2016).
+---@param x aijit.Tensor
+---@param p number from 0 to below 1
+---@param options? {training: boolean, scale_by_keep: boolean} true, true; not in training x is handed on
+---@return aijit.Tensor
+function nn.drop_path(x, p, options)
+  local o = drop_path:options(options, x, p)
+  if not o.training or p == 0 then return x end
+  if x:dim() == 0 then raise "drop_path: the input has no dimensions; samples, (N, *), are wanted" end
+  local shape = {x:size(1)}
+  for i = 2, x:dim() do shape[i] = 1 end
+  local kept = ai.empty(shape, {dtype = x.dtype, device = x.device}):bernoulli_(1 - p)
+  return x * (o.scale_by_keep and kept / (1 - p) or kept)
+end
+
+--- nn.drop_path in training, nothing in evaluation.
+local DropPath = layer("DropPath", "p=0.1 scale_by_keep=true")
 nn.DropPath = DropPath
 DropPath.argument_rules = {p = "part"}
 
 function DropPath:forward(x)
-  if not self.training or self.p == 0 then return x end
-  local shape = {x:size(1)}
-  for i = 2, x:dim() do shape[i] = 1 end
-  local keep = 1 - self.p
-  return x * (ai.empty(shape, {dtype = x.dtype, device = x.device}):bernoulli_(keep) / keep)
+  return nn.drop_path(x, self.p, {training = self.training, scale_by_keep = self.scale_by_keep})
 end
 
 --- x times normal numbers of mean 1 and variance p / (1 - p) (Srivastava and others, 2014).

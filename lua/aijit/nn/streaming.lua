@@ -2,8 +2,12 @@
 --- the whole. Without a state a sequence begins; what is returned is for the next piece, and is never changed.
 
 local ai = require "aijit"
+local argument = require "aijit.argument"
+local class = require "aijit.class"
 local conv = require "aijit.nn.conv"
 local layer = require "aijit.nn.layer".layer
+local Module = require "aijit.nn.module"
+local named = require "aijit.nn.named"
 local raise = require("aijit.bindings.lib").raise
 
 local f = ai.f
@@ -112,6 +116,51 @@ function ConvTranspose:finish(state)
   end
   return biased(self, state.rest)
 end
+
+--- Norms that know each place by itself, or what they saw in training, and so go with pieces.
+local streams = {batch = true, layer = true, rms = true, no_norm = true}
+
+--- A convolution that looks back alone, a norm, and an activation: y, state = block(x, state), (N, in, T) -> (N, out, T), as many
+--- steps as came. The y of pieces is that of the whole in evaluation, and with norms that do not look along the sequence.
+---@class aijit.nn.StreamableCBR: aijit.nn.Module
+---@field conv aijit.nn.StreamingConv1d
+---@overload fun(in_channels: integer, out_channels: integer, kernel_size: integer, options?: table): aijit.nn.StreamableCBR
+local CBR = class("StreamableCBR", Module)
+nn.StreamableCBR = Module.register(CBR)
+CBR.declaration = argument.declare("nn.streamable_cbr", "in_channels? out_channels kernel_size:count dilation:count=1 norm:text=batch_affine "
+  .. "activation=gelu bias=false groups=1 group_norm_groups:count=none")
+
+---@param in_channels? integer inferred when left out
+---@param out_channels integer
+---@param kernel_size integer
+---@param options? {dilation: integer, norm: string, activation: string, bias: boolean, groups: integer, group_norm_groups: integer}
+--- 1, "batch_affine", "gelu", false, 1; norm and activation by name, as for nn.norm and nn.activation
+function CBR:__init(...)
+  local o = CBR.declaration:read({}, ...)
+  self.norm_name = o.norm:lower():gsub("_affine$", "")
+  self.conv = Conv{in_channels = o.in_channels, out_channels = o.out_channels, kernel_size = o.kernel_size, dilation = o.dilation,
+                   padding = (o.kernel_size - 1) * o.dilation, groups = o.groups, bias = o.bias}
+  self.norm = named.norm(o.norm, 1, {channels = o.out_channels, groups = o.group_norm_groups})
+  self.act = type(o.activation) == "string" and named.activation(o.activation) or o.activation
+end
+
+---@param x aijit.Tensor (N, in, T)
+---@param state? table
+---@return aijit.Tensor y
+---@return table state
+function CBR:forward(x, state)
+  if state ~= nil and not streams[self.norm_name] then
+    raise(("StreamableCBR: the norm \"%s\" looks along the whole sequence, which does not come in pieces; batch, layer or rms does"):format(
+      self.norm_name))
+  end
+  local y
+  y, state = self.conv(x, state)
+  return self.act(self.norm(y)), state
+end
+
+--- The block as a call: nn.streamable_cbr(3, 8, 5, {dilation = 2}).
+---@return aijit.nn.StreamableCBR
+function nn.streamable_cbr(...) return CBR(...) end
 
 --- The sum of two sequences that come in pieces of different lengths, as far as both have come.
 ---@param x aijit.Tensor (..., T1)
