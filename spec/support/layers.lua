@@ -7,7 +7,7 @@ local parity = require "spec.support.parity"
 local nn, several = ai.nn, parity.several
 
 local function flat(list)
-  for i, t in ipairs(list) do list[i] = t:dim() == 0 and t:reshape(1) or t:flatten(1) end
+  for i, t in ipairs(list) do list[i] = t:reshape(-1) end
   return ai.cat(list, 1)
 end
 
@@ -178,6 +178,18 @@ function nets.mixed()
   local net = several{column = nn.ColumnParallelLinear(5, 6), row = nn.RowParallelLinear(6, 5), book = nn.ParallelEmbedding(7, 5),
                       gated = nn.GatedResidual(nn.Linear(5, 5), Gate()), res = nn.Residual(Tanh(5, 5))}
   return net, function(ids, x) return net.res(net.gated(net.row(net.column(x + net.book(ids))))) end
+end
+
+--- t counts from 1 here.
+function nets.diffusions()
+  local o = {beta_schedule = "warmup", num_beta_steps = 10, warmup = 0.3, pred_mode = "pred_v"}
+  local net = several{fc = nn.Linear(4, 4), diffusion = nn.GaussianDiffusion(o), consistency = nn.ConsistencyModel()}
+  return net, function(x, noise, t, sigma)
+    local function loss(kind) return net.diffusion(net.fc, x, {t = t, noise = noise, loss = kind, reduction = "none"}) end
+    local seen = net.consistency:denoise(function(y, time) return net.fc(y) + time:unsqueeze(2) end, x, sigma)
+    return flat{net.diffusion:noisify(x, t, noise), net.diffusion:target(x, t, noise), loss "mse", loss "pseudo_huber",
+                seen}
+  end
 end
 
 function nets.combined_losses()

@@ -177,6 +177,23 @@ def mixed():
 
 
 @net
+def diffusions():
+    betas = torch.cat([torch.linspace(1e-4, 0.02, 3, dtype=torch.float64), torch.full((7,), 0.02, dtype=torch.float64)])
+    left = torch.cat([torch.ones(1, dtype=torch.float64), (1 - betas).cumprod(0)])
+
+    def run(m, x, noise, t, sigma):
+        s, n = left[t + 1].sqrt()[:, None], (1 - left[t + 1]).sqrt()[:, None]
+        noisy = s * x + n * noise
+        v = s * noise - n * x
+        over, size = sigma - 0.002, (sigma.square() + 0.25).sqrt()
+        seen = (0.25 / (over.square() + 0.25))[:, None] * x + (0.5 * over / size)[:, None] * (m.fc(x / size[:, None]) + 250 * sigma.log()[:, None])
+        d = (m.fc(noisy) - v).square().sum(1)
+        c = 0.00054 * 2
+        return torch.cat([noisy.reshape(-1), v.reshape(-1), (m.fc(noisy) - v).square().reshape(-1), ((d + c * c).sqrt() - c), seen.reshape(-1)])
+    return several(fc=nn.Linear(4, 4)), [torch.randn(3, 4), torch.randn(3, 4), torch.tensor([0, 4, 9]), positive(3)], run
+
+
+@net
 def combined_losses():
     def run(m, x, y, mu, a, b):
         one = 0.5 * (mu.square() + a.exp() - a - 1)

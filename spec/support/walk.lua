@@ -204,6 +204,7 @@ local function apart(reason, names) for name in names:gmatch "%S+" do walk.apart
 apart("takes a target, and returns a number: spec/loss_spec.lua", "BCELoss BCEWithLogitsLoss CTCLoss CosineEmbeddingLoss CrossEntropyLoss GaussianNLLLoss "
   .. "HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss MSELoss MarginRankingLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss "
   .. "PoissonNLLLoss SmoothL1Loss SoftMarginLoss TripletMarginLoss ComboLoss")
+apart("takes a network: spec/diffusion_spec.lua", "GaussianDiffusion ConsistencyModel")
 apart("takes a target, and returns a number: spec/spectral_spec.lua", "SSIMLoss ImageGradLoss STFTLoss MultiResolutionSTFTLoss MelLoss MFCCLoss")
 apart("holds modules, and has no forward", "ModuleList ModuleDict")
 apart("is a part of another class", "BiFPNBlock BiFPNFuse UNetAttention UNetBlock ParametrizedByLora ParametrizedBySpectralNorm ParametrizedByWeightNorm "

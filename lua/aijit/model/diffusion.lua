@@ -11,6 +11,7 @@ local ai = require "aijit"
 local argument = require "aijit.argument"
 local class = require "aijit.class"
 local Model = require "aijit.model.model"
+local ode = require "aijit.nn.ode"
 local raise = require("aijit.bindings.lib").raise
 
 local nn, f = ai.nn, ai.f
@@ -23,37 +24,23 @@ local nn, f = ai.nn, ai.f
 local DiffusionModel = class("DiffusionModel", Model)
 nn.register(DiffusionModel)
 
---- Variances of the steps, by name: from beta_start to beta_end along a line; along a line of their roots; or so that what
---- is left of the data falls as a squared cosine (Nichol and Dhariwal, 2021).
-local schedules = {}
-
-function schedules.linear(i, n, a, b) return n == 1 and a or a + (b - a) * (i - 1) / (n - 1) end
-
-function schedules.quadratic(i, n, a, b) return schedules.linear(i, n, math.sqrt(a), math.sqrt(b)) ^ 2 end
-
-function schedules.cosine(i, n)
-  local function left(t) return math.cos((t / n + 0.008) / 1.008 * math.pi / 2) ^ 2 end
-  return math.min(0.999, 1 - left(i) / left(i - 1))
-end
-
 local declared = argument.declare("m.DiffusionModel",
-  "shape:count_or_counts n_timesteps:count=50 beta_start:positive=1e-4 beta_end:positive=0.02 schedule:linear|quadratic|cosine=linear")
+  "shape:count_or_counts n_timesteps:count=50 beta_start:positive=1e-4 beta_end:positive=0.02 schedule:" .. ode.schedule_kinds .. "=linear")
 
---- schedule: "linear", "quadratic" or "cosine"; beta_start 1e-4 and beta_end 0.02, which suit about 1000 steps.
+--- schedule: as for nn.beta_schedule; beta_start 1e-4 and beta_end 0.02, which suit about 1000 steps.
 ---@param shape integer[] of one sample
 ---@param options? {n_timesteps: integer, beta_start: number, beta_end: number, schedule: string}
 function DiffusionModel:__init(shape, options)
   Model.__init(self)
   local o = declared:options(options, shape)
   if type(shape) == "number" then shape = {shape} end
-  local schedule, n = schedules[o.schedule], o.n_timesteps
+  local n = o.n_timesteps
   self.sample_shape, self.n_timesteps = {unpack(shape)}, n
-  local betas, left, product = {}, {}, 1
-  for i = 1, n do
-    local beta = schedule(i, n, o.beta_start, o.beta_end)
-    if not (beta > 0 and beta < 1) then raise(("DiffusionModel: the variance of step %d is %g, not between 0 and 1"):format(i, beta)) end
+  local betas, left, product = ode.betas(o.schedule, n, {beta_start = o.beta_start, beta_end = o.beta_end, warmup = 0.1, cosine_offset = 0.008}), {}, 1
+  for i, beta in ipairs(betas) do
+    if beta >= 1 then raise(("DiffusionModel: the variance of step %d is %g, not between 0 and 1"):format(i, beta)) end
     product = product * (1 - beta)
-    betas[i], left[i] = beta, product
+    left[i] = product
   end
   self:register_buffer("betas", ai.tensor(betas), {persistent = false})
   self:register_buffer("alphas_cumprod", ai.tensor(left), {persistent = false})
