@@ -32,4 +32,24 @@ function nets.bifpn()
   return net, function(...) return unpack(net{...}) end
 end
 
+-- -- Networks that losses look through ------------------------------------------------------------------------------------------
+
+function nets.perceptual()
+  local o = {weights = "random", width = 2, reduction = "none", detach_y = false}
+  local function of(net) return nn.LPIPS{weights = "random", width = 2, reduction = "none", net = net} end
+  local net = several{vgg = of "vgg", alex = of "alex", old = nn.PerceptualLoss("trad-vgg", o)}
+  -- In double: of so few random channels some are near 0, where unit vectors round.
+  net:to "f64"
+  return net, function(x, y)
+    x, y = x:double(), y:double()
+    return net.vgg(x, y):float(), net.alex(x, y):float(), net.old(x, y):float()
+  end
+end
+
+function nets.faces()
+  local net = nn.FaceIdentityLoss{weights = "random", input_size = 16, channels = {4, 4, 6}, blocks = {2, 1}, dim = 5, crop = {0.125, 0.875, 0.11, 0.89},
+                                  detach_y = false, reduction = "none"}
+  return net
+end
+
 return nets

@@ -197,6 +197,106 @@ def bifpn():
     return m, [torch.randn(2, 2, 8, 8), torch.randn(2, 3, 4, 4), torch.randn(2, 5, 2, 2)], run
 
 
+# -- Networks that losses look through ------------------------------------------------------------------------------------------
+
+
+def vgg(counts, width):
+    parts, a = [], 3
+    for i, n in enumerate(counts):
+        b = width * min(2 ** i, 8)
+        for _ in range(n):
+            parts += [nn.Conv2d(a, b, 3, 1, 1), nn.ReLU()]
+            a = b
+        parts.append(nn.MaxPool2d(2, 2))
+    return nn.Sequential(*parts)
+
+
+def alex(w):
+    return nn.Sequential(nn.Conv2d(3, w, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(w, 3 * w, 5, 1, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
+                         nn.Conv2d(3 * w, 6 * w, 3, 1, 1), nn.ReLU(), nn.Conv2d(6 * w, 4 * w, 3, 1, 1), nn.ReLU(), nn.Conv2d(4 * w, 4 * w, 3, 1, 1), nn.ReLU())
+
+
+def tapped(features, taps, x):
+    found = []
+    for i, part in enumerate(features):
+        x = part(x)
+        if i in taps:
+            found.append(x)
+    return found
+
+
+def colours(x, mean, std):
+    return (x - torch.tensor(mean, dtype=x.dtype)[:, None, None]) / torch.tensor(std, dtype=x.dtype)[:, None, None]
+
+
+def lpips(features, channels):
+    m = several(features=features, lin=nn.ModuleList([nn.Conv2d(c, 1, 1, bias=False) for c in channels]))
+    for part in m.lin:
+        part.weight.data.abs_()
+    return m.requires_grad_(False)
+
+
+def lpips_run(m, taps, x, y):
+    def unit(t):
+        return t / (t.square().sum(1, keepdim=True) + 1e-10).sqrt()
+    a, b = (tapped(m.features, taps, colours(t, [-0.030, -0.088, -0.188], [0.458, 0.448, 0.450])) for t in (x, y))
+    return sum(part((unit(p) - unit(q)).square()).mean((1, 2, 3)) for part, p, q in zip(m.lin, a, b))
+
+
+@net
+def perceptual():
+    m = several(vgg=lpips(vgg([2, 2, 3, 3, 3], 2), [2, 4, 8, 16, 16]), alex=lpips(alex(2), [2, 6, 12, 8, 8]),
+                old=several(features=vgg([2, 2, 4, 4, 4], 2).requires_grad_(False)))
+
+    def run(m, x, y):
+        a, b = (tapped(m.old.features, [1, 6, 11, 20, 29], colours((t + 1) / 2, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])) for t in (x, y))
+        old = sum((p - q).abs().mean((1, 2, 3)) * w for p, q, w in zip(a, b, [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1]))
+        return lpips_run(m.vgg, [3, 8, 15, 22, 29], x, y), lpips_run(m.alex, [1, 4, 7, 9, 11], x, y), old
+    return m, [torch.rand(2, 3, 40, 36) * 2 - 1, torch.rand(2, 3, 40, 36) * 2 - 1], run
+
+
+class Excited(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Conv2d(c, max(1, c // 16), 1, bias=False), nn.Conv2d(max(1, c // 16), c, 1, bias=False)
+
+    def forward(self, x):
+        return x * self.fc2(self.fc1(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+
+
+class FaceBlock(nn.Module):
+    def __init__(self, a, b, stride):
+        super().__init__()
+        self.shortcut_layer = nn.MaxPool2d(1, stride) if a == b else nn.Sequential(nn.Conv2d(a, b, 1, stride, bias=False), nn.BatchNorm2d(b))
+        self.res_layer = nn.Sequential(nn.BatchNorm2d(a), nn.Conv2d(a, b, 3, 1, 1, bias=False), nn.PReLU(b), nn.Conv2d(b, b, 3, stride, 1, bias=False),
+                                       nn.BatchNorm2d(b), Excited(b))
+
+    def forward(self, x):
+        return self.shortcut_layer(x) + self.res_layer(x)
+
+
+def face():
+    m = several(input_layer=nn.Sequential(nn.Conv2d(3, 4, 3, 1, 1, bias=False), nn.BatchNorm2d(4), nn.PReLU(4)),
+                body=nn.Sequential(FaceBlock(4, 4, 2), FaceBlock(4, 4, 1), FaceBlock(4, 6, 2)),
+                output_layer=nn.Sequential(nn.BatchNorm2d(6), nn.Dropout(0.6), nn.Flatten(), nn.Linear(6 * 16, 5), nn.BatchNorm1d(5)))
+    for part in m.modules():
+        if isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            part.running_mean.normal_(0, 0.3)
+            part.running_var.uniform_(0.5, 1.5)
+    return m
+
+
+@net
+def faces():
+    m = several(net=face().requires_grad_(False))
+
+    def run(m, x, y):
+        m.eval()
+        a, b = (F.normalize(m.net.output_layer(m.net.body(m.net.input_layer(F.adaptive_avg_pool2d(t[:, :, 5:35, 4:32], 16))))) for t in (x, y))
+        return 1 - (a * b).sum(1)
+    return m, [torch.randn(2, 3, 40, 36), torch.randn(2, 3, 40, 36)], run
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     for name in NETS:

@@ -185,6 +185,8 @@ for _, name in ipairs{"ColumnParallelLinear", "RowParallelLinear"} do
   add(name, function() return nn[name](4, 3) end, given{2, 5, 4}, {infer = function() return nn[name](3) end, wrong = {2, 5}})
 end
 add("ParallelEmbedding", function() return nn.ParallelEmbedding(7, 3) end, function() return ai.tensor({{2, 3}, {7, 1}}, {dtype = "i64"}) end)
+local small_face = {input_size = 8, channels = {4, 4, 6}, blocks = {1, 1}, dim = 5}
+add("FaceEmbedding", function() return nn.FaceEmbedding(small_face) end, given{3, 3, 8, 8}, {wrong = {2, 3, 9, 8}, random = true})
 
 -- Of aijit.model.
 add("EqualLinear", function() return m.fc(4, 3, {scale_w = true}) end, given{2, 4}, {wrong = {2, 5}})
@@ -204,6 +206,7 @@ local function apart(reason, names) for name in names:gmatch "%S+" do walk.apart
 apart("takes a target, and returns a number: spec/loss_spec.lua", "BCELoss BCEWithLogitsLoss CTCLoss CosineEmbeddingLoss CrossEntropyLoss GaussianNLLLoss "
   .. "HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss MSELoss MarginRankingLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss "
   .. "PoissonNLLLoss SmoothL1Loss SoftMarginLoss TripletMarginLoss ComboLoss")
+apart("takes a target, and returns a number: spec/perceptual_spec.lua", "LPIPS PerceptualLoss FaceIdentityLoss")
 apart("takes a network: spec/diffusion_spec.lua", "GaussianDiffusion ConsistencyModel")
 apart("takes a target, and returns a number: spec/spectral_spec.lua", "SSIMLoss ImageGradLoss STFTLoss MultiResolutionSTFTLoss MelLoss MFCCLoss")
 apart("holds modules, and has no forward", "ModuleList ModuleDict")

@@ -34,7 +34,8 @@ end
 for _, part in ipairs{
   "container", "residual", "linear", "parallel", "conv", "streaming", "pool", "norm", "activation", "regular", "loss", "spectral", "functional",
   "packed", "recurrent", "position", "attention", "monotonic", "transformer", "parametrize",
-  "merge", "gradient", "image", "pad", "place", "named", "quantize", "int8", "unet", "bifpn", "rwkv", "sampling", "next_token", "diffusion",
+  "merge", "gradient", "image", "pad", "place", "named", "quantize", "int8", "unet", "bifpn", "rwkv", "sampling", "next_token",
+  "diffusion", "perceptual", "face",
 } do
   for name, value in pairs(require("aijit.nn." .. part)) do nn[name] = value end
 end
