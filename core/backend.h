@@ -40,6 +40,7 @@ typedef struct aj_storage {
         void (*done)(void *);   /* of memory that is not ours */
     };
     void *arg;                  /* of done; on another device than the CPU its allocator's block */
+    bool cold;                  /* no byte of it is likely to be in a cache; until the first write */
 } aj_storage;
 
 struct aj_tensor {

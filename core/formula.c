@@ -1,6 +1,7 @@
 /* formula.c - the text of elementwise rows of ops.def as values, one for each number that a register will hold. Products
  * that are added to something become fused ones where the compiler of the kernels fuses them. */
 #include "formula.h"
+#include "special.h"
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,21 @@ static int exp_of(maker *m, int x) {
     return node(m, SCALE, p, n);
 }
 
+/* ndtr_at_f32 of special.h, step by step. */
+static int ndtr_of(maker *m, int x) {
+    static const float above[] = {AJ_NDTR_ABOVE}, below[] = {AJ_NDTR_BELOW};
+    int z = node(m, MUL, x, x), top = constant(m, AJ_NDTR_TOP);
+    z = select_of(m, GT, z, top, top, z);
+    int p = constant(m, above[0]), q = constant(m, below[0]);
+    for (int i = 1; i < 6; i++) {
+        p = node(m, ADD, node(m, MUL, p, z), constant(m, above[i]));
+        q = node(m, ADD, node(m, MUL, q, z), constant(m, below[i]));
+    }
+    int y = node(m, ADD, node(m, DIV, node(m, MUL, x, p), q), constant(m, 0.5f)), one = constant(m, 1), zero = constant(m, 0);
+    y = select_of(m, GT, y, one, one, y);
+    return select_of(m, LT, y, zero, zero, y);
+}
+
 /* -- Reading a row's text -------------------------------------------------------------------------------------------- */
 
 static const char *const text_of[OP_COUNT] = {
@@ -110,6 +126,7 @@ static int call(reader *r, const char *word, size_t n) {
 #define IS(s) (n == sizeof s - 1 && !memcmp(word, s, n))
     if (IS("R")) return x;
     if (IS("exp")) return exp_of(m, x);
+    if (IS("ndtr")) return ndtr_of(m, x);
     if (IS("sqrt")) return node(m, SQRT, x, -1);
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         if (strlen(plain[i].name) == n && !memcmp(plain[i].name, word, n)) return read_text(m, plain[i].text, "x", x, -1, -1, r->attrs, r->depth + 1);

@@ -2,7 +2,11 @@
  *
  * A storage and its bytes are one block, from a free list of its size class; blocks go back to the list, not to the
  * system, until aj_memory_trim() or a failed allocation. Small blocks are carved from slabs; those of a megabyte and
- * more are maps of their own that ask for huge pages.
+ * more are maps of their own, from two megabytes on in huge pages: a sum of two tensors of 16 MiB then runs at 40 GB/s, and
+ * at 22 in pages of 4 KiB.
+ *
+ * A block that comes back after more bytes than the last cache holds were taken is cold: a result is then written past the
+ * cache (cpu/stream.h).
  *
  * With AIJIT_DEBUG set, and under the address sanitizer, every storage is an allocation of its own and of its own size, so
  * that a tool sees what is read before it is written, after it is freed, or beyond its end.
@@ -15,8 +19,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { UNIT = 64, CLASSES = 160, SLAB = 1 << 18, CARVED = 1 << 14, MAPPED = 1 << 20 };
-typedef struct block { struct block *next; } block;
+enum { UNIT = 64, CLASSES = 160, SLAB = 1 << 18, CARVED = 1 << 14, MAPPED = 1 << 20, PAGE = 1 << 12, HUGE_PAGE = 1 << 21 };
+typedef struct block { struct block *next; int64_t freed; /* what its cache had taken by then */ } block;
 
 /* One cache for a thread. The counts are of the whole process; a thread adds its own in lumps, since an atomic addition
  * costs as much as the rest of an allocation. */
@@ -25,6 +29,7 @@ typedef struct aj_blocks {
     char *slab;
     int64_t left, live, cached;
     int64_t taken;                      /* bytes in all, also those given back since */
+    int64_t distance;                   /* bytes taken since the last block taken was freed; 0: it is a new one */
     struct aj_blocks *next;
     int64_t fail_at;                    /* for tests, counts down to the allocation that fails */
     block *returned;                    /* atomic: blocks of this cache that other threads let go of last */
@@ -44,10 +49,16 @@ static int class_of(int64_t bytes) {
     int e = 63 - __builtin_clzll(n - 1);
     return 16 + (e - 4) * 4 + (int)(((n - 1) >> (e - 2)) & 3);
 }
+/* A map has a page on top for its header: a tensor of a power of two would else take a class a quarter larger. */
 static int64_t class_bytes(int c) {
     if (c < 16) return (int64_t)(c + 1) * UNIT;
     int e = (c - 16) / 4 + 4, sub = (c - 16) % 4;
-    return (int64_t)(5 + sub) << (e - 2) << 6;
+    int64_t bytes = (int64_t)(5 + sub) << (e - 2) << 6;
+    return bytes < MAPPED ? bytes : bytes + PAGE;
+}
+static int class_for(int64_t bytes) {
+    int c = class_of(bytes + UNIT);
+    return c && class_bytes(c - 1) >= bytes + UNIT ? c - 1 : c;
 }
 
 static blocks *cache_new(void) {
@@ -84,10 +95,15 @@ int64_t aj_memory_taken(void) { return own ? own->taken : 0; }
 
 static void *system_block(int64_t bytes) {
     if (bytes >= MAPPED) {
-        void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        size_t room = (size_t)bytes + (bytes >= HUGE_PAGE ? HUGE_PAGE : 0);
+        char *p = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == MAP_FAILED) return NULL;
-        if (bytes >= 2 * MAPPED) madvise(p, (size_t)bytes, MADV_HUGEPAGE);
-        return p;
+        if (bytes < HUGE_PAGE) return p;
+        size_t before = (HUGE_PAGE - (uintptr_t)p % HUGE_PAGE) % HUGE_PAGE;
+        if (before) munmap(p, before);
+        munmap(p + before + bytes, HUGE_PAGE - before);
+        madvise(p + before, (size_t)bytes, MADV_HUGEPAGE);
+        return p + before;
     }
     if (bytes > CARVED) return aligned_alloc(UNIT, (size_t)bytes);
     if (own->left < bytes) {
@@ -173,20 +189,25 @@ static bool refused(int64_t bytes) {
 static bool apart = true;
 #else
 static bool apart;
-__attribute__((constructor)) static void read_environment(void) {
-    const char *s = getenv("AIJIT_DEBUG");
-    apart = s && *s && strcmp(s, "0") != 0;
-}
 #endif
+static int64_t cold_from = MAPPED, cache_bytes = 16 << 20;   /* half of a usual last cache: the other is for what is read */
+__attribute__((constructor)) static void read_environment(void) {
+    const char *s = getenv("AIJIT_DEBUG"), *stream = getenv("AIJIT_STREAM");
+    apart |= s && *s && strcmp(s, "0") != 0;
+    if (stream && !strcmp(stream, "never")) cold_from = INT64_MAX;
+    if (stream && !strcmp(stream, "always")) { cold_from = PAGE; cache_bytes = 0; }
+}
 
 static void *take(int64_t bytes, int c) {
     if (AJ_UNLIKELY(!own && !cache_new())) return NULL;
     if (AJ_UNLIKELY(refused(bytes))) return NULL;
+    own->distance = 0;
     block *b = own->free[c];
     if (AJ_UNLIKELY(!b) && take_returned()) b = own->free[c];
     if (AJ_LIKELY(b != NULL)) {
         own->free[c] = b->next;
         own->cached -= bytes;
+        own->distance = own->taken - b->freed;
     } else if (AJ_UNLIKELY(apart)) {
         void *p;
         if (posix_memalign(&p, UNIT, (size_t)bytes)) return NULL;
@@ -216,6 +237,7 @@ static void give_back(void *p, int64_t bytes, int c, blocks *home) {
     else {
         block *b = p;
         own->cached += bytes;
+        b->freed = home == own ? own->taken : 0;
         if (AJ_UNLIKELY(home != own) && !__atomic_load_n(&home->ended, __ATOMIC_RELAXED)) return_to(home, b);
         else {
             b->next = own->free[c];
@@ -243,13 +265,14 @@ aj_storage *aj_storage_new(int64_t bytes, int32_t device) {
         bytes = 0;
     }
     if (bytes < 0 || bytes > INT64_MAX / 4) { out_of_memory(bytes < 0 ? INT64_MAX : bytes); return NULL; }
-    int c = class_of(bytes + UNIT);
+    int c = class_for(bytes);
     int64_t size = AJ_UNLIKELY(apart) ? bytes + UNIT : class_bytes(c);
     aj_storage *s = take(size, c);
     if (AJ_UNLIKELY(!s)) { out_of_memory(bytes); return NULL; }
     s->data = (char *)s + UNIT;
     s->bytes = size;
     s->refs = 1; s->version = 0; s->device = device; s->size_class = c; s->era = aj_ctx.era; s->left = 0; s->home = own;
+    s->cold = AJ_UNLIKELY(bytes >= cold_from) && own->distance + bytes > cache_bytes;
     return s;
 }
 _Static_assert(sizeof(aj_storage) <= UNIT, "a storage's header fits the room before its data");
@@ -268,7 +291,7 @@ void aj_storage_drop(aj_storage *s) {
 /* Scratch remembers its class in front of itself. As it is soon given back, a large one takes any cached block that is
  * large enough: else each of many sizes would keep a block of its own. */
 void *aj_scratch(int64_t bytes) {
-    int c = bytes >= MAPPED && bytes <= INT64_MAX / 4 ? class_of(bytes + UNIT) : CLASSES;
+    int c = bytes >= MAPPED && bytes <= INT64_MAX / 4 ? class_for(bytes) : CLASSES;
     while (own && c < CLASSES && !own->free[c]) c++;
     aj_storage *s = aj_storage_new(own && c < CLASSES ? class_bytes(c) - UNIT : bytes, AJ_CPU);
     return s ? s->data : NULL;

@@ -24,6 +24,30 @@ AJ_FUNCTION double log_gamma_f64(double x) { int sign; return lgamma_r(x, &sign)
 AJ_FUNCTION float log_gamma_f32(float x) { int sign; return lgammaf_r(x, &sign); }
 #endif
 
+/* The distribution function of the normal distribution, as GELU wants it: within 1.1e-7 of the truth in single precision
+ * (PyTorch's is within 3e-7), not relative to it as the row ndtr. There it is 1/2 + x P(x^2) / Q(x^2), both of degree 5, a minimax
+ * fit up to x = 5.2, from where it is 1 to a last bit; this takes 0.4 of an error function's time. Bounds are kept among
+ * the bits as whole numbers, an instruction each where a choice between floats takes two. Of NaN it is some number. */
+#define AJ_NDTR_ABOVE 2.473102079e-08f, 6.407886303e-06f, 1.568618754e-04f, 4.608646501e-03f, 3.254457936e-02f, 3.989422619e-01f
+#define AJ_NDTR_BELOW 1.258867542e-06f, 7.049612759e-05f, 1.817204407e-03f, 2.792670578e-02f, 2.482434809e-01f, 1.0f
+#define AJ_NDTR_TOP 27.04f
+AJ_FUNCTION float ndtr_at_f32(float x) {
+    const float above[] = {AJ_NDTR_ABOVE}, below[] = {AJ_NDTR_BELOW};
+    union { float f; int32_t i; } z, y, top = {AJ_NDTR_TOP}, one = {1.0f};
+    z.f = x * x;
+    z.i = z.i > top.i ? top.i : z.i;
+    float p = above[0] * z.f + above[1], q = below[0] * z.f + below[1];
+    p = p * z.f + above[2]; q = q * z.f + below[2];
+    p = p * z.f + above[3]; q = q * z.f + below[3];
+    p = p * z.f + above[4]; q = q * z.f + below[4];
+    p = p * z.f + above[5]; q = q * z.f + below[5];
+    y.f = x * p / q + 0.5f;
+    y.i = y.i > one.i ? one.i : y.i;
+    y.i = y.i < 0 ? 0 : y.i;
+    return y.f;
+}
+AJ_FUNCTION double ndtr_at_f64(double x) { return 0.5 * (1 + erf(x * 0.7071067811865476)); }
+
 /* The start is of M. Giles, "Approximating the erfinv function" (GPU Computing Gems, 2010), single precision; Newton's
  * steps on erf, or on erfc in the tails, where 1 - |x| is exact, do the rest. */
 AJ_FUNCTION float erfinv_start(float x, float w) {

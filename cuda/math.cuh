@@ -32,7 +32,7 @@ AT int64_t rint(int64_t v) { return v; }
 
 // Those of core/special.h, which carry the type in their name.
 #define OF_ONE(name, special) AT float name(float v) { return special##_f32(v); } AT double name(double v) { return special##_f64(v); }
-OF_ONE(log_gamma, log_gamma) OF_ONE(erfinv, erfinv_at) OF_ONE(digamma, digamma_at)
+OF_ONE(ndtr, ndtr_at) OF_ONE(log_gamma, log_gamma) OF_ONE(erfinv, erfinv_at) OF_ONE(digamma, digamma_at)
 OF_ONE(lgamma, log_gamma) OF_ONE(mantissa, mantissa_at) OF_ONE(exponent, exponent_at)
 OF_ONE(erfcx, erfcx_at) OF_ONE(log_ndtr, log_ndtr_at) OF_ONE(ndtri, ndtri_at)
 OF_ONE(i0, i0_at) OF_ONE(i0e, i0e_at) OF_ONE(i1, i1_at) OF_ONE(i1e, i1e_at)

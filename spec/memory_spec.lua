@@ -49,3 +49,37 @@ describe("memory that runs out at any allocation of a training step", function()
     end
   end
 end)
+
+describe("a result larger than the last cache, which is written past it,", function()
+  local n = 2 ^ 22 + 1029
+  for name, f in pairs {
+    ["of one operand"] = function(x) return x:exp() end,
+    ["of two"] = function(x) return x * x end,
+    ["of a broadcast operand"] = function(x) return x:reshape(-1, 1) - ai.ones(1, 1) end,
+    ["of a narrow type"] = function(x) return x:repeat_interleave(2):bfloat16() + 1 end,
+    ["of bools"] = function(x) return x:repeat_interleave(5):gt(0) end,
+    ["of strided operands"] = function(x) return ai.stack({x, x}, 2):select(2, 1) + 1 end,
+    ["of a derivative"] = function(x)
+      local v = x:detach():requires_grad_()
+      v:tanh():sum():backward()
+      return v.grad
+    end,
+  } do
+    it("is that of its parts: " .. name, function()
+      ai.scope(function()
+        local x, parts = (ai.arange(n) * 0.001):sin(), {}
+        for from = 1, n, 2 ^ 18 do parts[#parts + 1] = f(x:slice(1, from, math.min(n, from + 2 ^ 18 - 1))):reshape(-1) end
+        local y = f(x)
+        assert.is_true(y:reshape(-1):equal(ai.cat(parts, 1)):item())
+      end)
+    end)
+  end
+
+  it("takes a page more than its size where that is a power of two", function()
+    ai.scope(function()
+      local before = tonumber(ai.memory().cpu.live)
+      local _ = ai.empty(2 ^ 22)
+      assert.is_true(tonumber(ai.memory().cpu.live) - before <= 2 ^ 24 + 4096)
+    end)
+  end)
+end)

@@ -4,6 +4,7 @@
  * chunk that stays in the first cache, which does for strides, broadcasting, dtypes and the number operand alike.
  */
 #include "cpu.h"
+#include "stream.h"
 #include "vmath.h"
 #include "../airy.h"
 #include "../bessel.h"
@@ -30,6 +31,7 @@ typedef struct {
     bool direct[AJ_MAX_OPERANDS];
     bool all_direct;
     bool whole;                 /* only whole vectors are computed */
+    bool stream;                /* the result goes past the caches; it is direct */
     loop_fn *loop;
     grad_fn *grad;
     const aj_attrs *attrs;
@@ -68,6 +70,21 @@ static ALWAYS_INLINE void run(const mapping *m, char *const *p, int64_t n) {
     compute_rest(m, q, rest);
 }
 
+/* The same a piece at a time, each streamed. A piece is so short that computing the next one overlaps with its stores. */
+static void run_streamed(const mapping *m, char *const *p, int64_t n) {
+    enum { PIECE = 256 };
+    _Alignas(64) double piece[PIECE];
+    int64_t size[AJ_MAX_OPERANDS];
+    char *q[AJ_MAX_OPERANDS] = {(char *)piece};
+    for (int k = 0; k < m->it.n; k++) size[k] = m->bytes && !k ? m->bytes : dtype_bytes[dtype_of_class[m->class]];
+    for (int64_t i = 0; i < n; i += PIECE) {
+        int64_t len = n - i < PIECE ? n - i : PIECE;
+        for (int k = 1; k < m->it.n; k++) q[k] = p[k] + i * size[k];
+        run(m, q, len);
+        stream_out(p[0] + i * size[0], piece, (size_t)(len * size[0]));
+    }
+}
+
 static void map_range(void *arg, int64_t lo, int64_t hi) {
     const mapping *m = arg;
     const aj_iter *it = &m->it;
@@ -79,7 +96,8 @@ static void map_range(void *arg, int64_t lo, int64_t hi) {
         lo += n;
         if (m->all_direct) {
             for (int k = 0; k < it->n; k++) p[k] = m->base[k] + at[k] * dtype_bytes[m->dtype[k]];
-            run(m, p, n);
+            if (m->stream) run_streamed(m, p, n);
+            else run(m, p, n);
             continue;
         }
         double chunk[AJ_MAX_OPERANDS][CHUNK];
@@ -87,19 +105,21 @@ static void map_range(void *arg, int64_t lo, int64_t hi) {
             int64_t len = n - i < CHUNK ? n - i : CHUNK;
             for (int k = 0; k < it->n; k++) {
                 char *from = m->base[k] + (at[k] + i * it->stride[k][0]) * dtype_bytes[m->dtype[k]];
-                if (m->direct[k]) { p[k] = from; continue; }
+                if (m->direct[k] && (k || !m->stream)) { p[k] = from; continue; }
                 p[k] = (char *)chunk[k];
                 if (k && (i == 0 || it->stride[k][0])) aj_load(m->class, m->dtype[k])(chunk[k], from, it->stride[k][0], i == 0 && !it->stride[k][0] ? (n < CHUNK ? n : CHUNK) : len);
             }
             run(m, p, len);
+            char *to = m->base[0] + (at[0] + i * it->stride[0][0]) * dtype_bytes[m->dtype[0]];
+            if (m->direct[0] && m->stream) stream_out(to, chunk[0], (size_t)(len * dtype_bytes[m->dtype[0]]));
             if (!m->direct[0]) {
-                char *to = m->base[0] + (at[0] + i * it->stride[0][0]) * dtype_bytes[m->dtype[0]];
                 /* A comparison's loop has written bytes. */
                 if (m->dtype[0] == AJ_BOOL && m->bytes == 1) for (int64_t j = 0; j < len; j++) ((uint8_t *)to)[j * it->stride[0][0]] = ((uint8_t *)p[0])[j];
                 else aj_store(m->class, m->dtype[0])(to, it->stride[0][0], chunk[0], len);
             }
         }
     }
+    if (m->stream) stream_end();
 }
 
 static bool drive(mapping *m, const aj_tensor *const *operand, int n, int64_t grain) {
@@ -125,8 +145,9 @@ static bool drive(mapping *m, const aj_tensor *const *operand, int n, int64_t gr
         if (m->it.shape[0] == 1 && operand[k]->dtype == natural) m->direct[k] = true;
         m->all_direct &= m->direct[k];
     }
+    m->stream = stream_wanted(operand[0]) && m->direct[0];
     if (m->it.count < 2 * grain) {
-        if (m->it.ndim == 1 && m->all_direct) run(m, m->base, m->it.count);
+        if (m->it.ndim == 1 && m->all_direct && !m->stream) run(m, m->base, m->it.count);
         else map_range(m, 0, m->it.count);
     } else aj_parallel(m->it.count, grain, map_range, m);
     return true;
