@@ -134,6 +134,7 @@ typedef struct aj_update {
     aj_optim_row *const *row;
     bool summed, largest;                                /* the loop gives sums; they are combined by taking the largest */
     bool reads;                                          /* nothing is written */
+    double trust;                                        /* of lamb, not 0: lamb_apply follows, with number[7] this times sqrt(sum[0] / sum[1]), or just this where either is 0 */
     double sum[AJ_UPDATE_SUMS];
 } aj_update;
 
@@ -151,7 +152,7 @@ typedef struct {
     void (*trim)(int32_t device);
     bool (*read)(int32_t device, void *to, const void *from, int64_t bytes);       /* to the host's memory; waits */
     bool (*write)(int32_t device, void *to, const void *from, int64_t bytes);      /* from the host's memory, which is free on return */
-    bool (*update)(aj_update *u, int row);               /* a pass, AJ_ROW_...; u->row is the CPU's */
+    bool (*update)(aj_update *u, int32_t n, int row);    /* n passes of one kind, AJ_ROW_..., over tensors of one device; u->row is the CPU's */
     bool (*synchronize)(int32_t device);                 /* waits for all work; an error that it met is reported here */
     bool (*library)(int32_t i, aj_device_library_t *out);                          /* false after the last, without an error */
 } aj_device_calls;

@@ -16,15 +16,17 @@ static aj_tensor *own_gradient(aj_tensors params, aj_tensors grads, int i, const
 }
 
 /* row over every gradient. */
-static void update_gradients(aj_tensors params, aj_tensors grads, aj_optim_row *const *row, double number) {
+static bool update_gradients(aj_tensors params, aj_tensors grads, aj_optim_row *const *row, double number) {
     bool ok = true;
-    for (int i = 0, n = grads ? grads->n : params->n; i < n; i++) {
+    aj_updates all = {0};
+    for (int i = 0, n = grads ? grads->n : params->n; i < n && ok; i++) {
         aj_tensor *g = own_gradient(params, grads, i, "clip", &ok);
         if (!g) continue;
         aj_update u = {.operand = {g}, .number = {number}, .row = row};
-        aj_update_run(&u);
+        ok = aj_update_add(&all, &u);
         aj_written(g);
     }
+    return aj_update_end(&all) && ok;
 }
 
 static bool clip_norm_again(aj_jit_step *s) {
@@ -36,23 +38,22 @@ bool aj_clip_grad_norm(aj_tensors params, aj_tensors grads, double max_norm, dou
     const char *who = "clip_grad_norm";
     const aj_optim_kernels *k = aj_optim_cpu();
     bool ok = true, largest = isinf(p);
-    double sum = 0;
+    aj_updates all = {0};
     *norm = 0;
     if (!(max_norm >= 0)) return aj_error("%s: max_norm is %g; it must be 0 or more", who, max_norm);
     if (!(p > 0)) return aj_error("%s: the norm's p is %g; it must be positive, or infinite", who, p);
     for (int i = 0, n = grads ? grads->n : params->n; i < n; i++) {
         aj_tensor *g = own_gradient(params, grads, i, who, &ok);
-        if (!ok) return false;
-        if (!g) continue;
+        if (ok && !g) continue;
         aj_update u = {.operand = {g}, .number = {p}, .row = p == 2 ? k->squares : largest ? k->largest : k->powers,
                        .summed = true, .largest = largest, .reads = true};
-        if (!aj_update_run(&u)) return false;
-        double part = u.sum[0];
-        sum = !largest ? sum + part : part > sum || part != part ? part : sum;
+        if (!ok || !aj_update_add(&all, &u)) { aj_update_forget(&all); return false; }
     }
+    if (!aj_update_end(&all)) return false;
+    double sum = all.sum[0];
     *norm = p == 2 ? sqrt(sum) : largest ? sum : pow(sum, 1 / p);
     double scale = max_norm / (*norm + 1e-6);
-    if (!isinf(max_norm) && !(scale >= 1)) update_gradients(params, grads, k->scale, scale);
+    if (!isinf(max_norm) && !(scale >= 1) && !update_gradients(params, grads, k->scale, scale)) return false;
     if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_stepped(&(aj_jit_step){.run = clip_norm_again, .list = {params, grads}, .number = {max_norm, p}});
     return true;
 }
@@ -63,7 +64,7 @@ bool aj_clip_grad_value(aj_tensors params, aj_tensors grads, double value) {
     bool ok = true;
     if (!(value >= 0)) return aj_error("clip_grad_value: the value is %g; it must be 0 or more", value);
     for (int i = 0, n = grads ? grads->n : params->n; i < n && ok; i++) own_gradient(params, grads, i, "clip_grad_value", &ok);
-    if (ok) update_gradients(params, grads, aj_optim_cpu()->clamp, value);
+    ok = ok && update_gradients(params, grads, aj_optim_cpu()->clamp, value);
     if (ok && AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_stepped(&(aj_jit_step){.run = clip_value_again, .list = {params, grads}, .number = {value}});
     return ok;
 }
@@ -98,14 +99,16 @@ bool aj_lerp_all(aj_tensors targets, aj_tensors sources, double weight) {
         aj_tensor *t = aj_update_target(targets, i, who, "tensor");
         if (!t || !source_of(sources, t, i, who)) return false;
     }
-    for (int i = 0; i < targets->n; i++) {
-        bool ok = true;
+    bool ok = true;
+    aj_updates all = {0};
+    for (int i = 0; i < targets->n && ok; i++) {
         aj_tensor *t = aj_update_entry(targets, i, who, "tensor", &ok), *s = aj_update_entry(sources, i, who, "source", &ok);
         if (t == s || t->data == s->data) continue;
         aj_update u = {.operand = {t, s}, .number = {weight}, .row = aj_optim_cpu()->lerp};
-        aj_update_run(&u);
+        ok = aj_update_add(&all, &u);
         aj_written(t);
     }
+    if (!aj_update_end(&all) || !ok) return false;
     if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_stepped(&(aj_jit_step){.run = lerp_again, .list = {targets, sources}, .number = {weight}});
     return true;
 }

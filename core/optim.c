@@ -4,6 +4,7 @@
 #include "watch.h"
 #include "update.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* -- The numbers of a step ------------------------------------------------------------------------------------ */
@@ -247,25 +248,24 @@ static bool operands(const step *s, int i, aj_update *u) {
     return aj_update_state(s->masters, p, i, who, "f32 copy", &u->master);
 }
 
-/* The second pass of LAMB: by how much the update is scaled needs the norms of all of it. */
-static bool lamb_apply(aj_update *u, const aj_optim_options *o) {
-    double weights = sqrt(u->sum[0]), change = sqrt(u->sum[1]);
-    u->number[7] = o->lr * (weights > 0 && change > 0 ? weights / change : 1);
-    u->row = aj_optim_cpu()->lamb_apply;
-    u->summed = false;
-    return aj_update_run(u);
-}
-
 static bool update_all(const step *s, aj_optim_count *count) {
     aj_update u = {.sum = {0}};
+    aj_updates later = {0};                              /* on devices: one launch for all */
+    aj_optim_count *old = NULL;                          /* of all parameters, from the first of these on */
     aj_optim_count last = {.step = -1}, after = last;    /* parameters are mostly of one age, and so have one set of numbers */
-    for (int i = 0; i < s->params->n; i++) {
-        if (!operands(s, i, &u)) return false;
+    bool ok = true;
+    for (int i = 0; i < s->params->n && ok; i++) {
+        if (!(ok = operands(s, i, &u))) break;
         if (!u.operand[1]) continue;
         aj_optim_count before = count[i];
-        bool done;
+        bool device = u.operand[0]->device >= 0;
+        if (device && !old) {
+            size_t size = (size_t)s->params->n * sizeof *old;
+            if (!(old = malloc(size))) { ok = aj_error("%s: out of memory", s->m->name); break; }
+            memcpy(old, count, size);
+        }
         count[i].step++;
-        if (s->m->numbers == muon) done = aj_muon_apply(u.operand[0], u.operand[1], u.operand[2], u.master, s->o);
+        if (s->m->numbers == muon) ok = aj_muon_apply(u.operand[0], u.operand[1], u.operand[2], u.master, s->o);
         else {
             if (before.step == last.step && !memcmp(before.number, last.number, sizeof last.number)) count[i] = after;
             else {
@@ -275,13 +275,21 @@ static bool update_all(const step *s, aj_optim_count *count) {
             }
             u.row = row_of(s->m);
             u.summed = s->m->numbers == lamb;
-            done = aj_update_run(&u) && (!u.summed || lamb_apply(&u, s->o));
+            u.trust = u.summed ? s->o->lr : 0;
+            ok = aj_update_add(&later, &u);
         }
-        if (!done) { count[i] = before; return false; }
+        if (!ok) { count[i] = before; break; }
         for (int k = 0; k < AJ_UPDATE_OPERANDS; k++) if (k != 1) aj_written(u.operand[k]);
         aj_written(u.master);
     }
-    return true;
+    if (!ok) aj_update_forget(&later);
+    bool waits = later.n > 0 || (!ok && old && s->m->numbers != muon), done = ok && aj_update_end(&later);
+    for (int i = 0; waits && !done && i < s->params->n; i++) {
+        aj_tensor *p = aj_live(s->params->v[i]);
+        if (p && p->device >= 0) count[i] = old[i];
+    }
+    free(old);
+    return done;
 }
 
 /* What was recorded has been checked as a whole. */

@@ -1,7 +1,9 @@
 /* update.c - a pass over one tensor and its companions: how its work is shared out, and how operands that are strided or
  * of a narrow type come to dense loops; the checks of what may take part. */
 #include "update.h"
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const aj_optim_kernels *aj_optim_cpu(void) {
@@ -109,10 +111,23 @@ static void run_blocks(void *arg, int64_t lo, int64_t hi) {
     }
 }
 
+static int row_number(const aj_update *u) { return (int)(u->row - (aj_optim_row *const *)aj_optim_cpu()) / 2; }
+
+/* By how much LAMB's update is scaled needs the norms of all of it. */
+static bool apply_lamb(aj_update *u) {
+    aj_update second = *u;
+    double weights = sqrt(u->sum[0]), change = sqrt(u->sum[1]);
+    second.number[7] = u->trust * (weights > 0 && change > 0 ? weights / change : 1);
+    second.trust = 0;
+    second.row = aj_optim_cpu()->lamb_apply;
+    second.summed = false;
+    return aj_update_run(&second);
+}
+
 bool aj_update_run(aj_update *u) {
     if (u->operand[0]->device >= 0) {
         u->sum[0] = u->sum[1] = 0;
-        return u->operand[0]->numel == 0 || aj_plugged->device->update(u, (int)(u->row - (aj_optim_row *const *)aj_optim_cpu()) / 2);
+        return u->operand[0]->numel == 0 || aj_plugged->device->update(u, 1, row_number(u));
     }
     job j = {.u = u, .kernels = aj_optim_cpu(), .wide = u->operand[0]->dtype == AJ_F64, .dense = !u->master};
     u->sum[0] = u->sum[1] = 0;
@@ -151,7 +166,41 @@ bool aj_update_run(aj_update *u) {
     aj_parallel(blocks, 1, run_blocks, &j);
     for (int64_t b = 0; b < blocks; b++) combine(u, u->sum, j.sums[b]);
     if (j.sums != one) aj_scratch_free(j.sums);
+    return u->trust == 0 || apply_lamb(u);
+}
+
+bool aj_update_add(aj_updates *l, aj_update *u) {
+    l->largest = u->largest;
+    if (u->operand[0]->device < 0) {
+        if (!aj_update_run(u)) return false;
+        combine(u, l->sum, u->sum);
+        return true;
+    }
+    if (u->operand[0]->numel == 0) return true;
+    if (l->n == l->room) {
+        int room = l->room ? 2 * l->room : 64;
+        aj_update *p = realloc(l->u, (size_t)room * sizeof *p);
+        if (!p) return aj_error("out of memory: no room for a list of %d updates", room);
+        l->u = p;
+        l->room = room;
+    }
+    l->u[l->n++] = *u;
     return true;
+}
+void aj_update_forget(aj_updates *l) {
+    free(l->u);
+    l->u = NULL;
+    l->n = l->room = 0;
+}
+bool aj_update_end(aj_updates *l) {
+    bool ok = true;
+    for (int i = 0, n; i < l->n && ok; i += n) {
+        for (n = 1; i + n < l->n && l->u[i + n].operand[0]->device == l->u[i].operand[0]->device; n++) {}
+        ok = aj_plugged->device->update(l->u + i, n, row_number(l->u + i));
+    }
+    for (int i = 0; i < l->n && ok; i++) combine(&l->u[i], l->sum, l->u[i].sum);
+    aj_update_forget(l);
+    return ok;
 }
 
 /* -- Checks ------------------------------------------------------------------------------------------------- */

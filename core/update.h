@@ -17,6 +17,12 @@ typedef struct {
 const aj_optim_kernels *aj_optim_cpu(void);              /* for this processor */
 
 bool aj_update_run(aj_update *u);                        /* false: out of memory, before anything was written */
+
+/* Passes of one kind over many tensors. Those over the CPU's run when they are added, those over a device's all together. */
+typedef struct { aj_update *u; int n, room; bool largest; double sum[AJ_UPDATE_SUMS]; } aj_updates;
+bool aj_update_add(aj_updates *l, aj_update *u);         /* l was {0}; false after an error */
+bool aj_update_end(aj_updates *l);                       /* runs what waits; l->sum is then of all of them, and l is {0} but for it */
+void aj_update_forget(aj_updates *l);                    /* what waits is not run */
 static inline void aj_written(aj_tensor *t) { if (t) t->storage->version++; }        /* a write in place */
 
 /* Entries of lists, checked; errors name `who`, the kind of entry and its place. */

@@ -50,7 +50,7 @@ class scratch {
 };
 
 // optim.cu
-bool update(aj_update *u, int row);
+bool update(aj_update *u, int32_t n, int row);          // see aj_device_calls
 
 // memory.cpp
 void *memory_take(int32_t device, int64_t bytes, int64_t *size, void **block);

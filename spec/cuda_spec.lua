@@ -54,6 +54,8 @@ describe("the CUDA device", function()
 
   it("has memory, streams, copies and errors of its own", function() busted "spec/support/cuda/device_check.lua" end)
 
+  it("trains", function() busted "spec/support/cuda/train_check.lua" end)
+
   it("gives what the CPU gives, of every op that it has a kernel for", function()
     local out = busted("--filter='gives what the CPU gives' spec/op_spec.lua", "AIJIT_TEST_DEVICE=cuda")
     local passed, pending_ = out:match "(%d+) successes", out:match "(%d+) pending"

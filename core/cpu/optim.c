@@ -7,20 +7,7 @@
 #define LOOP_PART static ALWAYS_INLINE
 #define OPERANDS void *const *
 #define SIDE_BY_SIDE _Pragma("GCC ivdep")
-#define real float
-#define REAL(name) name##_f32
-#define SQRT sqrtf
-#define FABS fabsf
-#include "optim.inc"
-#undef real
-#undef REAL
-#undef SQRT
-#undef FABS
-#define real double
-#define REAL(name) name##_f64
-#define SQRT sqrt
-#define FABS fabs
-#include "optim.inc"
+#include "optim_reals.inc"
 
 #define BOTH(name) .name = {name##_f32, name##_f64},
 extern const aj_optim_kernels KERNEL(optim);

@@ -177,39 +177,3 @@ describe("ai.cuda", function()
     assert.is_true(names.cuBLASLt and names.cuDNN and names.NVRTC)
   end)
 end)
-
-describe("training", function()
-  local optim = require "aijit.optim"
-  local nn = ai.nn
-  local function losses(device, method, dtype)
-    ai.manual_seed(3)
-    local model = nn.Sequential{nn.Linear(12, 16), nn.GELU(), nn.LayerNorm(16), nn.Linear(16, 5)}
-    local x, y = ai.randn(32, 12), ai.randint(1, 5, {32})
-    model:to(device):to(dtype)
-    x, y = x:to(device):to(dtype), y:to(device)
-    local optimizer = optim[method](model:parameters(), {lr = 0.01})
-    local list = {}
-    for i = 1, 6 do
-      list[i] = ai.scope(function()
-        local loss = ai.f.cross_entropy(model(x), y)
-        optimizer:zero_grad()
-        loss:backward()
-        optim.clip_grad_norm(model:parameters(), 0.5)
-        optimizer:step()
-        return loss:item()
-      end)
-    end
-    return list
-  end
-  for _, method in ipairs {"SGD", "Adam", "AdamW", "Lion", "Adan", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "Rprop", "LAMB", "Muon"} do
-    it("by " .. method .. " goes as on the CPU", function()
-      local there, here = losses("cpu", method, "f32"), losses("cuda", method, "f32")
-      for i, v in ipairs(there) do assert.is_true(math.abs(v - here[i]) < 1e-4, ("step %d: %.8g, and should be %.8g"):format(i, here[i], v)) end
-      assert.is_true(here[6] < here[1])
-    end)
-  end
-  it("in bf16 keeps f32 copies of parameters", function()
-    local there, here = losses("cpu", "AdamW", "bf16"), losses("cuda", "AdamW", "bf16")
-    for i, v in ipairs(there) do assert.is_true(math.abs(v - here[i]) < 0.03, ("step %d: %.8g, and should be %.8g"):format(i, here[i], v)) end
-  end)
-end)
