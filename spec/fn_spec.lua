@@ -315,6 +315,18 @@ describe("trees", function()
     assert.are.same(t, fn.from_flat(fn.to_flat(t)))
   end)
 
+  it("are cut into chunks along a dimension", function()
+    local x = ai.arange(1, 10, 1):reshape(5, 2)
+    local chunks = fn.tree_chunk({x = x, y = {ai.arange(1, 5, 1), "name"}, n = 3}, 2)
+    assert.are.equal(2, #chunks)
+    assert.are.same({3, 2}, {unpack(chunks[1].x.shape)})
+    assert.are.same({4, 5}, chunks[2].y[1]:totable())
+    assert.are.same({"name", 3}, {chunks[2].y[2], chunks[1].n})
+    assert.are.equal(2, #fn.tree_chunk({x}, 9, 2))
+    assert.are.same({1, 3}, {unpack(fn.tree_chunk(ai.ones(1, 3), 4)[1].shape)})
+    assert.has_error(function() fn.tree_chunk({x}, 0) end)
+  end)
+
   it("of another structure are errors that name the place", function()
     local function f() end
     assert.matches("tree 2 has b%.3, and the first has not", message_of(fn.tree_map, f, t, {b = {2, 3, 4}, a = {x = 1}}))

@@ -174,6 +174,19 @@ it("causal_mask counts keys that stand before the first query", function()
   assert.matches("no argument 'ofset': did you mean 'offset'", message_of(nn.causal_mask, 2, 2, {ofset = 1}))
 end)
 
+it("padding_mask is true beyond each sequence's end", function()
+  assert.are.same({{false, true, true}, {false, false, false}}, nn.padding_mask{1, 3}:totable())
+  assert.are.same({{true, true}}, nn.padding_mask(ids{0}, 2):totable())
+  local attention, x = nn.MultiheadAttention(4, 2, {batch_first = true}), ai.randn(2, 3, 4)
+  local changed = x:clone()
+  changed:narrow(2, 2, 2):select(1, 1):fill_(9)
+  local mask = nn.padding_mask{1, 3}
+  near(attention(x, x, x, {key_padding_mask = mask})[{1, 1}], attention(x:clone(), changed, changed, {key_padding_mask = mask})[{1, 1}])
+  assert.matches("padding_mask: lengths is nil; a list of numbers", message_of(nn.padding_mask))
+  assert.matches("the lengths are %(2%) of f32; integers", message_of(nn.padding_mask, ai.ones(2)))
+  assert.matches("t is %-1", message_of(nn.padding_mask, {1}, -1))
+end)
+
 local kinds = {
   NextTokenTransformer = function(name) return nn[name](8, 2, 7, {nhead = 2, dim_feedforward = 12}) end,
   NextTokenRwkv = function(name) return nn[name](8, 2, 7) end,

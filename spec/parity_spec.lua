@@ -8,7 +8,7 @@ local registry = require "aijit.nn.registry"
 --- Classes that no network has, and why.
 local elsewhere = {}
 local function list(reason, names) for name in names:gmatch "%S+" do elsewhere[name] = reason end end
-list("draws random numbers", "Dropout1d Dropout2d Dropout3d AlphaDropout DropPath GaussianDropout GaussianNoise Noise DiffusionModel")
+list("draws random numbers", "Dropout1d Dropout2d Dropout3d AlphaDropout FeatureAlphaDropout DropPath GaussianDropout GaussianNoise Noise DiffusionModel")
 list("is made of a trained layer, in eight bits, and has no gradients", "QuantizedConv2d QuantizedLinear")
 list("gives codes, and has no gradients: spec/more_layer_spec.lua", "KMeans")
 list("hands on a part of what it is given: spec/layer_spec.lua", "GetRNNOutput GetRNNState")

@@ -14,6 +14,7 @@ end
 
 --- Networks with parts that no spec holds, and what to_spec says of them.
 local refused = {
+  fractions = "Lambda%.fn is a function %(layers%.lua:%d+%)",
   shapes = "Lambda%.fn is a function %(layers%.lua:%d+%), and a spec holds data only: give it a name, nn%.register%(\"name\", f%)",
 }
 

@@ -180,6 +180,29 @@ function nets.mixed()
   return net, function(ids, x) return net.res(net.gated(net.row(net.column(x + net.book(ids))))) end
 end
 
+function nets.fractions()
+  local net = nn.ModuleList{
+    nn.FractionalMaxPool2d({2, 3}, {output_size = {4, 3}, return_indices = true}), nn.FractionalMaxPool3d(2, {output_ratio = 0.5}),
+    nn.FractionalMaxPool2d(3, {output_size = 1}),
+    nn.TripletMarginWithDistanceLoss{distance_function = function(p, q) return (p - q):abs():sum{-1} end, margin = 0.7, swap = true, reduction = "none"},
+    nn.TripletMarginWithDistanceLoss(),
+  }
+  return net, function(a, b, u, v, far)
+    u, v = u:detach(), v:detach()
+    local y, at = net[1](a, u)
+    local x, p = a[{1, 1, {}, {1, 4}}], a[{1, 2, {}, {1, 4}}]
+    return flat{y, at:float(), net[2](b, v), net[3](a, u), net[4](x, p, far), net[5](x, p, far)}
+  end
+end
+
+function nets.rare_classes()
+  local net = nn.ModuleList{nn.AdaptiveLogSoftmaxWithLoss(8, 20, {4, 10}, {div_value = 2, head_bias = true}), nn.AdaptiveLogSoftmaxWithLoss(8, 6, {3})}
+  return net, function(x, target, few)
+    local out, loss = net[1](x, target)
+    return out, loss:reshape(1), net[1]:log_prob(x), (net[2](x, few))
+  end
+end
+
 --- t counts from 1 here.
 function nets.diffusions()
   local o = {beta_schedule = "warmup", num_beta_steps = 10, warmup = 0.3, pred_mode = "pred_v"}

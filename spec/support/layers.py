@@ -177,6 +177,28 @@ def mixed():
 
 
 @net
+def fractions():
+    def run(m, a, b, u, v, far):
+        y, at = F.fractional_max_pool2d(a, (2, 3), output_size=(4, 3), return_indices=True, _random_samples=u.detach())
+        z = F.fractional_max_pool3d(b, 2, output_ratio=0.5, _random_samples=v.detach())
+        one = F.fractional_max_pool2d(a, 3, output_size=1, _random_samples=u.detach())
+        triplet = nn.TripletMarginWithDistanceLoss(distance_function=lambda p, q: (p - q).abs().sum(-1), margin=0.7, swap=True, reduction="none")
+        x, p, q = a[0, 0, :, :4], a[0, 1, :, :4], far
+        return torch.cat([t.reshape(-1) for t in [y, at.double() + 1, z, one, triplet(x, p, q), nn.TripletMarginWithDistanceLoss()(x, p, q)]])
+    return nn.Module(), [torch.randn(2, 2, 7, 8), torch.randn(1, 2, 6, 5, 7), torch.rand(2, 2, 2), torch.rand(1, 2, 3), torch.randn(7, 4)], run
+
+
+@net
+def rare_classes():
+    m = nn.ModuleList([nn.AdaptiveLogSoftmaxWithLoss(8, 20, [4, 10], div_value=2.0, head_bias=True), nn.AdaptiveLogSoftmaxWithLoss(8, 6, [3])])
+
+    def run(m, x, target, few):
+        a, b = m[0](x, target), m[1](x, few)
+        return a.output, a.loss.reshape(1), m[0].log_prob(x), b.output
+    return m, [torch.randn(7, 8), torch.tensor([0, 3, 4, 9, 10, 19, 2]), torch.tensor([0, 1, 5, 2, 3, 0, 0])], run
+
+
+@net
 def diffusions():
     betas = torch.cat([torch.linspace(1e-4, 0.02, 3, dtype=torch.float64), torch.full((7,), 0.02, dtype=torch.float64)])
     left = torch.cat([torch.ones(1, dtype=torch.float64), (1 - betas).cumprod(0)])

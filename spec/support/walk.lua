@@ -185,6 +185,11 @@ for _, name in ipairs{"ColumnParallelLinear", "RowParallelLinear"} do
   add(name, function() return nn[name](4, 3) end, given{2, 5, 4}, {infer = function() return nn[name](3) end, wrong = {2, 5}})
 end
 add("ParallelEmbedding", function() return nn.ParallelEmbedding(7, 3) end, function() return ai.tensor({{2, 3}, {7, 1}}, {dtype = "i64"}) end)
+add("FractionalMaxPool2d", function() return nn.FractionalMaxPool2d(2, {output_size = {3, 4}}) end,
+  function() return ai.randn(image), ai.rand(2, 4, 2) end, {wrong = {{2, 4, 6}, {2, 4, 2}}, unused = 2})
+add("FractionalMaxPool3d", function() return nn.FractionalMaxPool3d(2, {output_ratio = 0.6}) end,
+  function() return ai.randn(block), ai.rand(2, 2, 3) end, {wrong = {{2, 4, 6}, {2, 2, 3}}, unused = 2})
+add("FeatureAlphaDropout", function() return nn.FeatureAlphaDropout(0.3) end, given(image), {wrong = {6}, random = true})
 local small_face = {input_size = 8, channels = {4, 4, 6}, blocks = {1, 1}, dim = 5}
 add("FaceEmbedding", function() return nn.FaceEmbedding(small_face) end, given{3, 3, 8, 8}, {wrong = {2, 3, 9, 8}, random = true})
 
@@ -205,7 +210,7 @@ walk.apart = {}
 local function apart(reason, names) for name in names:gmatch "%S+" do walk.apart[name] = reason end end
 apart("takes a target, and returns a number: spec/loss_spec.lua", "BCELoss BCEWithLogitsLoss CTCLoss CosineEmbeddingLoss CrossEntropyLoss GaussianNLLLoss "
   .. "HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss MSELoss MarginRankingLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss "
-  .. "PoissonNLLLoss SmoothL1Loss SoftMarginLoss TripletMarginLoss ComboLoss")
+  .. "PoissonNLLLoss SmoothL1Loss SoftMarginLoss TripletMarginLoss ComboLoss TripletMarginWithDistanceLoss AdaptiveLogSoftmaxWithLoss")
 apart("takes a target, and returns a number: spec/perceptual_spec.lua", "LPIPS PerceptualLoss FaceIdentityLoss")
 apart("takes a network: spec/diffusion_spec.lua", "GaussianDiffusion ConsistencyModel")
 apart("takes a target, and returns a number: spec/spectral_spec.lua", "SSIMLoss ImageGradLoss STFTLoss MultiResolutionSTFTLoss MelLoss MFCCLoss")

@@ -99,6 +99,27 @@ function tree.tree_map_with_path(f, t)
   return build(t, "", {})
 end
 
+--- A tree as a list of n trees, whose tensors are the chunks along a dimension; other leaves are in each. A size that n does not divide
+--- gives shorter chunks last, and fewer than n where there are fewer elements.
+---@param t any
+---@param n integer
+---@param dim? integer 1
+---@return any[]
+function tree.tree_chunk(t, n, dim)
+  if type(n) ~= "number" or n < 1 or n % 1 ~= 0 then raise(("fn.tree_chunk: n is %s; a whole number from 1 is wanted"):format(tostring(n))) end
+  local chunks, made, least = {}, {}, n
+  for _, leaf in ipairs((tree.tree_leaves(t))) do
+    if ai.is_tensor(leaf) then
+      made[leaf] = made[leaf] or leaf:chunk(n, dim or 1)
+      least = math.min(least, #made[leaf])
+    end
+  end
+  for i = 1, least do
+    chunks[i] = map(function(leaf) return ai.is_tensor(leaf) and made[leaf][i] or leaf end, "", "fn.tree_chunk", t)
+  end
+  return chunks
+end
+
 --- The leaves in order, and their paths.
 ---@param t table
 ---@return any[] leaves

@@ -68,6 +68,23 @@ function nn.causal_mask(l, s, options)
   return f.gt(ai.arange(1, s, 1, {device = device}):reshape(1, s), rows)
 end
 
+--- The places beyond each sequence's end: bools, for key_padding_mask.
+---@param lengths integer[]|aijit.Tensor (N)
+---@param t? integer the largest length
+---@param options? {device: any}
+---@return aijit.Tensor (N, t)
+function nn.padding_mask(lengths, t, options)
+  if not ai.is_tensor(lengths) then
+    argument.check("padding_mask", "lengths", "taps", lengths)
+    lengths = ai.tensor(lengths, {dtype = "i64", device = options and options.device})
+  end
+  if lengths:dim() ~= 1 or lengths:is_floating_point() then
+    raise(("padding_mask: the lengths are %s of %s; integers, (N), are wanted"):format(shape_text(lengths), lengths.dtype))
+  end
+  if t == nil then t = lengths:max():item() else argument.check("padding_mask", "t", "size", t) end
+  return f.gt(ai.arange(1, t, 1, {dtype = "i64", device = lengths.device}):reshape(1, t), f.unsqueeze(lengths, 2))
+end
+
 --- Attention with its weights, which the quick way never has all at once.
 local function with_weights(q, k, v, mask, causal, p)
   local scores = f.matmul(q, f.transpose(k, -1, -2)) * (1 / math.sqrt(q:size(-1)))

@@ -6,6 +6,7 @@ local argument = require "aijit.argument"
 local class = require "aijit.class"
 local container = require "aijit.nn.container"
 local layer = require "aijit.nn.layer".layer
+local linear = require "aijit.nn.linear"
 local Module = require "aijit.nn.module"
 local raise = require("aijit.bindings.lib").raise
 
@@ -64,6 +65,119 @@ for _, row in ipairs(rows) do
 end
 
 nn.L2Loss = nn.MSELoss
+
+--- max(0, d(anchor, positive) - d(anchor, negative) + margin) with a distance of one's own: a function or a module, nn.PairwiseDistance
+--- unless given. swap: the negative's distance is the smaller of those from anchor and from positive (Balntas and others, 2016).
+---@class aijit.nn.TripletMarginWithDistanceLoss: aijit.nn.Module
+---@overload fun(options?: {distance_function: function, margin: number, swap: boolean, reduction: string}): aijit.nn.TripletMarginWithDistanceLoss
+local Triplet = class("TripletMarginWithDistanceLoss", Module)
+nn.TripletMarginWithDistanceLoss = Module.register(Triplet)
+Triplet.declaration = argument.declare("nn.TripletMarginWithDistanceLoss",
+  "distance_function:layer=none margin:not_negative=1 swap=false reduction=mean")
+
+---@param options? {distance_function: function|aijit.nn.Module, margin: number, swap: boolean, reduction: string} 1, false, "mean"
+function Triplet:__init(...)
+  local o = Triplet.declaration:read({}, ...)
+  local distance = o.distance_function
+  self.distance_function = type(distance) == "function" and container.Lambda(distance) or distance or require("aijit.nn.place").PairwiseDistance()
+  self.margin, self.swap, self.reduction = o.margin, o.swap, o.reduction
+end
+
+function Triplet:forward(anchor, positive, negative)
+  local near, far = self.distance_function(anchor, positive), self.distance_function(anchor, negative)
+  if self.swap then far = f.minimum(far, self.distance_function(positive, negative)) end
+  local loss = f.relu(near - far + self.margin)
+  if self.reduction == "none" then return loss end
+  return self.reduction == "sum" and loss:sum() or loss:mean()
+end
+
+--- A softmax over many classes that works little for the rare ones (Grave and others, 2017): classes are sorted by how often they come;
+--- those up to the first cutoff stand in the head, beside one entry for each further group, whose classes a smaller matrix tells apart,
+--- its inner features in_features / div_value^group. log_probs, loss = adaptive(x, target): of the targets, (N), and their negative mean.
+---@class aijit.nn.AdaptiveLogSoftmaxWithLoss: aijit.nn.Layer
+---@field head aijit.nn.Linear
+---@field tail aijit.nn.ModuleList of a group: to the inner features, and to the classes
+---@overload fun(in_features: integer, n_classes: integer, cutoffs: integer[], options?: table): aijit.nn.AdaptiveLogSoftmaxWithLoss
+local Adaptive = layer("AdaptiveLogSoftmaxWithLoss", "in_features? n_classes:count cutoffs:counts div_value:positive=4 head_bias=false")
+nn.AdaptiveLogSoftmaxWithLoss = Adaptive
+
+function Adaptive:check()
+  local before = 0
+  for _, cutoff in ipairs(self.cutoffs) do
+    if cutoff <= before or cutoff >= self.n_classes then
+      raise(("AdaptiveLogSoftmaxWithLoss: cutoffs are %s; each above the one before, and below n_classes, which is %d, is wanted"):format(
+        Module.quoted(self.cutoffs), self.n_classes))
+    end
+    before = cutoff
+  end
+end
+
+function Adaptive:sizes(x) self.in_features = x:size(-1) end
+function Adaptive:sizes_from(state) self.in_features = state["head.weight"]:size(2) end
+
+function Adaptive:build()
+  local where, ends = self._where, {unpack(self.cutoffs)}
+  ends[#ends + 1] = self.n_classes
+  local function dense(a, b, bias) return linear.Linear(a, b, {bias = bias, dtype = where.dtype, device = where.device}) end
+  self._options = {ends = ends}
+  self.head = dense(self.in_features, ends[1] + #ends - 1, self.head_bias)
+  self.tail = container.ModuleList()
+  for i = 1, #ends - 1 do
+    local inner = math.max(1, math.floor(self.in_features / self.div_value ^ i))
+    self.tail:append(container.Sequential{dense(self.in_features, inner, false), dense(inner, ends[i + 1] - ends[i], false)})
+  end
+end
+
+local function check_rows(self, x)
+  if not ai.is_tensor(x) or x:dim() ~= 2 or x:size(2) ~= self.in_features then
+    raise(("%s: the input is %s; (N, %d) is wanted"):format(self:title(), ai.is_tensor(x) and "(" .. table.concat(x.shape, ", ") .. ")" or "a " .. type(x),
+      self.in_features))
+  end
+end
+
+---@param x aijit.Tensor (N, in_features)
+---@return aijit.Tensor (N, n_classes)
+function Adaptive:log_prob(x)
+  check_rows(self, x)
+  local first, head = self.cutoffs[1], f.log_softmax(self.head(x), -1)
+  local parts = {f.narrow(head, 2, 1, first)}
+  for i, tail in ipairs(self.tail) do parts[i + 1] = f.log_softmax(tail(x), -1) + f.narrow(head, 2, first + i, 1) end
+  return f.cat(parts, 2)
+end
+
+--- The likeliest class of each row.
+---@param x aijit.Tensor (N, in_features)
+---@return aijit.Tensor (N) i64, from 1
+function Adaptive:predict(x) return f.argmax(self:log_prob(x), -1) end
+
+---@param x aijit.Tensor (N, in_features)
+---@param target aijit.Tensor (N) classes, from 1
+---@return aijit.Tensor log_probs (N)
+---@return aijit.Tensor loss
+function Adaptive:forward(x, target)
+  check_rows(self, x)
+  if not ai.is_tensor(target) or target:dim() ~= 1 or target:size(1) ~= x:size(1) or target:is_floating_point() then
+    raise(("%s: the targets are %s; integers, (%d), are wanted"):format(self:title(),
+      ai.is_tensor(target) and "(" .. table.concat(target.shape, ", ") .. ") of " .. target.dtype or "a " .. type(target), x:size(1)))
+  end
+  local ends, head = self._options.ends, f.log_softmax(self.head(x), -1)
+  if f.logical_or(f.lt(target, 1), f.gt(target, self.n_classes)):any():item() then
+    raise(("%s: a target is not between 1 and %d"):format(self:title(), self.n_classes))
+  end
+  -- The entry of the head: the class, or its group's.
+  local entry = f.clamp_max(target, ends[1])
+  for i = 1, #ends - 1 do entry = f.where(f.gt(target, ends[i]), ai.full({}, ends[1] + i, {dtype = "i64", device = x.device}), entry) end
+  local out = f.squeeze(f.gather(head, 2, f.unsqueeze(entry, 2)), 2)
+  for i, tail in ipairs(self.tail) do
+    local of_group = f.select(f.nonzero(f.logical_and(f.gt(target, ends[i]), f.le(target, ends[i + 1]))), 2, 1)
+    if of_group:size(1) > 0 then
+      local own = f.log_softmax(tail(f.index_select(x, 1, of_group)), -1)
+      local at = f.unsqueeze(f.index_select(target, 1, of_group) - ends[i], 2)
+      out = f.index_add(out, 1, of_group, f.squeeze(f.gather(own, 2, at), 2))
+    end
+  end
+  return out, -out:mean()
+end
 
 -- -- Several at once -----------------------------------------------------------------------------------------------
 

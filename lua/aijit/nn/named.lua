@@ -19,7 +19,7 @@ for name, cls in pairs(activation) do
   local snake = name:gsub("ReLU", "Relu"):gsub("SiLU", "Silu"):gsub("(%l)(%u)", "%1_%2"):gsub("(%u)(%u%l)", "%1_%2"):lower()
   activations[snake], activations[name:lower()] = cls, cls
 end
-for new, old in pairs{hard_sigmoid = "hardsigmoid", hard_swish = "hardswish", hard_tanh = "hardtanh", soft_shrink = "softshrink",
+for new, old in pairs{hard_sigmoid = "hardsigmoid", hard_sigomid = "hardsigmoid", hard_swish = "hardswish", hard_tanh = "hardtanh", soft_shrink = "softshrink",
                       hard_shrink = "hardshrink", tanh_shrink = "tanhshrink", soft_sign = "softsign", soft_plus = "softplus",
                       relu_squared = "relusquared"} do
   activations[new] = activations[old]

@@ -2,6 +2,7 @@
 
 local ai = require "aijit"
 local layer = require "aijit.nn.layer".layer
+local raise = require("aijit.bindings.lib").raise
 
 local f = ai.f
 local nn = {}
@@ -51,6 +52,78 @@ for n = 1, 3 do
   local AdaptiveMaxPool = layer(("AdaptiveMaxPool%dd"):format(n), "output_size return_indices=false")
   nn[AdaptiveMaxPool.__name] = AdaptiveMaxPool
   function AdaptiveMaxPool:forward(x) return f[adaptive_max](x, self.output_size, self.return_indices) end
+end
+
+--- Where the windows of one dimension begin, from 0: as many as the output has, spread over the input by a random number u of each
+--- channel (Graham, 2014): floor((i + u) a) - floor(u a), a = (size - kernel) / (output - 1), the last one at the end. (N, C, output).
+local function starts(u, size, kernel, output)
+  local last = ai.full({u:size(1), u:size(2), 1}, size - kernel, {dtype = "i64", device = u.device})
+  if output == 1 then return last end
+  local step, at = (size - kernel) / (output - 1), f.unsqueeze(u, 3)
+  local places = ((ai.arange(0, output - 2, 1, {dtype = u.dtype, device = u.device}) + at) * step):floor() - (at * step):floor()
+  return f.cat({places:long(), last}, 3)
+end
+
+for n = 2, 3 do
+  --- The largest element of windows that lie at random, so that a size is divided by any ratio. output_size, or output_ratio: that part
+  --- of the input's. With return_indices also where in its channel each was. pool(x, samples): the random numbers, (N, C, n), from 0 to
+  --- below 1, unless they are to be drawn.
+  local Fractional = layer(("FractionalMaxPool%dd"):format(n), "kernel_size output_size=none output_ratio=none return_indices=false")
+  nn[Fractional.__name] = Fractional
+  Fractional.argument_rules = {output_ratio = function(value)
+    for _, one in ipairs(type(value) == "table" and value or {value}) do
+      if type(one) ~= "number" or not (one > 0 and one < 1) then return ("a number between 0 and 1, or a list of %d"):format(n) end
+    end
+    if type(value) == "table" and #value ~= n then return ("a number between 0 and 1, or a list of %d"):format(n) end
+  end}
+
+  function Fractional:check()
+    if (self.output_size == nil) == (self.output_ratio == nil) then
+      raise(("%s: one of output_size and output_ratio is wanted"):format(self:title()))
+    end
+  end
+
+  function Fractional:forward(x, samples)
+    if x:dim() ~= n + 2 then raise(("%s: the input is (%s); (N, C%s) is wanted"):format(self:title(), table.concat(x.shape, ", "), (", size"):rep(n))) end
+    local batch, channels = x:size(1), x:size(2)
+    if samples == nil then samples = ai.empty({batch, channels, n}, {dtype = "f32", device = x.device}):uniform_(0, 1) end
+    if not ai.is_tensor(samples) or samples:dim() ~= 3 or samples:size(1) ~= batch or samples:size(2) ~= channels or samples:size(3) ~= n then
+      raise(("%s: the random numbers are %s; (%d, %d, %d) is wanted"):format(self:title(),
+        ai.is_tensor(samples) and "(" .. table.concat(samples.shape, ", ") .. ")" or "a " .. type(samples), batch, channels, n))
+    end
+    local function of(value, d) return type(value) == "table" and value[d] or value end
+    local kernels, begin, sizes = {}, {}, {}
+    for d = 1, n do
+      local size, kernel = x:size(d + 2), of(self.kernel_size, d)
+      local output = self.output_size and of(self.output_size, d) or math.floor(size * of(self.output_ratio, d))
+      if output < 1 or output + kernel - 1 > size then
+        raise(("%s: %d windows of %d do not fit a size of %d"):format(self:title(), output, kernel, size))
+      end
+      -- PyTorch takes the random numbers of two dimensions from the last one.
+      begin[d], kernels[d], sizes[d] = starts(f.select(samples, 3, n == 2 and 3 - d or d), size, kernel, output), kernel, output
+    end
+    local best, where
+    local function look(d, y, place)
+      if d > n then
+        local larger = best and f.gt(y, best)
+        if self.return_indices then where = best and f.where(larger, place, where) or place end
+        best = best and f.maximum(best, y) or y
+        return
+      end
+      local shape = {batch, channels, unpack(sizes, 1, d)}
+      for k = d + 1, n do shape[#shape + 1] = x:size(k + 2) end
+      for offset = 0, kernels[d] - 1 do
+        local at = begin[d] + offset
+        for _ = 1, d - 1 do at = f.unsqueeze(at, 3) end
+        for _ = d + 1, n do at = f.unsqueeze(at, -1) end
+        local own = f.expand(at, shape)
+        look(d + 1, f.gather(y, d + 2, own + 1), place * x:size(d + 2) + at)
+      end
+    end
+    look(1, x, ai.zeros({batch, channels}, {dtype = "i64", device = x.device}):reshape(batch, channels, unpack(n == 2 and {1, 1} or {1, 1, 1})))
+    if self.return_indices then return best, where + 1 end
+    return best
+  end
 end
 
 --- A larger or smaller image: (N, C, *size) -> (N, C, *size').

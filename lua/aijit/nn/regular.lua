@@ -37,6 +37,26 @@ for _, row in ipairs(rows) do
   end
 end
 
+--- AlphaDropout of whole channels, (N, C, *): those that are dropped get the value that selu tends to far below 0, and then all are
+--- scaled and shifted so that mean and variance stay.
+local FeatureAlphaDropout = layer("FeatureAlphaDropout", "p=0.5 inplace=false")
+nn.FeatureAlphaDropout = FeatureAlphaDropout
+FeatureAlphaDropout.argument_rules = {p = "part"}
+
+local far_below = -1.0507009873554805 * 1.6732632423543772
+
+function FeatureAlphaDropout:forward(x)
+  local p = self.p
+  if not self.training or p == 0 then return x end
+  if x:dim() < 2 then raise(("FeatureAlphaDropout: the input is (%s); (N, C, *) is wanted"):format(table.concat(x.shape, ", "))) end
+  local shape = {x:size(1), x:size(2)}
+  for i = 3, x:dim() do shape[i] = 1 end
+  local a = ((1 - p) * (1 + p * far_below ^ 2)) ^ -0.5
+  local kept = ai.empty(shape, {dtype = x.dtype, device = x.device}):bernoulli_(1 - p)
+  local y = x * (kept * a) + (1 - kept) * (a * far_below) - a * far_below * p
+  return self.inplace and x:copy_(y) or y
+end
+
 local drop_path = argument.declare("nn.drop_path", "x p:part training=true scale_by_keep=true")
 
 --- Whole samples of x, (N, *), become 0 with probability p, for residual branches; the others are divided by 1 - p, unless

@@ -11,7 +11,7 @@ local optim = {
   is_undecayed = group.is_undecayed,
 }
 
-for _, part in ipairs{"sgd", "adam", "adaptive", "schedule", "compose", "average", "range"} do
+for _, part in ipairs{"sgd", "adam", "adaptive", "schedule", "compose", "average", "range", "preset"} do
   for name, value in pairs(require("aijit.optim." .. part)) do optim[name] = value end
 end
 
