@@ -175,6 +175,9 @@ int32_t aj_thread_limit(int32_t n);                 /* the most threads an op of
 /* On: nothing is chosen by timing, so that two processes on one machine with as many threads agree to the bit. */
 void aj_set_deterministic(bool on);
 bool aj_deterministic(void);
+/* On: products and convolutions of f32 on CUDA devices round their inputs to TF32, 10 bits of mantissa. */
+void aj_set_tf32(bool on);
+bool aj_tf32(void);
 const char *aj_cpu_level(void);
 const char *aj_library_versions(void);
 

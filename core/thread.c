@@ -9,10 +9,12 @@
 
 /* Of the process, and read by every thread. */
 static int wanted;
-static bool deterministic;
+static bool deterministic, tf32;
 
 void aj_set_deterministic(bool on) { __atomic_store_n(&deterministic, on, __ATOMIC_RELAXED); }
 bool aj_deterministic(void) { return __atomic_load_n(&deterministic, __ATOMIC_RELAXED); }
+void aj_set_tf32(bool on) { __atomic_store_n(&tf32, on, __ATOMIC_RELAXED); }
+bool aj_tf32(void) { return __atomic_load_n(&tf32, __ATOMIC_RELAXED); }
 
 static pthread_key_t at_end;
 static pthread_once_t once = PTHREAD_ONCE_INIT;

@@ -28,8 +28,11 @@ end
 
 local host = process.aijit()
 
+-- What is kept on disk goes to a folder of this run.
+local cache = process.folder()
 local function run(words, environment, limit)
-  return process.run(("AIJIT_CUDA=%s/libaijit_cuda_host.so %s %s"):format(process.quote(folder), environment or "", words), {limit = limit or 300})
+  local line = ("AIJIT_CACHE_DIR=%s AIJIT_CUDA=%s/libaijit_cuda_host.so %s %s"):format(cache, process.quote(folder), environment or "", words)
+  return process.run(line, {limit = limit or 300})
 end
 local function busted(words, environment, limit)
   local r = run(("%s \"$(command -v busted)\" --ignore-lua -o plainTerminal %s"):format(host, words), environment, limit)
@@ -47,6 +50,7 @@ local function program(text, environment)
 end
 
 describe("the CUDA device", function()
+  teardown(function() process.run("rm -r " .. cache) end)
   setup(function()
     local r = process.run(("cmake --build %s --target aijit_cuda_host"):format(process.quote(folder)), {limit = 600})
     assert.are.equal(0, r.status, r.out .. r.err)
@@ -60,6 +64,34 @@ describe("the CUDA device", function()
     local out = busted("--filter='gives what the CPU gives' spec/op_spec.lua", "AIJIT_TEST_DEVICE=cuda")
     local passed, pending_ = out:match "(%d+) successes", out:match "(%d+) pending"
     assert.is_true(tonumber(passed) > 100, passed .. " rows passed, " .. pending_ .. " have no kernel")
+  end)
+
+  it("multiplies matrices by cuBLASLt, and without it", function()
+    busted "spec/support/cuda/matmul_check.lua"
+    busted("spec/support/cuda/matmul_check.lua", "AIJIT_CUDA_LIBRARIES=/nowhere")
+  end)
+
+  it("goes on with an algorithm that another process chose, and without one that is spoilt", function()
+    local text = "local a = ai.ones({128, 128}, {device = 'cuda'}) for _ = 1, 4 do a = a:matmul(a):mul(0) + 1 end print(a:sum():item())"
+    assert.is_truthy(program(text):find("16384", 1, true))
+    local path = process.run("ls " .. cache .. "/cuda/cublaslt-13.0.0-host-stand-in-0.txt").out:match "[^\n]+"
+    local function lines()
+      local file = assert(io.open(path))
+      local all = file:read "*a"
+      file:close()
+      return all
+    end
+    local kept = lines()
+    assert.is_truthy(kept:match "f32 e1 1x128x128x128 nn [%d,]+ [%d,]+ 888\t%x+ %x+[ 0]+\n", kept)
+    assert.is_truthy(program(text):find("16384", 1, true))
+    assert.are.equal(kept, lines())                      -- nothing was timed again
+    for _, spoilt in ipairs {kept:gsub("\t%x+ %x+", "\t0 1"), kept:gsub("\t[^\n]+", "\tgarbage"), kept:sub(1, -5), "\0\1\2\n\n\t\n"} do
+      local file = assert(io.open(path, "w"))
+      file:write(spoilt)
+      file:close()
+      local out = program(text)
+      assert.is_truthy(out:find("16384", 1, true), out)
+    end
   end)
 
   it("says why there is none", function()

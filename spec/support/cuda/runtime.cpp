@@ -4,10 +4,12 @@
 // AIJIT_STANDIN_MEMORY    bytes of memory that each has (1 GiB)
 #include <cuda_runtime.h>
 #include "fibre.h"
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <sys/mman.h>
@@ -92,7 +94,11 @@ struct standin_stream {
     uint64_t put = 0, done = 0;                          // how much was queued and done since it was made
     std::deque<std::function<void()>> queue;
 };
-struct standin_event { standin_stream *stream = nullptr; uint64_t place = 0; };
+struct standin_event {
+    standin_stream *stream = nullptr;
+    uint64_t place = 0;
+    std::shared_ptr<double> seconds;                     // when its stream came to it; negative before
+};
 
 namespace {
 std::set<standin_stream *> streams;
@@ -305,10 +311,21 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s) {
     return cudaSuccess;
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { *e = new standin_event; return cudaSuccess; }
+cudaError_t cudaEventCreate(cudaEvent_t *e) { return cudaEventCreateWithFlags(e, 0); }
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end) {
+    guard g(lock);
+    if (!start->seconds || !end->seconds) return report(cudaErrorInvalidValue);
+    if (*start->seconds < 0 || *end->seconds < 0) return cudaErrorNotReady;
+    *ms = (float)((*end->seconds - *start->seconds) * 1000);
+    return cudaSuccess;
+}
+cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus *status) { *status = cudaStreamCaptureStatusNone; return cudaSuccess; }
 cudaError_t cudaEventDestroy(cudaEvent_t e) { delete e; return cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
     guard g(lock);
-    *e = {s, s ? s->put : 0};
+    std::shared_ptr<double> seconds = std::make_shared<double>(-1);
+    put(s, [=] { *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); });
+    *e = {s, s ? s->put : 0, seconds};
     return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t e) {
