@@ -155,6 +155,21 @@ describe("lora", function()
     assert.matches("dropout is 1; a probability, from 0 to below 1", message_of(nn.lora, nn.Linear(2, 2), 1, {dropout = 1}))
   end)
 
+  it("takes the state of the model without it, and keeps its additions", function()
+    local plain, adapted, x = model(), nn.lora(model(), 2), ai.tensor({{1, 2, 7}}, {dtype = "i64"})
+    adapted:load_state_dict(plain:state_dict())
+    near(adapted(x), plain(x))
+    local b = adapted[3].parametrizations.weight.lora_b
+    nn.init.normal_(b)
+    local before = b:detach():clone()
+    adapted:load_state_dict(plain:state_dict())
+    near(before, b)
+    assert.is_true((adapted(x) - plain(x)):abs():max():item() > 1e-4)
+    local state = plain:state_dict()
+    state["2.weight"] = nil
+    assert.matches("2%.parametrizations%.weight%.original", message_of(adapted.load_state_dict, adapted, state))
+  end)
+
   it("is put on only where a config has a rank", function()
     local plain = nn.Linear(3, 2)
     assert.are.equal(plain, nn.maybe_lora(plain, nil))

@@ -8,6 +8,42 @@ local function list(x) return x:totable() end
 local function fails(fn, words) assert.has_error_like(fn, words) end
 local _ = like
 
+describe("a fractional pool", function()
+  it("has as many windows as are asked for, within the input, the last one at its end", function()
+    ai.manual_seed(0)
+    local x = ai.arange(1, 2 * 9 * 7, 1):reshape(1, 2, 9, 7)
+    for _ = 1, 20 do
+      local y, at = nn.FractionalMaxPool2d(2, {output_size = {5, 4}, return_indices = true})(x)
+      assert.are.same({1, 2, 5, 4}, {unpack(y.shape)})
+      assert.are.equal(63, y[{1, 1, 5, 4}]:item())
+      assert.is_true(x:reshape(1, 2, -1):gather(3, at:reshape(1, 2, -1)):reshape(y.shape):equal(y):item())
+    end
+    assert.are.same({1, 2, 4, 3}, {unpack(nn.FractionalMaxPool2d(3, {output_ratio = 0.5})(x).shape)})
+  end)
+
+  it("refuses ratios, sizes and random numbers that do not fit", function()
+    fails(function() nn.FractionalMaxPool2d(2) end, "one of output_size and output_ratio is wanted")
+    fails(function() nn.FractionalMaxPool2d(2, {output_size = 2, output_ratio = 0.5}) end, "one of output_size and output_ratio is wanted")
+    fails(function() nn.FractionalMaxPool2d(2, {output_ratio = 1.5}) end, "a number between 0 and 1, or a list of 2")
+    fails(function() nn.FractionalMaxPool2d(3, {output_size = 4})(ai.randn(1, 1, 5, 5)) end, "4 windows of 3 do not fit a size of 5")
+    fails(function() nn.FractionalMaxPool2d(2, {output_size = 2})(ai.randn(1, 1, 5)) end, "N, C, size, size")
+    fails(function() nn.FractionalMaxPool2d(2, {output_size = 2})(ai.randn(1, 1, 5, 5), ai.rand(1, 2)) end, "the random numbers are")
+  end)
+end)
+
+it("FeatureAlphaDropout drops channels, and keeps mean and variance", function()
+  ai.manual_seed(0)
+  local x = ai.randn(400, 50, 4)
+  local y = nn.FeatureAlphaDropout(0.3)(x)
+  assert.is_near(0, y:mean():item(), 0.03)
+  assert.is_near(1, y:std():item(), 0.03)
+  local low = y:min():item()
+  assert.is_true(low < -1)
+  local flat = (y:select(3, 1) - y:select(3, 4)):abs():lt(1e-6):float():mean():item()
+  assert.is_near(0.3, flat, 0.02)
+  assert.is_true(nn.FeatureAlphaDropout(0.3):eval()(x):is_same(x))
+end)
+
 describe("a pool that tells where its elements were", function()
   local x = ai.tensor {{{{1, 9, 3, 4}, {5, 6, 7, 8}}}}
 

@@ -87,6 +87,33 @@ describe("a function", function()
   end)
 end)
 
+it("what was done to weights goes into a spec, to those of inner layers and of one's own modules too", function()
+  local Own = ai.class("RoundTripWeight", nn.Module)
+  nn.register(Own)
+  function Own:__init() self.w, self.scale = nn.Parameter(ai.randn(8, 8)), nn.Parameter(ai.ones(8)) end
+  function Own:forward(x) return x:matmul(self.w) * self.scale end
+  local own = Own()
+  own:__init()
+  for _, model in ipairs{
+    nn.lora(nn.TransformerEncoderLayer(8, 2), 2, {alpha = 4}), nn.lora(nn.MultiheadAttention(8, 2), 1), nn.lora(nn.RwkvBlock(8), 2),
+    nn.Sequential{nn.spectral_norm(nn.Linear(8, 8)), nn.weight_norm(nn.Linear(8, 8), {dim = 2})}, nn.weight_norm(own, "w"),
+  } do
+    for _, format in ipairs{"json", "yaml"} do
+      local again = nn.from_spec(ai[format].decode(ai[format].encode(model:to_spec())))
+      for name, p in model:named_parameters() do if name:find "lora_b$" then nn.init.normal_(p) end end
+      again:load_state_dict(model:state_dict())
+      local x = ai.randn(3, 2, 8)
+      local y, z = model:eval()(x), again:eval()(x)
+      assert.is_true(y:equal(z):item(), getmetatable(model).__name)
+      assert.are.equal(#model:parameters(), #again:parameters())
+    end
+  end
+  local wrong = {type = "Sequential", layers = {{type = "Linear", in_features = 2, out_features = 2, applied = {{"weight_nrm", "weight"}}}}}
+  assert.matches("entry 1 of applied is weight_nrm of 'weight'; weight_norm, spectral_norm or lora_weight", message_of(nn.from_spec, wrong))
+  wrong.layers[1].applied = {{"weight_norm", "inner.weight"}}
+  assert.matches("there is no module 'inner'", message_of(nn.from_spec, wrong))
+end)
+
 it("weights of classes go into a loss's spec as numbers, of their dtype", function()
   for _, w in ipairs{ai.tensor{0.1, 2, 3}, ai.tensor({0.1, 1 / 3, 3}, {dtype = "f64"})} do
     for _, loss in ipairs{nn.CrossEntropyLoss{weight = w}, nn.NLLLoss(w), nn.BCEWithLogitsLoss{pos_weight = w, weight = w + 1},

@@ -177,15 +177,17 @@ function Layer:to_spec()
   end
   local first = self:slots("parameter")[1]
   if first and first.value.dtype ~= "f32" then spec.dtype = first.value.dtype end
-  if self._applied then
-    spec.applied = {}
-    for i, entry in ipairs(self._applied) do spec.applied[i] = {unpack(entry)} end
+  for path, inner in self:named_modules() do
+    for _, entry in ipairs(rawget(inner, "_applied") or {}) do
+      spec.applied = spec.applied or {}
+      table.insert(spec.applied, {entry[1], path == "" and entry[2] or path .. "." .. entry[2], entry[3]})
+    end
   end
   return spec
 end
 
 --- Positional arguments may stand in the spec's list part, or under `args`. `applied` lists what was done to the layer's
---- weights: {{"weight_norm", "weight", {dim = 1}}}.
+--- weights, and to those of the layers in it: {{"weight_norm", "weight", {dim = 1}}, {"lora_weight", "out_proj.weight", {r = 2}}}.
 function Layer.from_spec(cls, spec)
   local options, positional = {}, {}
   for key, value in pairs(spec) do
@@ -195,7 +197,7 @@ function Layer.from_spec(cls, spec)
   end
   positional[#positional + 1] = options
   local object = cls(unpack(positional))
-  for _, entry in ipairs(spec.applied or {}) do require("aijit.nn.parametrize")[entry[1]](object, entry[2], entry[3]) end
+  object:apply_to_weights(spec.applied)
   return object
 end
 

@@ -214,7 +214,7 @@ end
 
 --- Low-rank adaptation of a model (Hu and others, 2021): the weights of its linear layers, convolutions, embeddings,
 --- attention and recurrent layers are frozen, and products of two thin matrices added to them, 0 at first. Everything else
---- keeps being trained; see freeze_non_lora. Load the weights before: they change their names.
+--- keeps being trained; see freeze_non_lora. The model's state has other names then; one from before still loads.
 ---@param module aijit.nn.Module
 ---@param r integer the rank
 ---@param options? {alpha: number, dropout: number, where: fun(name: string, module: aijit.nn.Module): boolean} alpha: r;

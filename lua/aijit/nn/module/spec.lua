@@ -29,7 +29,7 @@ local function plain(module, key, value)
   return out
 end
 
-local taken = {type = true, order = true, args = true}
+local taken = {type = true, order = true, args = true, applied = true}
 
 --- The structure of this module as a plain table, which nn.from_spec turns into a module again.
 ---@return table
@@ -44,10 +44,18 @@ function spec:to_spec()
     raise(("to_spec: %s has a list part and a field `layers`, which is the list's name in a spec; give the field another one"):format(
       getmetatable(self).__name))
   end
-  local out = {type = getmetatable(self).__name}
+  local out, computed = {type = getmetatable(self).__name}, rawget(self, "_applied") and "parametrizations"
   out.order = {unpack(rawget(self, "_order") or {})}
+  for i, entry in ipairs(computed and self._applied or {}) do
+    local weight = self.parametrizations[entry[2]]
+    weight = weight.original or weight.original1
+    out.applied = out.applied or {}
+    out.applied[i] = {unpack(entry)}
+    out[entry[2]] = {tensor = {unpack(weight.shape)}, dtype = weight.dtype, parameter = true}
+    out.order[#out.order + 1] = entry[2]
+  end
   for key, value in next, self do
-    if not self.private_fields[key] then
+    if not self.private_fields[key] and key ~= computed then
       if type(key) == "number" then
         out.layers = out.layers or {}
         out.layers[key] = plain(self, key, value)
@@ -109,7 +117,7 @@ end
 function spec.from_spec(cls, data)
   if not is_structure(data, cls.declaration) then return construct(cls, data) end
   local object = setmetatable({}, cls)
-  local done = {type = true, order = true, layers = is_list_part(data)}
+  local done = {type = true, order = true, applied = true, layers = is_list_part(data)}
   for i, layer in ipairs(done.layers and data.layers or {}) do object[i] = restore(object, i, layer) end
   local function set(key)
     if done[key] or data[key] == nil then return end
@@ -126,7 +134,27 @@ function spec.from_spec(cls, data)
   for key in pairs(data) do rest[#rest + 1] = key end
   table.sort(rest)
   for _, key in ipairs(rest) do set(key) end
+  object:apply_to_weights(data.applied)
   return object
+end
+
+--- Does to weights what a list says: {{"weight_norm", "fc.weight", {dim = 1}}}, by the names that they have below this module.
+---@param applied? any[][]
+function spec:apply_to_weights(applied)
+  local known = {weight_norm = true, spectral_norm = true, lora_weight = true}
+  for i, entry in ipairs(applied or {}) do
+    local module, name = self, type(entry[2]) == "string" and entry[2] or ""
+    local path, own = name:match "^(.*)%.([^.]+)$"
+    if path then
+      module, name = nil, own
+      for inner_path, inner in self:named_modules() do if inner_path == path then module = inner end end
+    end
+    if not known[entry[1]] or not module then
+      raise(("from_spec: entry %d of applied is %s of '%s'; %s"):format(i, tostring(entry[1]), tostring(entry[2]),
+        module and "weight_norm, spectral_norm or lora_weight is wanted" or "there is no module '" .. path .. "'"))
+    end
+    require("aijit.nn.parametrize")[entry[1]](module, name, entry[3])
+  end
 end
 
 --- A module from a spec. Layers whose sizes are given have fresh parameters; others wait for their first input.

@@ -45,6 +45,27 @@ local function build_from(self, dict)
   end
 end
 
+--- A state whose plain weights become those under low-rank additions; the additions stay as they are.
+local function under_additions(self, dict)
+  local out = dict
+  for path, module in self:named_modules() do
+    local prefix = path == "" and "" or path .. "."
+    for _, entry in ipairs(rawget(module, "_applied") or {}) do
+      local name, base = prefix .. entry[2], ("%sparametrizations.%s."):format(prefix, entry[2])
+      if entry[1] == "lora_weight" and dict[name] and not dict[base .. "original"] then
+        if out == dict then
+          out = {}
+          for key, tensor in pairs(dict) do out[key] = tensor end
+        end
+        local computed = module.parametrizations[entry[2]]
+        out[name], out[base .. "original"] = nil, dict[name]
+        out[base .. "lora_a"], out[base .. "lora_b"] = computed.lora_a, computed.lora_b
+      end
+    end
+  end
+  return out
+end
+
 ---@class aijit.nn.LoadReport
 ---@field missing string[]     names of the model that the state lacks
 ---@field unexpected string[]  names of the state that the model lacks
@@ -101,7 +122,8 @@ local function complaint(self, report, names)
 end
 
 --- Copies a state into the model, converting dtype and device. A state that does not fit is an error that lists every
---- difference, and changes nothing; with strict = false what fits is loaded.
+--- difference, and changes nothing; with strict = false what fits is loaded. The state of a model without nn.lora fits one with it:
+--- the weights change, the additions to them stay.
 ---@param dict table<string, aijit.Tensor> as from state_dict, or ai.load "file.safetensors"
 ---@param options? {strict: boolean}
 ---@return aijit.nn.Module self
@@ -119,6 +141,7 @@ function state:load_state_dict(dict, options)
     end
   end
   build_from(self, dict)
+  dict = under_additions(self, dict)
   local report, pairs_to_copy, names = compare(self, dict)
   local fits = #report.missing + #report.unexpected + #report.mismatched == 0
   if not fits and not (options and options.strict == false) then raise(complaint(self, report, names)) end
