@@ -14,7 +14,7 @@ struct norm {
     int32_t dx, dg, dw, db, dy, ds, dgw, drm, drv;       // dtypes; ds: of mean and rstd
     int64_t N, C, S, G;
     double eps, momentum;
-    bool centered, training;
+    bool centered, training, relu;
 };
 
 template <typename real> __global__ void __launch_bounds__(THREADS) norm_rows(const __grid_constant__ norm m) {
@@ -122,22 +122,29 @@ template <typename real> __global__ void __launch_bounds__(THREADS) batch_channe
         write<real>(m.rstd, m.ds, c, rs);
     }
     real a = m.weight ? rs * read<real>(m.weight, m.dw, c) : rs, b = m.bias ? read<real>(m.bias, m.db, c) : (real)0;
-    for (int64_t i = threadIdx.x; i < K; i += THREADS) write<real>(m.y, m.dy, place(i), (read<real>(m.x, m.dx, place(i)) - mu) * a + b);
+    for (int64_t i = threadIdx.x; i < K; i += THREADS) {
+        real v = (read<real>(m.x, m.dx, place(i)) - mu) * a + b;
+        write<real>(m.y, m.dy, place(i), m.relu && v < 0 ? (real)0 : v);
+    }
 }
 
 template <typename real> __global__ void __launch_bounds__(THREADS) batch_channel_grad(const __grid_constant__ norm m) {
     const int64_t c = blockIdx.x, K = m.N * m.S;
     auto place = [&](int64_t i) { return (i / m.S * m.C + c) * m.S + i % m.S; };
     real mean = read<real>(m.mean, m.ds, c), rstd = read<real>(m.rstd, m.ds, c), w = m.weight ? read<real>(m.weight, m.dw, c) : (real)1, u = 0, v = 0;
-    for (int64_t i = threadIdx.x; i < K; i += THREADS) { real g = read<real>(m.g, m.dg, place(i)); u += g; v += g * (read<real>(m.x, m.dx, place(i)) - mean); }
+    real scale = m.weight ? rstd * w : rstd, shift = m.bias ? read<real>(m.bias, m.db, c) : (real)0;
+    auto gradient = [&](int64_t i, real d) { return m.relu && d * scale + shift <= 0 ? (real)0 : read<real>(m.g, m.dg, place(i)); };
+    for (int64_t i = threadIdx.x; i < K; i += THREADS) { real d = read<real>(m.x, m.dx, place(i)) - mean, g = gradient(i, d); u += g; v += g * d; }
     double s = of_block((double)u, add()), p = of_block((double)v, add()), r1 = (double)rstd, w1 = (double)w;
     if (threadIdx.x == 0 && m.gw) {
         write<double>(m.gw, m.dgw, c, p * r1);
         write<double>(m.gb, m.dgw, c, s);
     }
     real b = m.training ? (real)(w1 * r1 * s / (double)K) : (real)0, d = m.training ? (real)(w1 * r1 * r1 * r1 * p / (double)K) : (real)0;
-    for (int64_t i = threadIdx.x; i < K; i += THREADS)
-        write<real>(m.y, m.dy, place(i), read<real>(m.g, m.dg, place(i)) * rstd * w - b - (read<real>(m.x, m.dx, place(i)) - mean) * d);
+    for (int64_t i = threadIdx.x; i < K; i += THREADS) {
+        real e = read<real>(m.x, m.dx, place(i)) - mean;
+        write<real>(m.y, m.dy, place(i), gradient(i, e) * rstd * w - b - e * d);
+    }
 }
 
 // -- Rows of the table
@@ -155,6 +162,7 @@ static norm from(const aj_call *c, const aj_tensor *x, const aj_tensor *weight, 
     m.C = a->i; m.S = a->j; m.N = a->k; m.G = a->groups;
     m.eps = a->s;
     m.centered = m.training = a->flag;
+    m.relu = a->mode != 0;
     return m;
 }
 
@@ -173,11 +181,12 @@ extern "C" bool layer_norm_cuda(const aj_call *c) { return rows(c); }
 extern "C" bool rms_norm_cuda(const aj_call *c) { return rows(c); }
 extern "C" bool group_norm_cuda(const aj_call *c) { return rows(c); }
 
-// in: g, x, weight, mean, rstd; out: gx, gw, gb.
+// in: g, x, weight, of batches the bias, mean, rstd; out: gx, gw, gb.
 static bool gradients(const aj_call *c, work &w, norm &m, bool *some) {
-    aj_tensor *g = in_order(c->in[0]), *x = in_order(c->in[1]), *weight = in_order(c->in[2]), *mean = in_order(c->in[3]), *rstd = in_order(c->in[4]);
-    if (!g || !x || !mean || !rstd || (c->in[2] && !weight)) return false;
-    m = from(c, x, weight, nullptr, mean, rstd, c->out[0]);
+    aj_tensor *g = in_order(c->in[0]), *x = in_order(c->in[1]), *weight = in_order(c->in[2]), *bias = c->n_in > 5 ? in_order(c->in[3]) : nullptr;
+    aj_tensor *mean = in_order(c->in[c->n_in - 2]), *rstd = in_order(c->in[c->n_in - 1]);
+    if (!g || !x || !mean || !rstd || (c->in[2] && !weight) || (c->n_in > 5 && c->in[3] && !bias)) return false;
+    m = from(c, x, weight, bias, mean, rstd, c->out[0]);
     m.g = g->data;
     m.dg = g->dtype;
     if (c->attrs->flag2) { m.gw = c->out[1]->data; m.gb = c->out[2]->data; m.dgw = c->out[1]->dtype; }

@@ -47,6 +47,45 @@ describe("batch_norm", function()
     assert.is_true(largest(y - (x - mean) / var:sqrt()) < 1e-5)
     assert.are.same({1, 2, 3}, mean:totable())
   end)
+  it("with relu gives the bits of relu after it, values and gradients", function()
+    for _, size in ipairs {{70, 130}, {6, 4, 9, 11}, {3, 5, 3, 3, 3}} do
+      for _, dtype in ipairs {"f32", "f64", "bf16"} do
+        for options = 0, 3 do
+          local training, affine, channels = options % 2 == 1, options > 1, size[2]
+          ai.manual_seed(1)
+          local x, g = ai.randn(size):to(dtype), ai.randn(size):to(dtype)
+          local w, b = ai.randn(channels):to(dtype), ai.randn(channels):to(dtype)
+          local function run(relu)
+            local leaf, weight, bias = x:detach():requires_grad_(), w:detach():requires_grad_(), b:detach():requires_grad_()
+            local mean, var = ai.zeros(channels), ai.ones(channels)
+            local y = ai.f.batch_norm(leaf, mean, var, affine and weight or nil, affine and bias or nil, {training = training, relu = relu})
+            if not relu then y = y:relu() end
+            y:backward(g)
+            return {y:detach(), leaf.grad, mean, var, weight.grad, bias.grad}
+          end
+          local one, two = run(true), run(false)
+          for i = 1, affine and 6 or 4 do assert.is_true(one[i]:equal(two[i]):item()) end
+        end
+      end
+    end
+  end)
+  it("with relu has gradients of gradients", function()
+    for _, training in ipairs {true, false} do
+      local x, w, b = ai.randn({4, 3, 5}, {dtype = "f64"}), ai.randn({3}, {dtype = "f64"}), ai.randn({3}, {dtype = "f64"})
+      local mean, var = ai.zeros({3}, {dtype = "f64"}), ai.ones({3}, {dtype = "f64"})
+      local g = ai.randn({4, 3, 5}, {dtype = "f64"})
+      local function penalty(relu)
+        local leaf, weight, bias = x:detach():requires_grad_(), w:detach():requires_grad_(), b:detach():requires_grad_()
+        local y = ai.f.batch_norm(leaf, mean, var, weight, bias, {training = training, relu = relu})
+        if not relu then y = y:relu() end
+        local gx = ai.grad((y * g):sum(), {leaf}, {create_graph = true})[1]
+        gx:square():sum():backward()
+        return {leaf.grad, weight.grad}
+      end
+      local one, two = penalty(true), penalty(false)
+      for i = 1, 2 do if two[i] then assert.is_true(largest(one[i] - two[i]) < 1e-9) end end
+    end
+  end)
   it("refuses what it cannot do", function()
     assert.has_error(function() ai.f.batch_norm(ai.randn(5, 3)) end)
     assert.has_error(function() ai.f.batch_norm(ai.randn(1, 3), {training = true}) end)

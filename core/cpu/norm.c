@@ -16,7 +16,7 @@ typedef struct {
     double *part;               /* of the gradients of weight and bias; NULL: they are not asked for */
     int64_t N, C, S, G, blocks;
     double eps, momentum;
-    bool centered, training;
+    bool centered, training, relu;
 } norm;
 
 #define KERNELS "norm.inc"
@@ -30,7 +30,7 @@ static int64_t grain(int64_t work) { return 1 + (1 << 15) / (1 + work); }
 static norm from(const aj_call *c, const dense *d) {
     const aj_attrs *a = c->attrs;
     return (norm){.x = d[X].p, .g = d[G].p, .weight = d[WEIGHT].p, .bias = d[BIAS].p, .y = d[Y].p, .mean = d[MEAN].p, .rstd = d[RSTD].p,
-                  .C = a->i, .S = a->j, .N = a->k, .G = a->groups, .eps = a->s, .centered = a->flag, .training = a->flag};
+                  .C = a->i, .S = a->j, .N = a->k, .G = a->groups, .eps = a->s, .centered = a->flag, .training = a->flag, .relu = a->mode != 0};
 }
 
 static bool rows(const aj_call *c) {
@@ -49,10 +49,11 @@ bool KERNEL(layer_norm)(const aj_call *c) { return rows(c); }
 bool KERNEL(rms_norm)(const aj_call *c) { return rows(c); }
 bool KERNEL(group_norm)(const aj_call *c) { return rows(c); }
 
-/* in: g, x, weight, mean, rstd; out: gx, gw, gb. */
+/* in: g, x, weight, of batches the bias, mean, rstd; out: gx, gw, gb. */
 static bool open_grad(const aj_call *c, dense *d, int class) {
     return dense_in(&d[G], c->in[0], class) && dense_in(&d[X], c->in[1], class) && dense_in(&d[WEIGHT], c->in[2], class)
-        && dense_in(&d[MEAN], c->in[3], class) && dense_in(&d[RSTD], c->in[4], class) && dense_place(&d[Y], c->out[0], class)
+        && dense_in(&d[BIAS], c->n_in > 5 ? c->in[3] : NULL, class) && dense_in(&d[MEAN], c->in[c->n_in - 2], class)
+        && dense_in(&d[RSTD], c->in[c->n_in - 1], class) && dense_place(&d[Y], c->out[0], class)
         && dense_place(&d[GW], c->out[1], class) && dense_place(&d[GB], c->out[2], class);
 }
 static bool close_grad(const aj_call *c, dense *d, int class, bool ok) {

@@ -155,7 +155,7 @@ bool group_norm_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) { return r
 static bool gradients(aj_call *c, int64_t channels_in, bool wants) {
     aj_spec_like(&c->spec[0], c->in[1]);
     for (int i = 1; i < 3; i++)
-        c->spec[i] = (aj_spec){.dtype = c->in[3]->dtype, .ndim = 1, .shape = {wants ? channels_in : 0}};
+        c->spec[i] = (aj_spec){.dtype = c->in[c->n_in - 1]->dtype, .ndim = 1, .shape = {wants ? channels_in : 0}};
     c->n_out = 3;
     return true;
 }
@@ -201,7 +201,7 @@ static aj_tensor *batch_by_definition(aj_tensor *const *in, int n_in, const aj_a
     aj_tensor *y = standardised(x, &dims, a->s, true);
     if (in[3]) y = times(y, channels(in[3], x->ndim));
     if (in[4]) y = plus(y, channels(in[4], x->ndim));
-    return y;
+    return y && a->mode ? aj_live(aj_relu(y)) : y;
 }
 /* With fixed statistics the op is linear: y = x (rstd w) + ... */
 static bool fixed_vjp(aj_node *n, aj_tensor *gy, aj_tensor **gx) {
@@ -210,6 +210,12 @@ static bool fixed_vjp(aj_node *n, aj_tensor *gy, aj_tensor **gx) {
     aj_ints dims = {0};
     for (int d = 0; d < x->ndim; d++) if (d != 1) dims.v[dims.n++] = d;
     if (!mean || !rstd) return false;
+    if (n->attrs->mode) {                                /* gy where the result is not 0 */
+        aj_tensor *b = aj_saved_in(n, 4), *y = times(aj_live(aj_sub(x, mean)), w ? times(channels(w, x->ndim), rstd) : rstd);
+        if (b) y = plus(y, channels(b, x->ndim));
+        y = y ? aj_le_number(y, 0, false) : NULL;
+        if (!y || !(gy = aj_live(aj_masked_fill(gy, y, 0)))) return false;
+    }
     if (aj_wants(n, 0) && !(gx[0] = times(gy, w ? times(channels(w, x->ndim), rstd) : rstd))) return false;
     if (aj_wants(n, 3)) {
         aj_tensor *d = aj_sub(x, mean), *p = d ? times(times(d, rstd), gy) : NULL;
@@ -221,15 +227,15 @@ bool batch_norm_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     bool training = n->attrs->flag;
     if (aj_recording()) return training ? aj_vjp_by_definition(n, batch_by_definition, gy[0], gx) : fixed_vjp(n, gy[0], gx);
     bool wants = aj_wants(n, 3) || aj_wants(n, 4);
-    aj_tensor *g = aj_batch_norm_grad(gy[0], aj_saved_in(n, 0), aj_saved_in(n, 3), n->out[1].t, n->out[2].t, training, wants);
+    aj_tensor *g = aj_batch_norm_grad(gy[0], aj_saved_in(n, 0), aj_saved_in(n, 3), aj_saved_in(n, 4), n->out[1].t, n->out[2].t, training, wants, n->attrs->mode);
     return spread_results(n, g, 3, gx);
 }
 bool batch_norm_grad_shape(aj_call *c) {
-    if (!aj_floats(c, 0) || !aj_floats(c, 1) || !aj_floats(c, 3) || !aj_floats(c, 4)) return false;
+    if (!aj_floats(c, 0) || !aj_floats(c, 1) || !aj_floats(c, 4) || !aj_floats(c, 5)) return false;
     aj_attrs *a = c->attrs;
     aj_tensor *x = c->in[1];
-    if (x->ndim < 2 || !aj_same_shape(c->in[0], x) || c->in[3]->numel != x->shape[1] || c->in[4]->numel != x->shape[1]
-        || (c->in[2] && c->in[2]->numel != x->shape[1])) return aj_refuse(c, "the sizes do not fit each other");
+    if (x->ndim < 2 || !aj_same_shape(c->in[0], x) || c->in[4]->numel != x->shape[1] || c->in[5]->numel != x->shape[1]
+        || (c->in[2] && c->in[2]->numel != x->shape[1]) || (c->in[3] && c->in[3]->numel != x->shape[1])) return aj_refuse(c, "the sizes do not fit each other");
     a->i = x->shape[1];
     a->j = 1;
     a->k = x->shape[0];
@@ -255,7 +261,7 @@ aj_tensor *instance_norm_compose(aj_call *c) {
     if (!mean != !var) { aj_refuse(c, "running_mean and running_var come together"); return NULL; }
     if (!a->flag) {
         if (!mean) { aj_refuse(c, "without use_input_stats, running_mean and running_var are wanted"); return NULL; }
-        return aj_batch_norm(x, mean, var, c->in[3], c->in[4], false, a->t, a->s);
+        return aj_batch_norm(x, mean, var, c->in[3], c->in[4], false, a->t, a->s, false);
     }
     int64_t run = x->shape[1] && x->shape[0] ? x->numel / (x->shape[0] * x->shape[1]) : 2;
     if (run == 1) { aj_refuse(c, "there is one value for each channel of a sample, and more are wanted"); return NULL; }

@@ -7,6 +7,7 @@ local nearest = require "aijit.nearest"
 local Module = require "aijit.nn.module"
 local layers = require "aijit.nn.layer"
 local registry = require "aijit.nn.registry"
+local ReLU = require("aijit.nn.activation").ReLU
 local raise = require("aijit.bindings.lib").raise
 
 local f = ai.f
@@ -123,8 +124,19 @@ end
 local Sequential = class("Sequential", ModuleList)
 nn.Sequential = Module.register(Sequential)
 
+--- A ReLU after a batch norm is done in the norm's pass over memory, unless hooks or a class of its own stand in the way.
 function Sequential:forward(x)
-  for i = 1, #self do x = self[i](x) end
+  local i, n = 1, #self
+  while i <= n do
+    local layer, after = self[i], self[i + 1]
+    if after and after.forward == ReLU.forward and layer.forward == layer.takes_relu then
+      x = layer(x, true)
+      i = i + 2
+    else
+      x = layer(x)
+      i = i + 1
+    end
+  end
   return x
 end
 

@@ -45,18 +45,20 @@ for n = 1, 3 do
     }
   end
 
-  function BatchNorm:forward(x)
-    local options = self._options
-    if not self.track_running_stats then
-      return f.batch_norm(x, nil, nil, self.weight, self.bias, options.training)
+  --- relu: and then a ReLU, in the same pass over memory.
+  function BatchNorm:forward(x, relu)
+    local options = self._options[self.track_running_stats and not self.training and "running" or "training"]
+    options.relu = relu or false
+    if not self.track_running_stats then return f.batch_norm(x, nil, nil, self.weight, self.bias, options) end
+    if self.training then
+      self.num_batches_tracked:add_(1)
+      if self.momentum == "none" then options.momentum = 1 / self.num_batches_tracked:item() end
     end
-    if not self.training then
-      return f.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, options.running)
-    end
-    self.num_batches_tracked:add_(1)
-    if self.momentum == "none" then options.training.momentum = 1 / self.num_batches_tracked:item() end
-    return f.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, options.training)
+    return f.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, options)
   end
+
+  --- A Sequential hands a ReLU that follows to this forward.
+  BatchNorm.takes_relu = BatchNorm.forward
 
   --- (N, C, *): each channel of each sample with its own mean and variance (Ulyanov and others, 2016).
   ---@class aijit.nn.InstanceNorm: aijit.nn.Layer
