@@ -10,9 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#ifndef AJ_NO_OPENMP
-#include <omp.h>
-#endif
 
 enum { OWN = AJ_CONV_WAYS, WAYS, NO_WAY = WAYS, CUTS = 3, MOST = WAYS * CUTS, SLICE_BYTES = 1600000, STRANDS = 8 };
 static const char *const way_name[WAYS] = {"blocked", "winograd", "nhwc", "plain", "own"};
@@ -122,22 +119,23 @@ static int choose_fixed(const work *k, choice *best) {
     return AJ_ONEDNN_NOT;
 }
 
-/* Each way over the whole batch; those that come near the quickest in slices too; then the good ones in turn. */
+/* Each way over the whole batch, or, on several threads, in slices of the first size; those that come near the quickest in the
+ * other sizes too; then the good ones in turn. */
 static int choose_timed(const work *k, choice *best) {
     enum { ROUNDS = 6 };
     choice c[MOST];
-    double took[MOST], least = 1e30, spent = 0, whole[WAYS];
+    double took[MOST], least = 1e30, spent = 0, at_first[WAYS];
     int64_t cut[CUTS];
-    int n = 0, cuts = cuts_of(k, cut);
-    for (int i = 0; i < CUTS; i++)
+    int n = 0, cuts = cuts_of(k, cut), first = k->threads > 1 && cuts > 1;       /* oneDNN's own threads wait for the slowest */
+    for (int i = first; i < cuts; i++)
         for (int way = 0; way < WAYS; way++) {
-            if (i == 0) whole[way] = 1e30;
-            if (i < cuts && allowed(way) && (i == 0 || (way != OWN && whole[way] < 1.5 * least))) { took[n] = 1e30; c[n++] = (choice){way, cut[i]}; }
+            at_first[way] = 1e30;
+            if (allowed(way) && (i == first || way != OWN)) { took[n] = 1e30; c[n++] = (choice){way, way == OWN ? 0 : cut[i]}; }
         }
     for (int round = 0; round < ROUNDS && (round < 2 || spent < 0.3); round++)
         for (int i = 0; i < n; i++) {
             if (took[i] < 0 || (round > 0 && took[i] > (round > 1 ? 1.4 : 2.5) * least)) continue;    /* not there; out of the race */
-            if (round == 0 && c[i].cut && whole[c[i].way] > 2 * least) { took[i] = -1; continue; }
+            if (round == 0 && c[i].way != OWN && c[i].cut != cut[first] && at_first[c[i].way] > 2 * least) { took[i] = -1; continue; }
             int r = AJ_ONEDNN_DONE;
             double t = 0;
             for (int warm = round > 0; warm < 2 && r == AJ_ONEDNN_DONE; warm++) {
@@ -150,7 +148,7 @@ static int choose_timed(const work *k, choice *best) {
             if (r == AJ_ONEDNN_NOT) { took[i] = -1; continue; }
             if (t < took[i]) took[i] = t;
             if (t < least) least = t;
-            if (!c[i].cut && t < whole[c[i].way]) whole[c[i].way] = t;
+            if (c[i].cut == cut[first] && t < at_first[c[i].way]) at_first[c[i].way] = t;
         }
     best->way = NO_WAY;
     least = 1e30;
@@ -198,9 +196,7 @@ int aj_conv_quickest(const aj_conv *v, void *x, void *w, const void *bias, void 
     if (!aj_onednn_has((int)v->dtype)) return AJ_ONEDNN_NOT;
     double flops = 2.0 * (double)(v->N * v->O) * (double)(v->C / v->G) * (double)volume(v->Y) * (double)volume(v->K);
     int threads = flops < 2e7 ? 1 : aj_threads();
-#ifndef AJ_NO_OPENMP
-    if (omp_in_parallel()) threads = 1;
-#endif
+    if (aj_in_parallel()) threads = 1;
     work k = {v, x, w, y, bias, threads, own};
     int64_t under = aj_deterministic() ? -threads : threads;
     choice c;

@@ -185,6 +185,7 @@ void aj_scratch_free(void *p);
 /* -- Threads ------------------------------------------------------------------------------------------------------ */
 /* f over [0, n) in ranges, on the pool when there is enough work; grain: the least a thread should get. */
 void aj_parallel(int64_t n, int64_t grain, void (*f)(void *arg, int64_t lo, int64_t hi), void *arg);
+bool aj_in_parallel(void);                               /* within such a range: no threads beyond the one that runs it */
 int aj_threads(void);
 /* Called where a thread first makes something of its own; when it ends, what it kept for reuse is freed or falls to later threads. */
 void aj_thread_enter(void);

@@ -429,10 +429,7 @@ static int run_eight(const key *k, int threads, const aj_conv *v, int64_t M, int
 }
 
 static int threads_for(double products) {
-#ifndef AJ_NO_OPENMP
-    if (omp_in_parallel()) return 1;
-#endif
-    return products < 4e7 ? 1 : aj_threads();
+    return products < 4e7 || aj_in_parallel() ? 1 : aj_threads();
 }
 
 int aj_onednn_conv8(const aj_conv *v, void *x, void *w, uint64_t identity, int32_t version, int32_t *sum) {

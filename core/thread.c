@@ -1,6 +1,12 @@
-/* thread.c - the one pool of threads. */
+/* thread.c - the one pool of threads.
+ *
+ * A job is cut into more shares than there are threads. Its caller takes them from the front, workers that are free from the
+ * back, and the caller waits for those shares only that a worker has begun. So a worker that does not come to run, as beside
+ * another process that keeps its core busy, holds nobody up.
+ */
 #include "core.h"
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 #ifndef AJ_NO_OPENMP
@@ -72,23 +78,122 @@ void aj_set_num_threads(int32_t n) {
 #endif
 }
 
+/* -- The pool ------------------------------------------------------------------------------------------------------------- */
+
+/* SPINS: some 25 microseconds, less than the system takes to wake a thread, in which the next job of a program often comes. */
+enum { SPINS = 2000, SHARES = 4 };
+typedef struct job {
+    void (*f)(void *arg, int64_t lo, int64_t hi);
+    void *arg;
+    int64_t n;
+    uint32_t shares;
+    uint64_t taken;             /* atomic: shares from the front, and in the upper half those from the back */
+    int room;                   /* for so many more workers; under the lock */
+    int workers;                /* that are at it; atomic, written under the lock */
+    struct job *next;
+} job;
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t wake, done;
+    job *jobs;
+    int threads, asleep;        /* workers */
+    uint32_t posted;            /* atomic: counts jobs */
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+static _Thread_local bool inside;
+
+bool aj_in_parallel(void) { return inside; }
+
+static inline void rest(void) {
+#if defined __x86_64__
+    __builtin_ia32_pause();
+#elif defined __aarch64__
+    __asm__ volatile("yield");
+#endif
+}
+
+static inline bool exhausted(job *j) {
+    uint64_t t = __atomic_load_n(&j->taken, __ATOMIC_RELAXED);
+    return (uint32_t)t + (uint32_t)(t >> 32) >= j->shares;
+}
+
+static void run_shares(job *j, bool back) {
+    uint64_t t = __atomic_load_n(&j->taken, __ATOMIC_RELAXED);
+    inside = true;
+    while ((uint32_t)t + (uint32_t)(t >> 32) < j->shares) {
+        if (!__atomic_compare_exchange_n(&j->taken, &t, t + (back ? (uint64_t)1 << 32 : 1), true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
+        int64_t k = back ? j->shares - 1 - (uint32_t)(t >> 32) : (uint32_t)t;
+        j->f(j->arg, j->n * k / j->shares, j->n * (k + 1) / j->shares);
+        t = __atomic_load_n(&j->taken, __ATOMIC_RELAXED);
+    }
+    inside = false;
+}
+
+static void *work(void *unused) {
+    (void)unused;
+    pthread_mutex_lock(&pool.lock);
+    for (;;) {
+        job *j = pool.jobs;
+        while (j && (j->room <= 0 || exhausted(j))) j = j->next;
+        if (j) {
+            j->room--;
+            __atomic_fetch_add(&j->workers, 1, __ATOMIC_RELAXED);
+            pthread_mutex_unlock(&pool.lock);
+            run_shares(j, true);
+            pthread_mutex_lock(&pool.lock);
+            if (__atomic_sub_fetch(&j->workers, 1, __ATOMIC_RELEASE) == 0) pthread_cond_broadcast(&pool.done);
+            continue;
+        }
+        uint32_t seen = __atomic_load_n(&pool.posted, __ATOMIC_RELAXED);
+        pthread_mutex_unlock(&pool.lock);
+        for (int i = 0; i < SPINS && __atomic_load_n(&pool.posted, __ATOMIC_RELAXED) == seen; i++) rest();
+        pthread_mutex_lock(&pool.lock);
+        pool.asleep++;
+        while (__atomic_load_n(&pool.posted, __ATOMIC_RELAXED) == seen) pthread_cond_wait(&pool.wake, &pool.lock);
+        pool.asleep--;
+    }
+    return NULL;
+}
+
+/* Under the lock: so many workers, as far as the system gives them. Signals are for the threads of the program. */
+static void hire(int n) {
+    if (AJ_LIKELY(pool.threads >= n)) return;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_t id;
+    while (pool.threads < n && pthread_create(&id, &attr, work, NULL) == 0) pool.threads++;
+    pthread_attr_destroy(&attr);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void run_together(job *j) {
+    pthread_mutex_lock(&pool.lock);
+    hire(j->room);
+    j->next = pool.jobs;
+    pool.jobs = j;
+    __atomic_fetch_add(&pool.posted, 1, __ATOMIC_RELAXED);
+    for (int i = 0; i < j->room && i < pool.asleep; i++) pthread_cond_signal(&pool.wake);
+    pthread_mutex_unlock(&pool.lock);
+    run_shares(j, false);
+    for (int i = 0; i < SPINS && __atomic_load_n(&j->workers, __ATOMIC_RELAXED) > 0; i++) rest();
+    pthread_mutex_lock(&pool.lock);
+    job **at = &pool.jobs;
+    while (*at != j) at = &(*at)->next;
+    *at = j->next;
+    while (__atomic_load_n(&j->workers, __ATOMIC_ACQUIRE) > 0) pthread_cond_wait(&pool.done, &pool.lock);
+    pthread_mutex_unlock(&pool.lock);
+}
+
 void aj_parallel(int64_t n, int64_t grain, void (*f)(void *arg, int64_t lo, int64_t hi), void *arg) {
     if (n <= 0) return;
-#ifndef AJ_NO_OPENMP
     int64_t most = n / (grain < 1 ? 1 : grain);
-    int threads = aj_threads();
+    int threads = most > 1 && !inside ? aj_threads() : 1;
     if (most < threads) threads = (int)most;
-    if (threads > 1 && !omp_in_parallel()) {
-#pragma omp parallel num_threads(threads)
-        {
-            int64_t k = omp_get_thread_num(), of = omp_get_num_threads();
-            int64_t lo = n * k / of, hi = n * (k + 1) / of;
-            if (lo < hi) f(arg, lo, hi);
-        }
-        return;
-    }
-#else
-    (void)grain;
-#endif
-    f(arg, 0, n);
+    if (threads > 1) {
+        int64_t shares = most < (int64_t)threads * SHARES ? most : (int64_t)threads * SHARES;
+        run_together(&(job){.f = f, .arg = arg, .n = n, .shares = (uint32_t)shares, .room = threads - 1});
+    } else f(arg, 0, n);
 }

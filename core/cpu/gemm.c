@@ -185,15 +185,46 @@ static bool stays(const gemm *g) {
     return g->sb[1] == 1 && g->N >= 4 && !g->add && g->K * g->N <= 1 << 14 && g->M * g->N * g->K <= (g->N < 16 ? NARROW : WIDE);
 }
 
+/* A large product by oneDNN in blocks of rows or columns, each on one thread. */
+enum { BLOCK = 128 };
+typedef struct { aj_product whole; int64_t size, blocks; bool by_rows; int outcome; } split;
+static void blocks_range(void *arg, int64_t lo, int64_t hi) {
+    split *s = arg;
+    aj_product p = s->whole;
+    int64_t first = s->size * lo / s->blocks, n = s->size * hi / s->blocks - first, bytes = dtype_bytes[p.dtype];
+    if (s->by_rows) {
+        p.M = n;
+        p.a = (const char *)p.a + first * p.sa[0] * bytes;
+        p.c = (char *)p.c + first * p.ldc * bytes;
+    } else {
+        p.N = n;
+        p.b = (const char *)p.b + first * p.sb[1] * bytes;
+        p.c = (char *)p.c + first * bytes;
+        if (p.bias) p.bias = (const char *)p.bias + first * bytes;
+    }
+    int r = aj_onednn_matmul(&p);
+    if (r != AJ_ONEDNN_DONE) __atomic_store_n(&s->outcome, r, __ATOMIC_RELAXED);
+}
+static int by_onednn(const gemm *g) {
+    if (g->add || !aj_onednn_has(g->dtype)) return AJ_ONEDNN_NOT;
+    split s = {.whole = {g->dtype, 1, g->M, g->N, g->K, g->a, g->b, g->bias, g->c, {g->sa[0], g->sa[1]}, {g->sb[0], g->sb[1]}, g->ldc},
+               .by_rows = g->M >= g->N, .outcome = AJ_ONEDNN_DONE};
+    int threads = g->threads ? g->threads : (double)g->M * (double)g->N * (double)g->K < 1e7 ? 1 : aj_threads();
+    s.size = s.by_rows ? g->M : g->N;
+    s.blocks = threads < 2 || aj_in_parallel() ? 1 : s.size / BLOCK > threads ? s.size / BLOCK : s.size / 16 < threads ? s.size / 16 : threads;
+    if (s.blocks > 1) aj_parallel(s.blocks, 1, blocks_range, &s);
+    else { s.blocks = 1; blocks_range(&s, 0, 1); }
+    if (s.outcome == AJ_ONEDNN_FAILED) aj_error("matmul: out of memory, or oneDNN failed");
+    return s.outcome;
+}
+
 static bool dense(gemm *g) {
     if ((g->M == 1 || g->N == 1) && g->dtype == AJ_F32) return vector_product_f32(g);
     if ((g->M == 1 || g->N == 1) && g->dtype == AJ_F64) return vector_product_f64(g);
     if (g->dtype == AJ_F32 && stays(g)) { small_product_f32(g); return true; }
     if (g->dtype == AJ_F64 && stays(g)) { small_product_f64(g); return true; }
     if (g->dtype == AJ_F64 || (g->dtype == AJ_F32 && (g->add || g->M * g->N * g->K < small()))) return blas(g);
-    int threads = g->threads ? g->threads : (double)g->M * (double)g->N * (double)g->K < 1e7 ? 1 : aj_threads();
-    aj_product p = {g->dtype, threads, g->M, g->N, g->K, g->a, g->b, g->bias, g->c, {g->sa[0], g->sa[1]}, {g->sb[0], g->sb[1]}, g->ldc};
-    int r = g->add || !aj_onednn_has(g->dtype) ? AJ_ONEDNN_NOT : aj_onednn_matmul(&p);
+    int r = by_onednn(g);
     if (r == AJ_ONEDNN_NOT) return g->dtype == AJ_F32 ? blas(g) : halves(g);
     return r == AJ_ONEDNN_DONE;
 }

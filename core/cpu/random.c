@@ -5,6 +5,7 @@
 #include "cpu.h"
 #include "vmath.h"
 #include "../philox.h"
+#include <pthread.h>
 #include <stdlib.h>
 
 typedef struct { aj_iter it; aj_tensor *x; int class, bytes; const aj_attrs *a; void (*fill)(const aj_attrs *a, int class, int dtype, void *to, int64_t n, uint64_t at); } drawing;
@@ -165,8 +166,10 @@ static void choose_rows(void *arg, int64_t lo, int64_t hi) {
         if (!reason && !positive) reason = NOTHING;
         if (!reason && !m->a->flag && positive < n) reason = FEW;
         if (reason) {
-#pragma omp critical(aj_multinomial)
+            static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+            pthread_mutex_lock(&lock);
             if (r < m->bad) { m->bad = r; m->reason = reason; }
+            pthread_mutex_unlock(&lock);
             break;
         }
         if (!m->a->flag) { keep_first(w, C, n, m->a, m->a->position + (uint64_t)(r * C), (candidate *)(void *)room, y); continue; }

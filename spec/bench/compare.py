@@ -417,9 +417,41 @@ def memory(names):
         print(f"| {name} | {theirs / 2**20:.1f} MiB | {ours / 2**20:.1f} MiB | {theirs / ours:.2f} |", flush=True)
 
 
+def text(s):
+    return f"{s * 1e9:.0f} ns" if s < 1e-6 else f"{s * 1e6:.3g} us" if s < 1e-3 else f"{s * 1e3:.3g} ms"
+
+
+def threads(names, rounds, busy):
+    """aijit on one thread and on two in turn, over cores of which another process may keep the first busy."""
+    ours = Aijit()
+    other = subprocess.Popen(["taskset", "-c", str(min(os.sched_getaffinity(0))), "sh", "-c", "while :; do :; done"]) if busy else None
+    try:
+        print("| row | one thread | two threads | ratio |\n|---|---|---|---|")
+        for name, _, _ in rows:
+            if names and not any(name.startswith(n) for n in names):
+                continue
+            took = {1: [], 2: []}
+            for n in took:
+                ours.ask("threads", n)
+                ours.ask("check", name)
+                took[n].append(calibrate(lambda k: float(ours.ask("time", name, k))))
+            count = {n: took[n].pop() for n in took}
+            for _ in range(rounds):
+                for n in took:
+                    ours.ask("threads", n)
+                    took[n].append(float(ours.ask("time", name, count[n])) / count[n])
+            one, two = (statistics.median(took[n]) for n in took)
+            print(f"| {name} | {text(one)} | {text(two)} | {one / two:.2f} |", flush=True)
+    finally:
+        if other:
+            other.kill()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--memory", action="store_true", help="peak bytes of training steps in place of times")
+    parser.add_argument("--threads", action="store_true", help="aijit on two threads beside aijit on one")
+    parser.add_argument("--busy", action="store_true", help="with --threads: beside a process that keeps a core busy")
     parser.add_argument("--peak", type=int, metavar="WAY", help="print PyTorch's peak bytes of the one row, in its WAYth setting")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json")
@@ -429,13 +461,12 @@ def main():
         return print(peak(args.names[0], args.peak))
     if args.memory:
         return memory(args.names)
+    if args.threads:
+        return threads(args.names, args.rounds, args.busy)
     ours = Aijit()
     print(f"aijit {ours.ask('version')}; PyTorch {torch.__version__}, one thread")
     print("| row | PyTorch | aijit | ratio | target | spread |\n|---|---|---|---|---|---|")
     report = []
-
-    def text(s):
-        return f"{s * 1e9:.0f} ns" if s < 1e-6 else f"{s * 1e6:.3g} us" if s < 1e-3 else f"{s * 1e3:.3g} ms"
     for name, target, build in rows:
         if args.names and not any(name.startswith(n) for n in args.names):
             continue
