@@ -32,26 +32,75 @@ local function describe(row)
   return table.concat(lines, "\n")
 end
 
--- The comment block above a function, read from its source.
-local function comment_of(fn)
-  local info = debug.getinfo(fn, "S")
-  if info.source:sub(1, 1) ~= "@" then return nil end
-  local file = io.open(info.source:sub(2))
+-- The lines of a source, up to one.
+local function lines_of(info, last)
+  local file = info.source:sub(1, 1) == "@" and io.open(info.source:sub(2))
   if not file then return nil end
-  local lines, n = {}, 0
+  local lines = {}
   for line in file:lines() do
-    n = n + 1
-    lines[n] = line
-    if n >= info.linedefined then break end
+    lines[#lines + 1] = line
+    if #lines >= last then break end
   end
   file:close()
-  local text, at = {}, info.linedefined - 1
+  return lines
+end
+
+-- The comment block above a line.
+local function comment_above(lines, at)
+  local text = {}
+  at = at - 1
   while at >= 1 and lines[at] and lines[at]:match "^%s*%-%-" do
     table.insert(text, 1, (lines[at]:gsub("^%s*%-+@?%s?", "")))
     at = at - 1
   end
+  return text
+end
+
+-- The comment block above a function, read from its source.
+local function comment_of(fn)
+  local info = debug.getinfo(fn, "S")
+  local lines = lines_of(info, info.linedefined)
+  if not lines then return nil end
   local head = lines[info.linedefined] and lines[info.linedefined]:gsub("^%s*", "") or ""
-  return table.concat({head, unpack(text)}, "\n  "), ("%s:%d"):format(info.short_src, info.linedefined)
+  return table.concat({head, unpack(comment_above(lines, info.linedefined))}, "\n  "), ("%s:%d"):format(info.short_src, info.linedefined)
+end
+
+-- Where a class is made, and the comment block above: nn.layer notes it; of others it is looked for above the constructor.
+local function comment_of_class(cls)
+  local info = rawget(cls, "declared_at")
+  local own = rawget(cls, "__init")
+  if not info and type(own) ~= "function" then return {} end
+  info = info or debug.getinfo(own, "S")
+  local last = info.currentline or info.linedefined
+  local lines = lines_of(info, last)
+  for at = lines and math.min(last, #lines) or 0, 1, -1 do
+    local line = lines[at]
+    if info.currentline and line:find("layer(", 1, true) or line:find(('class("%s"'):format(cls.__name), 1, true) then
+      return comment_above(lines, at), ("%s:%d"):format(info.short_src, at)
+    end
+  end
+  return {}
+end
+
+-- What a class is, how it is made, and what its objects are called with.
+local function describe_class(cls)
+  local comment, where = comment_of_class(cls)
+  local declared = cls.declaration
+  local lines = {declared and declared:usage() or "class " .. cls.__name}
+  for _, line in ipairs(comment) do if not line:find "^class " and not line:find "^overload " then lines[#lines + 1] = "  " .. line end end
+  for _, one in ipairs(declared and declared.list or {}) do
+    local wanted = declared:wanted(one, io.stdout, cls.argument_rules)       -- which no argument is
+    local default = one.default ~= nil and " = " .. require("aijit.argument").described(one.default) or one.inferred and ", inferred when left out"
+      or one.required and "" or ", may be left out"
+    lines[#lines + 1] = ("    %s%s%s"):format(one.name, wanted and ": " .. wanted:gsub(",$", "") or "", default)
+  end
+  for _, name in ipairs{declared and "" or "__init", "forward"} do
+    local method = rawget(cls, name)
+    local text = type(method) == "function" and comment_of(method)
+    if text then lines[#lines + 1] = "  " .. text:gsub("\n", "\n  ") end
+  end
+  if where then lines[#lines + 1] = "  " .. where end
+  return table.concat(lines, "\n")
 end
 
 -- A page that lies beside this file.
@@ -63,8 +112,8 @@ local function page(name)
   return text
 end
 
---- The text of help on a name ("softmax", "nn.Linear", "Tensor.item"), an op, a method or a function.
----@param what string|function|nil
+--- The text of help on a name ("softmax", "nn.Linear", "Tensor.item"), an op, a method, a function, a class or an object of one.
+---@param what string|function|table|nil
 ---@return string
 function help.text(what)
   if what == nil then
@@ -75,9 +124,12 @@ function help.text(what)
     local text, where = comment_of(what)
     return text and text .. "\n  " .. where or tostring(what)
   end
+  local class = require "aijit.class"
+  if type(what) == "table" and class.is_class(what) then return describe_class(what) end
+  if type(what) == "table" and class.is_class(getmetatable(what)) then return describe_class(getmetatable(what)) end
   if type(what) ~= "string" then return tostring(what) end
   if what == "differences" then return page "differences.md" or "differences.md is not where aijit's modules are" end
-  local name = what:gsub("^ai%.", ""):gsub("^f%.", ""):gsub("^Tensor[.:]", "")
+  local name = what:gsub("^ai%.", ""):gsub("^f%.", ""):gsub("^Tensor[.:]", ""):gsub("^m%.", "model.")
   local of = alias[name] or alias[(name:gsub("_$", ""))]
   if of then return ("%s is another name of %s\n"):format(name, of) .. help.text(of) end
   local row = op.named[name] or op.named[(name:gsub("_$", ""))]
@@ -91,23 +143,25 @@ function help.text(what)
     return text
   end
   local ai = require "aijit"
-  local v = face
+  local v, hint = face, nil
   if v == nil then
     v = ai
     for part in name:gmatch "[^.:]+" do
       local ok, next_value = pcall(function() return v[part] end)
+      hint = not ok and tostring(next_value):match "did you mean.*"
       v = ok and next_value or nil
       if v == nil then break end
     end
   end
   if type(v) == "function" then return help.text(v) end
   if type(v) == "table" and v ~= ai then
-    if type(rawget(v, "__init")) == "function" then return name .. ": class\n  " .. help.text(v.__init) end
+    if class.is_class(v) then return describe_class(v) end
     local names = {}
     for k in pairs(v) do if type(k) == "string" and k:sub(1, 1) ~= "_" then names[#names + 1] = k end end
     table.sort(names)
     return name .. ": " .. table.concat(names, " ")
   end
+  if hint then return ("no help on %q; %s"):format(what, hint) end
   local near = nearest.find(name, Tensor.names())
   return ("no help on %q%s"):format(what, #near > 0 and "; did you mean " .. table.concat(near, " or ") .. "?" or "")
 end

@@ -212,8 +212,8 @@ end
 ---
 --- A sequence may come in pieces: state is {} for the first one, and what was returned for the piece before, which is never
 --- changed, for the others. The keys and values of earlier pieces are then seen as well, S counts them, is_causal and rotary
---- know of them. In attention to another sequence the state is that one's keys and values, made once: key and value may then be
---- left out or are not looked at.
+--- know of them. In attention to another sequence the state is that one's keys and values, made once: key and value are given
+--- again, and not looked at.
 ---@param query aijit.Tensor
 ---@param key? aijit.Tensor
 ---@param value? aijit.Tensor

@@ -209,6 +209,7 @@ end
 local function layer(name, arguments, parent)
   local cls = class(name, parent or Layer)
   cls.declaration = argument.declare("nn." .. name, arguments, common)
+  cls.declared_at = debug.getinfo(2, "Sl")                     -- for ai.help
   cls.arguments = cls.declaration.list
   return Module.register(cls)
 end

@@ -39,6 +39,7 @@ end
 function Optimizer.takes(cls, text)
   cls.declaration = argument.declare("optim." .. cls.__name, text, nil, "params")
   cls.defaults = cls.declaration.defaults
+  cls.declared_at = debug.getinfo(2, "Sl")                     -- for ai.help
 end
 
 local function check_options(self, options) self.declaration:options(options) end
