@@ -15,6 +15,12 @@ if not has_compiler then
   return
 end
 
+-- The parts run with the compiler on, whichever way this file is run.
+if not jit.status() then
+  pending "the CUDA device over its stand-in: the run with the compiler on has it"
+  return
+end
+
 -- Under a sanitizer the stand-in takes minutes to build: it is run there once it has been built by
 -- `cmake --build build/asan --target aijit_cuda_host`.
 if folder:match "asan$" or folder:match "tsan$" then
