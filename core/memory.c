@@ -272,7 +272,7 @@ aj_storage *aj_storage_new(int64_t bytes, int32_t device) {
     s->data = (char *)s + UNIT;
     s->bytes = size;
     s->refs = 1; s->version = 0; s->device = device; s->size_class = c; s->era = aj_ctx.era; s->left = 0; s->home = own;
-    s->cold = AJ_UNLIKELY(bytes >= cold_from) && own->distance + bytes > cache_bytes;
+    s->cold = AJ_UNLIKELY(bytes >= cold_from) && own->distance + bytes >= cache_bytes;
     return s;
 }
 _Static_assert(sizeof(aj_storage) <= UNIT, "a storage's header fits the room before its data");

@@ -17,6 +17,8 @@
 #endif
 
 enum { LANES = 32 };
+/* So many numbers are added up in lanes before their sum moves to a double: 64 to a lane. */
+enum { SUMMED = 2048 };
 typedef float lanes_f32 __attribute__((vector_size(VECTOR_BYTES)));
 typedef double lanes_f64 __attribute__((vector_size(VECTOR_BYTES)));
 typedef int64_t lanes_i64 __attribute__((vector_size(VECTOR_BYTES)));
@@ -31,13 +33,24 @@ typedef int64_t mask_i64 __attribute__((vector_size(VECTOR_BYTES)));
     static ALWAYS_INLINE lanes_##type lanes_pick_##type(mask_##type m, lanes_##type a, lanes_##type b) { \
         return (lanes_##type)((m & (mask_##type)a) | (~m & (mask_##type)b)); \
     } \
+    static ALWAYS_INLINE void lanes_put_##type(real *p, lanes_##type v) { memcpy(p, &v, sizeof v); } \
     /* the lanes added up, by halves */ \
     static ALWAYS_INLINE real lanes_total_##type(const real *lane) { \
-        real t[LANES]; \
-        memcpy(t, lane, sizeof t); \
-        for (int w = LANES / 2; w; w /= 2) \
-            for (int j = 0; j < w; j++) t[j] += t[j + w]; \
-        return t[0]; \
+        typedef real all __attribute__((vector_size(16 * sizeof(real)))), half __attribute__((vector_size(8 * sizeof(real)))), \
+            quarter __attribute__((vector_size(4 * sizeof(real)))); \
+        all a, b; \
+        half c, d; \
+        quarter e, f; \
+        memcpy(&a, lane, sizeof a); \
+        memcpy(&b, lane + 16, sizeof b); \
+        a += b; \
+        memcpy(&c, &a, sizeof c); \
+        memcpy(&d, (const char *)&a + sizeof c, sizeof d); \
+        c += d; \
+        memcpy(&e, &c, sizeof e); \
+        memcpy(&f, (const char *)&c + sizeof e, sizeof f); \
+        e += f; \
+        return (e[0] + e[2]) + (e[1] + e[3]); \
     }
 LANES_OF(f32, float)
 LANES_OF(f64, double)
@@ -49,6 +62,7 @@ LANES_OF(i64, int64_t)
 #define vec REAL(lanes)
 #define vec_load REAL(lanes_load)
 #define vec_all REAL(lanes_all)
+#define vec_put REAL(lanes_put)
 #define vec_pick REAL(lanes_pick)
 #define lanes_sum REAL(lanes_total)
 #define VECS REAL(lanes_vecs)

@@ -72,7 +72,7 @@ static ALWAYS_INLINE void run(const mapping *m, char *const *p, int64_t n) {
 
 /* The same a piece at a time, each streamed. A piece is so short that computing the next one overlaps with its stores. */
 static void run_streamed(const mapping *m, char *const *p, int64_t n) {
-    enum { PIECE = 256 };
+    enum { PIECE = 128 };
     _Alignas(64) double piece[PIECE];
     int64_t size[AJ_MAX_OPERANDS];
     char *q[AJ_MAX_OPERANDS] = {(char *)piece};
@@ -145,7 +145,8 @@ static bool drive(mapping *m, const aj_tensor *const *operand, int n, int64_t gr
         if (m->it.shape[0] == 1 && operand[k]->dtype == natural) m->direct[k] = true;
         m->all_direct &= m->direct[k];
     }
-    m->stream = stream_wanted(operand[0]) && m->direct[0];
+    /* Functions take longer than their stores: an exp of 16 MiB takes 1.37 ms, and 1.54 streamed; a product 1.57 and 1.11. */
+    m->stream = stream_wanted(operand[0]) && m->direct[0] && !m->whole;
     if (m->it.count < 2 * grain) {
         if (m->it.ndim == 1 && m->all_direct && !m->stream) run(m, m->base, m->it.count);
         else map_range(m, 0, m->it.count);

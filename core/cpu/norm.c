@@ -5,6 +5,7 @@
  */
 #include "dense.h"
 #include "stat.h"
+#include "stream.h"
 #include <math.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ typedef struct {
     int64_t N, C, S, G, blocks;
     double eps, momentum;
     bool centered, training, relu;
+    bool stream;                /* y goes past the caches; its rows are of whole vectors then */
 } norm;
 
 #define KERNELS "norm.inc"
@@ -40,6 +42,7 @@ static bool rows(const aj_call *c) {
     bool ok = dense_in(&d[X], x, class) && dense_in(&d[WEIGHT], c->in[1], class) && dense_in(&d[BIAS], c->n_in > 2 ? c->in[2] : NULL, class)
            && dense_place(&d[Y], c->out[0], class) && dense_place(&d[MEAN], c->out[1], class) && dense_place(&d[RSTD], c->out[2], class);
     norm m = from(c, d);
+    m.stream = m.S == 1 && stream_rows(c->out[0], m.y, m.C / m.G * dtype_bytes[dtype_of_class[class]]);
     if (ok && x->numel) aj_parallel(m.N * m.G, grain(m.C / m.G * m.S), PICK(class, row_range), &m);
     ok = ok && dense_put(&d[Y]);
     dense_free(d, PARTS);
@@ -70,6 +73,7 @@ bool KERNEL(group_norm_grad)(const aj_call *c) {
     bool ok = open_grad(c, d, class);
     norm m = from(c, d);
     bool lines = m.S == 1 && m.G == 1;
+    m.stream = lines && stream_rows(c->out[0], m.y, m.C * dtype_bytes[dtype_of_class[class]]);
     /* So many blocks of rows, whatever the number of threads. */
     m.blocks = m.N < 64 ? m.N : 64;
     if (ok && c->in[1]->numel) {

@@ -6,6 +6,7 @@
 #include "dense.h"
 #include "vmath.h"
 #include "stat.h"
+#include "stream.h"
 #include <string.h>
 
 enum { BLOCK = 128, TILE = 64, SHORT = 32 };
@@ -14,6 +15,7 @@ typedef struct {
     void *y;
     int64_t outer, K, inner;
     bool log;
+    bool stream;                /* y goes past the caches */
 } walk;
 typedef struct {
     const void *x, *g, *weight;
@@ -49,6 +51,8 @@ static bool along(const aj_call *c, aj_tensor *g, aj_tensor *x, bool log) {
     w.x = d[0].p;
     w.y = d[1].p;
     w.g = d[2].p;
+    /* Not where exp takes the time. */
+    w.stream = ok && g && !log && w.inner == 1 && !in_tiles(w.K, 1) && stream_rows(c->out[0], w.y, w.K * dtype_bytes[dtype_of_class[class]]);
     if (ok && x->numel) aj_parallel(units(w.outer, w.K, w.inner), grain(w.K, w.inner), class == CLASS_F32 ? softmax_range_f32 : softmax_range_f64, &w);
     ok = ok && dense_put(&d[1]);
     dense_free(d, 3);

@@ -7,8 +7,7 @@
  */
 #ifndef AJ_STREAM_H
 #define AJ_STREAM_H
-#include "cpu.h"
-#include <string.h>
+#include "lanes.h"
 #if defined __SSE2__
 #include <immintrin.h>
 #endif
@@ -16,7 +15,7 @@
 /* Whether the result y is to be streamed; asked once, before it is written. */
 static inline bool stream_wanted(const aj_tensor *y) {
     aj_storage *s = y->storage;
-    if (AJ_LIKELY(!s->cold)) return false;
+    if (AJ_LIKELY(!s || !s->cold)) return false;         /* a part of a fused group has none */
     s->cold = false;
     return y->contiguous;
 }
@@ -39,6 +38,24 @@ static ALWAYS_INLINE void stream_out(void *to, const void *from, size_t n) {
     if (i < n) memcpy(y + i, x + i, n - i);
 #else
     memcpy(to, from, n);
+#endif
+}
+
+/* Whether rows of so many bytes of y, which lie at p, are to be streamed by whole vectors. */
+static inline bool stream_rows(const aj_tensor *y, const void *p, int64_t row) {
+    return p == y->data && row % VECTOR_BYTES == 0 && (uintptr_t)p % VECTOR_BYTES == 0 && stream_wanted(y);
+}
+
+/* A vector of this instruction level, VECTOR_BYTES long, to a place that is a multiple of so many. */
+static ALWAYS_INLINE void stream_vector(void *to, const void *v) {
+#if defined __AVX512F__
+    _mm512_stream_si512((__m512i *)to, _mm512_loadu_si512(v));
+#elif defined __AVX__
+    _mm256_stream_si256((__m256i *)to, _mm256_loadu_si256((const __m256i *)v));
+#elif defined __SSE2__
+    _mm_stream_si128((__m128i *)to, _mm_loadu_si128((const __m128i *)v));
+#else
+    memcpy(to, v, 16);
 #endif
 }
 
