@@ -216,7 +216,8 @@ function construct.tensor(v, o)
   local p = ffi.cast(pointer[tonumber(through)], C.aj_data(t))
   put(v, sizes, 1, p, 0, RANGE[tonumber(d)])
   if through ~= d then t = f.cast(t, lib.dtype_names[tonumber(d)]) end
-  if o and o.device then t = Tensor.to(t, o.device) end
+  local where = device.number(o and o.device)
+  if where >= 0 or o and o.device then t = device.move(t, where) end        -- in a scope of shapes numbers keep their values
   return finish(t, o)
 end
 

@@ -176,6 +176,17 @@ static aj_tensor *compose(const aj_op *o, aj_call *c) {
     return c->out[0];
 }
 
+/* What a device's kernel calls of other ops is its own affair, and no part of a recording. */
+static bool run_kernel(int32_t device, const aj_call *c) {
+    const aj_backend *b = aj_backend_of(device);
+    if (AJ_LIKELY(device < 0 || !aj_ctx.jit)) return b->forward[c->op](c);
+    aj_jit *r = aj_ctx.jit;
+    aj_ctx.jit = NULL;
+    bool ok = b->forward[c->op](c);
+    aj_ctx.jit = r;
+    return ok;
+}
+
 /* The op with its inputs cast, which belong to a scope of its own. */
 static aj_tensor *apply_cast(aj_call *c, const aj_attrs *attrs) {
     int32_t mark = aj_inner_open();
@@ -208,7 +219,7 @@ aj_tensor *aj_apply_now(int op, aj_tensor *const *handle, int n, const aj_attrs 
     if (o->kind <= AJ_TEST) {
         if (!elementwise_shape(o, &c)) goto done;
         if (!allocate(&c, device)) goto done;
-        if (AJ_UNLIKELY(!aj_backend_of(device)->forward[op](&c))) { drop_all(&c); goto done; }
+        if (AJ_UNLIKELY(!run_kernel(device, &c))) { drop_all(&c); goto done; }
         if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_op(&c, false);
         if (record && o->kind < AJ_COMPARE && aj_is_float(c.spec[0].dtype) && AJ_UNLIKELY(!aj_record(&c))) { drop_all(&c); goto done; }
         hand_out(&c);
@@ -237,12 +248,12 @@ aj_tensor *aj_apply_now(int op, aj_tensor *const *handle, int n, const aj_attrs 
         bool ok = mark >= 0 && (o->kind == AJ_REDUCE ? reduce_shape(&c) : o->shape(&c));
         int32_t runs = device;                           /* a copy between the CPU and another device is the other's work */
         if (ok && AJ_UNLIKELY(op == OP_to_device) && device != AJ_META) {
-            ok = aj_device_need("to", own.dim);
+            ok = aj_device_need("to", own.dim) && (!aj_ctx.jit || aj_jit_moves(in[0], own.dim));
             device = own.dim;
             if (device != AJ_CPU) runs = device;
         }
         if (ok && (ok = allocate(&c, device))) {
-            ok = aj_backend_of(runs)->forward[op](&c);
+            ok = run_kernel(runs, &c);
             if (ok && AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_op(&c, false);
             if (ok && record) ok = aj_record(&c);
             if (ok) drop_hidden(o, &c);
@@ -299,7 +310,7 @@ static bool write_in_place(const aj_op *o, aj_call *c, bool record, int32_t devi
     }
     c->out[0] = x;
     int32_t runs = c->op == OP_copy_ && x->device == AJ_CPU ? in[1]->device : x->device;
-    if (!aj_backend_of(runs)->forward[c->op](c)) return false;
+    if (!run_kernel(runs, c)) return false;
     if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_op(c, true);
     x->storage->version++;
     if (!record) return true;

@@ -89,6 +89,7 @@ typedef struct {
     int32_t dim, dim2, base, groups;
     int64_t i, j, k;
     uint64_t seed, position;    /* of the first random number of a row that draws some; core/philox.h */
+    const uint64_t *live;       /* on the device: where a graph's kernels find these two; NULL: they are those above */
     aj_triple kernel, stride, padding, dilation, output_padding;
     aj_ints list, list2;
 } aj_attrs;
@@ -136,7 +137,18 @@ typedef struct aj_update {
     bool reads;                                          /* nothing is written */
     double trust;                                        /* of lamb, not 0: lamb_apply follows, with number[7] this times sqrt(sum[0] / sum[1]), or just this where either is 0 */
     double sum[AJ_UPDATE_SUMS];
+    double *live;                                        /* on the device: where a graph's kernels find the numbers, of the next of a list behind them; NULL: they are those above */
+    double *total;                                       /* on the device, 0 at first: what the sums of all the list are combined with, and left in; NULL: they come back in sum */
+    int derived;                                         /* 1 + AJ_DERIVE_..., with which the pass begins in a graph, from the total; 0: nothing */
 } aj_update;
+
+/* What a graph's pass first works out from the total of the one before it, in its numbers on the device. */
+enum {
+    AJ_DERIVE_CLIP,             /* [0] = min(1, [1] / (norm + 1e-6)), the norm of power [2] being that of all the gradients */
+    AJ_DERIVE_UNIT              /* [0] = 1 / max(norm, [1]) */
+};
+
+typedef struct { const void *from; void *to; int64_t bytes; } aj_copied;
 
 /* -- A backend ------------------------------------------------------------------------------------------ */
 
@@ -155,6 +167,14 @@ typedef struct {
     bool (*update)(aj_update *u, int32_t n, int row);    /* n passes of one kind, AJ_ROW_..., over tensors of one device; u->row is the CPU's */
     bool (*synchronize)(int32_t device);                 /* waits for all work; an error that it met is reported here */
     bool (*library)(int32_t i, aj_device_library_t *out);                          /* false after the last, without an error */
+    /* Graphs: recordings as one launch. From capture to captured, what this thread calls for the device is kept instead of
+     * run, and nothing can be read or waited for. Numbers are those that change from run to run, n of them, at *place. */
+    bool (*graphs)(void);                                /* whether recordings are to become graphs */
+    void *(*capture)(int32_t device, int64_t n, double **place);
+    bool (*captured)(void *graph, bool whole);           /* whole false: it is given up */
+    bool (*launch)(void *graph, const double *numbers, const aj_copied *before, int n_before, const aj_copied *after, int n_after);
+    void (*graph_free)(void *graph);
+    bool (*derive)(int32_t device, int32_t n, int what, const double *total, double *number);      /* AJ_DERIVE_..., for n sets of numbers */
 } aj_device_calls;
 
 typedef struct {

@@ -15,14 +15,14 @@ static aj_tensor *own_gradient(aj_tensors params, aj_tensors grads, int i, const
     return *ok ? g : NULL;
 }
 
-/* row over every gradient. */
-static bool update_gradients(aj_tensors params, aj_tensors grads, aj_optim_row *const *row, double number) {
+/* u over every gradient. */
+static bool update_gradients(aj_tensors params, aj_tensors grads, aj_update u) {
     bool ok = true;
     aj_updates all = {0};
     for (int i = 0, n = grads ? grads->n : params->n; i < n && ok; i++) {
         aj_tensor *g = own_gradient(params, grads, i, "clip", &ok);
         if (!g) continue;
-        aj_update u = {.operand = {g}, .number = {number}, .row = row};
+        u.operand[0] = g;
         ok = aj_update_add(&all, &u);
         aj_written(g);
     }
@@ -40,20 +40,23 @@ bool aj_clip_grad_norm(aj_tensors params, aj_tensors grads, double max_norm, dou
     bool ok = true, largest = isinf(p);
     aj_updates all = {0};
     *norm = 0;
+    double *total = NULL;                                /* in a graph the norm stays on the device, and each gradient is scaled, by 1 where it is small */
     if (!(max_norm >= 0)) return aj_error("%s: max_norm is %g; it must be 0 or more", who, max_norm);
     if (!(p > 0)) return aj_error("%s: the norm's p is %g; it must be positive, or infinite", who, p);
+    if (aj_ctx.numbers && !aj_update_total(&total)) return false;
     for (int i = 0, n = grads ? grads->n : params->n; i < n; i++) {
         aj_tensor *g = own_gradient(params, grads, i, who, &ok);
         if (ok && !g) continue;
         aj_update u = {.operand = {g}, .number = {p}, .row = p == 2 ? k->squares : largest ? k->largest : k->powers,
-                       .summed = true, .largest = largest, .reads = true};
+                       .summed = true, .largest = largest, .reads = true, .total = total};
         if (!ok || !aj_update_add(&all, &u)) { aj_update_forget(&all); return false; }
     }
     if (!aj_update_end(&all)) return false;
+    if (aj_ctx.numbers) return isinf(max_norm) || update_gradients(params, grads, (aj_update){.number = {1, max_norm, p}, .row = k->scale, .total = total, .derived = 1 + AJ_DERIVE_CLIP});
     double sum = all.sum[0];
     *norm = p == 2 ? sqrt(sum) : largest ? sum : pow(sum, 1 / p);
     double scale = max_norm / (*norm + 1e-6);
-    if (!isinf(max_norm) && !(scale >= 1) && !update_gradients(params, grads, k->scale, scale)) return false;
+    if (!isinf(max_norm) && !(scale >= 1) && !update_gradients(params, grads, (aj_update){.number = {scale}, .row = k->scale})) return false;
     if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_stepped(&(aj_jit_step){.run = clip_norm_again, .list = {params, grads}, .number = {max_norm, p}});
     return true;
 }
@@ -64,7 +67,7 @@ bool aj_clip_grad_value(aj_tensors params, aj_tensors grads, double value) {
     bool ok = true;
     if (!(value >= 0)) return aj_error("clip_grad_value: the value is %g; it must be 0 or more", value);
     for (int i = 0, n = grads ? grads->n : params->n; i < n && ok; i++) own_gradient(params, grads, i, "clip_grad_value", &ok);
-    ok = ok && update_gradients(params, grads, aj_optim_cpu()->clamp, value);
+    ok = ok && update_gradients(params, grads, (aj_update){.number = {value}, .row = aj_optim_cpu()->clamp});
     if (ok && AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_stepped(&(aj_jit_step){.run = clip_value_again, .list = {params, grads}, .number = {value}});
     return ok;
 }

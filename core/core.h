@@ -158,6 +158,7 @@ typedef struct {
     int64_t *mark;              /* where each open scope begins */
     aj_jit *jit;                /* the recording in progress; NULL: none */
     uint32_t era;               /* its number, 0 without one */
+    struct aj_numbers *numbers; /* of the graph that is being captured or launched; NULL: none */
     aj_tensor *result[AJ_MAX_RESULTS];
     int n_result;
     bool grad_mode;

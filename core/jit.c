@@ -6,6 +6,7 @@
  * neither given nor made (parameters, buffers) is used where it lies, and written there if the function wrote there.
  */
 #include "recording.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,13 +20,24 @@ bool aj_recording_grow(void **v, int n, int *cap, size_t size) {
 }
 /* -- Recording ---------------------------------------------------------------------------------------------------- */
 
+static const char *name_of(int32_t device, char to[24]) {
+    if (device < 0) return "the CPU";
+    snprintf(to, 24, "cuda:%d", device);
+    return to;
+}
+/* A recording is of one device. Shapes without elements are with any. */
+static bool joins(aj_jit *r, int32_t device) {
+    if (device == AJ_META) return true;
+    if (r->device == NOWHERE) { r->device = device; return true; }
+    char a[24], b[24];
+    r->failed = true;
+    return aj_error("jit: the function uses tensors on %s and on %s, and a recording is of one device: move them there before the call, and results after it",
+                    name_of(r->device, a), name_of(device, b));
+}
+
 /* The memory of a tensor, noted when it is first met. */
 static memory *memory_of(aj_jit *r, aj_tensor *t, bool made) {
-    if (AJ_UNLIKELY(t->device >= 0)) {
-        r->failed = true;
-        aj_error("jit: a function over tensors on cuda:%d is not recorded: call it as it is, without ai.jit", t->device);
-        return NULL;
-    }
+    if (AJ_UNLIKELY(t->device != r->device) && !joins(r, t->device)) return NULL;
     memory *m = NULL;
     for (int i = r->n_memory - 1; i >= 0 && !m; i--) if (r->memory[i].storage == t->storage) m = &r->memory[i];
     if (!m) {
@@ -76,8 +88,23 @@ static bool may_write_constant(memory *m, const aj_call *c) {
     return aj_error("%s_: this tensor was made of numbers within a function that ai.jit records, and every run would find what the one before left in it; begin with ai.zeros, or :clone() it first", aj_op_name(c->op));
 }
 
+/* Made of numbers of Lua within the function; a view of what an entry made is not, though it has not been met. */
+static bool is_constant(const aj_tensor *t) {
+    if (t->traced || t->storage->era != aj_ctx.era) return false;
+    int i = aj_memory_index(aj_ctx.jit, t);
+    return i < 0 || aj_ctx.jit->memory[i].constant;
+}
+
+bool aj_jit_moves(const aj_tensor *t, int32_t device) {
+    if (t->device == device || is_constant(t)) return true;
+    if (device == AJ_CPU)
+        return aj_error("to: a function that ai.jit records cannot read a value, nor move a tensor to the CPU: a recording is of one device. Read, or move, what the function returns");
+    return aj_error("to: a function that ai.jit records cannot move a tensor to another device: a recording is of one. Move it before the call");
+}
+
 void aj_jit_op(const aj_call *c, bool in_place) {
     aj_jit *r = aj_ctx.jit;
+    if (c->op == OP_to_device && is_constant(c->in[0])) return;      /* it is as constant there */
     if (!ROOM(r, entry, 0)) return;
     entry *e = &r->entry[r->n_entry];
     *e = (entry){.kind = CALL, .in_place = in_place, .backward = aj_ctx.passes > 0, .call = *c, .attrs = *c->attrs};
@@ -139,7 +166,7 @@ void aj_jit_take(uint64_t position, int64_t n) {
 }
 
 bool aj_jit_reads(const aj_tensor *t, const char *who) {
-    if (!t->traced && t->storage->era == aj_ctx.era) return false;
+    if (is_constant(t)) return false;
     if (aj_ctx.face) who = aj_ops[aj_ctx.face - 1].info->name;
     aj_error("%s: a function that ai.jit records cannot read a value, nor have a shape that hangs on one: the recording would keep this run's. Compute with tensors, or read what the function returns", who);
     return true;
@@ -192,9 +219,25 @@ void aj_jit_resume(aj_jit *r) {
     aj_ctx.era = last_era;
 }
 
+bool aj_share_memory(aj_tensors list) {
+    for (int i = 0; i < list->n; i++)
+        for (int k = 0; k < i; k++) if (aj_live(list->v[i])->storage == aj_live(list->v[k])->storage) return true;
+    return false;
+}
+
+/* What stands for an input, over memory that no other input has: in later runs they may lie apart. */
+static aj_tensor *own_input(aj_jit *r, aj_tensor *x) {
+    if (aj_memory_index(r, x) < 0) return aj_alias(x);
+    bool mode = aj_grad_mode(false);
+    aj_tensor *copy = aj_hold(aj_live(aj_clone(x)));
+    aj_grad_mode(mode);
+    return copy;
+}
+
 aj_jit *aj_jit_begin(aj_tensors inputs) {
     if (aj_ctx.jit) { aj_error("jit: a recording within a recording"); return NULL; }
     aj_jit *r = calloc(1, sizeof *r);
+    if (r) r->device = NOWHERE;
     if (r) r->input = calloc((size_t)inputs->n + 1, sizeof *r->input);
     if (!r || !r->input) { free(r); aj_error("out of memory: no room for a recording"); return NULL; }
     for (int i = 0; i < inputs->n; i++) {
@@ -203,12 +246,13 @@ aj_jit *aj_jit_begin(aj_tensors inputs) {
         if (grad && aj_ctx.grad_mode) aj_error("jit: argument %d requires gradients, which do not flow out of a recorded function; detach it, or let the function hold it", i + 1);
         if (!x || (grad && aj_ctx.grad_mode)) { aj_jit_free(r); return NULL; }
         if (!x->contiguous) { aj_error("jit: argument %d does not lie in order; pass :contiguous()", i + 1); aj_jit_free(r); return NULL; }
-        aj_tensor *own = aj_alias(x);
+        aj_tensor *own = own_input(r, x);
         if (!own) { aj_jit_free(r); return NULL; }
         own->traced = true;
         r->input[r->n_input++] = own;
         if (!memory_of(r, own, false)) { aj_jit_free(r); return NULL; }
     }
+    r->shares = aj_share_memory(inputs);
     aj_random_state(&r->seed, &r->offset);
     last_era++;
     aj_jit_resume(r);
@@ -224,6 +268,16 @@ static bool finish(aj_jit *r, aj_tensors outputs, uint32_t era) {
     }
     if (aj_ctx.seed != r->seed || aj_ctx.offset != r->offset)
         return aj_error("jit: the function set the state of the random numbers (manual_seed, set_random_state); do that before the call, or draw from a key");
+    r->fixed = r->device >= 0 && aj_plugged->device->graphs();
+    if (!(r->input_memory = calloc((size_t)r->n_input + 1, sizeof *r->input_memory))) return aj_error("out of memory: no room for a recording");
+    for (int i = 0; i < r->n_input; i++) {
+        memory *m = &r->memory[r->input_memory[i] = aj_memory_index(r, r->input[i])];
+        m->bound = i + 1;
+        if (r->fixed && m->pinned) return aj_error("jit: argument %d became the gradient of a leaf, and a CUDA graph keeps its own copy of it; give a clone, or set AIJIT_CUDA_GRAPH=0 to replay kernel by kernel", i + 1);
+        if (m->writes) { m->last = r->n_entry; r->writes_input = true; }
+    }
+    if (r->writes_input && r->shares)
+        return aj_error("jit: the function writes to an argument, and two arguments have memory in common; give clones");
     for (int i = 0; i < r->n_memory; i++) {              /* freezing a parameter, and the opposite, make another recording */
         memory *m = &r->memory[i];
         for (int k = 0; k < m->n && !m->made && m->storage->era != era; k++) {
@@ -233,7 +287,6 @@ static bool finish(aj_jit *r, aj_tensors outputs, uint32_t era) {
             r->condition[r->n_condition++] = (condition){aj_hold(t), NULL, true, false};
         }
     }
-    for (int i = 0; i < r->n_input; i++) r->memory[aj_memory_index(r, r->input[i])].bound = i + 1;
     r->output = calloc((size_t)outputs->n + 1, sizeof *r->output);
     r->output_memory = calloc((size_t)outputs->n + 1, sizeof *r->output_memory);
     if (!r->output || !r->output_memory) return aj_error("out of memory: no room for a recording");
@@ -255,7 +308,7 @@ static bool finish(aj_jit *r, aj_tensors outputs, uint32_t era) {
         r->entry[i].call.attrs = &r->entry[i].attrs;
         r->entry[i].grad.attrs = &r->entry[i].attrs;
     }
-    return aj_plan(r);
+    return aj_plan(r) && (!r->fixed || aj_capture(r));
 }
 
 bool aj_jit_end(aj_jit *r, aj_tensors outputs) {
@@ -293,8 +346,9 @@ void aj_jit_free(aj_jit *r) {
         if (m->storage) aj_storage_drop(m->storage);
         free(m->tensor); free(m->offset);
     }
+    aj_capture_free(r);
     aj_plan_free(r);
     free(r->entry); free(r->memory); free(r->take); free(r->condition);
-    free(r->input); free(r->output); free(r->output_memory); free(r->result);
+    free(r->input); free(r->output); free(r->input_memory); free(r->output_memory); free(r->result);
     free(r);
 }

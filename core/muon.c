@@ -1,6 +1,7 @@
 /* muon.c - Muon (Jordan and others, 2024): the momentum of a matrix is brought near the closest matrix with orthonormal
  * rows or columns, by Newton and Schulz's iteration with Jordan's coefficients, and that is the step. What has more
  * than two dimensions, such as a convolution's kernel, is a matrix of its first dimension by the rest. */
+#include "jit.h"
 #include "update.h"
 #include <math.h>
 
@@ -16,16 +17,22 @@ static aj_tensor *matrix(aj_tensor *x, bool flip) {
                                (int64_t[]){flip ? 1 : columns, flip ? columns : 1}, 0));
 }
 
+/* Where a graph's numbers alone are wanted, a matrix of the shape. */
+static aj_tensor *product(aj_tensor *a, aj_tensor *b) {
+    if (!aj_ctx.numbers || !aj_ctx.numbers->only) return aj_matmul(a, b);
+    return aj_empty((aj_dtype)a->dtype, &(aj_ints){2, {a->shape[0], b->shape[1]}}, a->device);
+}
+
 /* X <- a X + (b A + c A A) X with A = X X', where X has no more rows than columns; x is dense. NULL after an error. */
 static aj_tensor *orthogonal(aj_tensor *x, const aj_optim_options *o) {
     bool tall = x->shape[0] > x->numel / x->shape[0];
     aj_tensor *X = aj_hold(matrix(x, tall));
     for (int k = 0; X && k < (int)o->ns_steps; k++) {
         int32_t mark = aj_inner_open();
-        aj_tensor *A = aj_matmul(X, aj_give(aj_new_view(X, 2, (int64_t[]){X->shape[1], X->shape[0]}, (int64_t[]){X->stride[1], X->stride[0]}, 0)));
-        aj_tensor *B = A ? aj_matmul(A, A) : NULL;
+        aj_tensor *A = product(X, aj_give(aj_new_view(X, 2, (int64_t[]){X->shape[1], X->shape[0]}, (int64_t[]){X->stride[1], X->stride[0]}, 0)));
+        aj_tensor *B = A ? product(A, A) : NULL;
         if (B) blend(B, A, o->ns_c, o->ns_b);
-        aj_tensor *Y = B ? aj_matmul(B, X) : NULL;
+        aj_tensor *Y = B ? product(B, X) : NULL;
         if (Y) blend(Y, X, 1, o->ns_a);
         aj_drop(X);
         X = aj_hold(Y);
@@ -51,12 +58,12 @@ bool aj_muon_apply(aj_tensor *p, aj_tensor *g, aj_tensor *buffer, aj_tensor *mas
     aj_tensor *x = aj_new(p->dtype == AJ_F64 ? AJ_F64 : AJ_F32, p->ndim, p->shape, p->device);
     if (!x) return false;
     aj_update u = {.operand = {x, g, buffer}, .number = {o->momentum, o->nesterov, o->maximize ? -1 : 1}, .row = kernels->muon, .summed = true};
-    bool recording = aj_grad_mode(false), ok = aj_update_run(&u);
+    bool recording = aj_grad_mode(false), ok = (!aj_ctx.numbers || aj_update_total(&u.total)) && aj_update_run(&u);
     if (ok) {
         int32_t mark = aj_inner_open();
-        aj_update s = {.operand = {x}, .number = {1 / fmax(sqrt(u.sum[0]), o->eps)}, .row = kernels->scale};
-        aj_update_run(&s);
-        aj_tensor *X = orthogonal(x, o), *step = X ? in_shape(X, p) : NULL;
+        aj_update s = {.operand = {x}, .number = {1 / fmax(sqrt(u.sum[0]), o->eps), o->eps}, .row = kernels->scale, .total = u.total, .derived = aj_ctx.numbers ? 1 + AJ_DERIVE_UNIT : 0};
+        ok = aj_update_run(&s);
+        aj_tensor *X = ok ? orthogonal(x, o) : NULL, *step = X ? in_shape(X, p) : NULL;
         ok = step != NULL;
         if (ok) {
             double rows = (double)p->shape[0], columns = (double)(p->numel / p->shape[0]);

@@ -311,7 +311,10 @@ static bool step_all(const char *name, const aj_optim_options *o, aj_tensors par
         if (s.m->numbers == muon && u.operand[0]->ndim < 2)
             return aj_error("muon: parameter %d has %d dimensions; matrices are orthogonalised, the rest is for AdamW", i + 1, u.operand[0]->ndim);
     }
-    if (!update_all(&s, count)) return false;
+    aj_jit *recording = aj_jit_pause();                  /* the ops that it is made of are no part of a recording, but the step */
+    bool ok = update_all(&s, count);
+    aj_jit_resume(recording);
+    if (!ok) return false;
     if (AJ_UNLIKELY(aj_ctx.jit != NULL))
         aj_jit_stepped(&(aj_jit_step){.run = step_again, .method = s.m->name, .options = o, .count = count, .list = {params, grads, s1, s2, s3, s4, masters}});
     return true;

@@ -336,26 +336,38 @@ static bool make_groups(aj_jit *r) {
     return !bytes || r->chunks;
 }
 
+/* What of its storage is used: made by the recording it is all, of an input that is a view the part it is of. */
+static void measure(const aj_jit *r, memory *m) {
+    int64_t align = r->device >= 0 ? 256 : 64, end = 0;
+    m->low = m->n ? m->offset[0] : 0;
+    for (int k = 0; k < m->n; k++) {
+        const aj_tensor *t = m->tensor[k];
+        int64_t last = m->offset[k] + 8;
+        for (int d = 0; d < t->ndim; d++) last += (t->shape[d] > 0 ? t->shape[d] - 1 : 0) * t->stride[d] * (int64_t)aj_dtype_size((aj_dtype)t->dtype);
+        if (last > end) end = last;
+        if (m->offset[k] < m->low) m->low = m->offset[k];
+    }
+    if (m->made) m->low = 0;
+    m->bytes = (end - m->low + align - 1) / align * align;
+}
+
+/* Whether it has a place in the arena; what a graph reads and writes lies where it lay. */
+static bool in_arena(const aj_jit *r, const memory *m) { return !m->pinned && (r->fixed ? m->made || m->bound > 0 : m->made && !m->bound); }
+
 /* Places in one arena: what is free when a memory begins is taken where it fits best. Its size. */
 static int64_t place_all(aj_jit *r) {
     int64_t top = 0;
     for (int i = 0; i < r->n_memory; i++) {
         memory *m = &r->memory[i];
-        if (!m->made || m->bound || m->pinned || m->local) continue;
-        m->bytes = 0;
-        for (int k = 0; k < m->n; k++) {
-            int64_t end = m->offset[k] + 8;
-            for (int d = 0; d < m->tensor[k]->ndim; d++) end += (m->tensor[k]->shape[d] > 0 ? m->tensor[k]->shape[d] - 1 : 0) * m->tensor[k]->stride[d] * (int64_t)aj_dtype_size((aj_dtype)m->tensor[k]->dtype);
-            if (end > m->bytes) m->bytes = end;
-        }
-        m->bytes = (m->bytes + 63) / 64 * 64;
+        measure(r, m);
+        if (!in_arena(r, m) || m->local) continue;
         /* The lowest place that no memory live at the same time reaches into. */
         m->place = 0;
         for (bool moved = true; moved; ) {
             moved = false;
             for (int j = 0; j < i; j++) {
                 const memory *o = &r->memory[j];
-                if (!o->made || o->bound || o->pinned || o->local || o->last < m->first || o->first > m->last) continue;
+                if (!in_arena(r, o) || o->local || o->last < m->first || o->first > m->last) continue;
                 if (m->place < o->place + o->bytes && o->place < m->place + m->bytes) { m->place = o->place + o->bytes; moved = true; }
             }
         }
@@ -376,25 +388,24 @@ void aj_bind(memory *m, aj_storage *s, char *data) {
 }
 
 
-static bool in_arena(const memory *m) { return m->made && !m->bound && !m->pinned; }
-
 /* The recorded run's own memory goes back first, so that a recording never holds both. */
 static bool move_to_arena(aj_jit *r) {
     int64_t bytes = place_all(r);
-    aj_storage *none = aj_storage_new(0, AJ_CPU);
+    int32_t device = r->device >= 0 ? r->device : AJ_CPU;
+    aj_storage *none = aj_storage_new(0, device);
     if (!none) return false;
     for (int i = 0; i < r->n_memory; i++) {
         memory *m = &r->memory[i];
-        if (!in_arena(m)) continue;
+        if (!in_arena(r, m)) continue;
         aj_bind(m, none, none->data);
         aj_storage_drop(m->storage);
         m->storage = NULL;
     }
     aj_storage_drop(none);
-    aj_memory_trim(AJ_CPU);
-    if (!(r->arena = aj_storage_new(bytes, AJ_CPU))) return false;
+    if (device == AJ_CPU) aj_memory_trim(AJ_CPU);
+    if (!(r->arena = aj_storage_new(bytes, device))) return false;
     for (int i = 0; i < r->n_memory; i++)                /* what is local to a group is never used in the arena */
-        if (in_arena(&r->memory[i])) aj_bind(&r->memory[i], r->arena, (char *)r->arena->data + (r->memory[i].local ? 0 : r->memory[i].place));
+        if (in_arena(r, &r->memory[i])) aj_bind(&r->memory[i], r->arena, (char *)r->arena->data + (r->memory[i].local ? 0 : r->memory[i].place) - r->memory[i].low);
     return true;
 }
 

@@ -5,6 +5,7 @@
 #include "jit.h"
 
 enum { CALL, GRADIENT, LEAF, STEP };
+enum { NOWHERE = -3 };
 typedef struct {
     int8_t kind;
     bool in_place, backward;    /* backward: recorded in a backward pass */
@@ -37,7 +38,7 @@ typedef struct {
     int32_t bound;              /* 1 + the input, or -1 - the result that it is bound to; 0: neither */
     bool pinned;                /* a gradient that stays */
     bool local;                 /* in chunks of a fused group */
-    int64_t bytes, place;
+    int64_t bytes, place, low;  /* low: where in its storage it begins */
 } memory;
 
 /* A fused group: entries first..last, all of which treat each row of what they read and write by itself, so that a few rows
@@ -79,13 +80,22 @@ struct aj_jit {
     aj_tensor **input, **output;
     aj_tensor **result;         /* of the last run: handles */
     int n_input, n_output;
-    int32_t *output_memory;     /* where each result lies: its memory, or -1 when it is no tensor of the recording */
+    int32_t *input_memory, *output_memory;      /* where each input and result lies: its memory, or -1 when it is no tensor of the recording */
     int32_t scope;
     int32_t moves;              /* aj_data_moves when nothing that it uses had moved */
     aj_storage *arena, *chunks;
+    int32_t device;             /* where all its tensors are; NOWHERE until one is met */
+    bool fixed;                 /* inputs and results have places of their own, for a graph */
+    void *graph;                /* its kernels as one launch; NULL: they are called one by one */
+    aj_numbers numbers;
+    aj_copied *copied;          /* scratch of a launch: inputs and results, */
+    aj_storage **fresh;         /* and the results' storages */
     uint64_t seed, offset;      /* of the program's stream of random numbers, as far as the function has drawn from it */
     bool failed;
+    bool writes_input, shares;  /* some input is written; two of them had one memory */
 };
+
+bool aj_share_memory(aj_tensors list);                   /* two of them do */
 
 
 bool aj_recording_grow(void **v, int n, int *cap, size_t size);
@@ -94,6 +104,11 @@ bool aj_recording_grow(void **v, int n, int *cap, size_t size);
 
 int aj_memory_index(const aj_jit *r, const aj_tensor *t);        /* -1: none */
 int aj_operands(const entry *e, aj_tensor *list[AJ_MAX_OPERANDS]);       /* of an elementwise call or gradient: the result, then what is read */
+bool aj_run_entries(aj_jit *r);                          /* kernels and all */
+void aj_set_leaf(const entry *e);
+bool aj_capture(aj_jit *r);                              /* once it is planned */
+int32_t aj_launch(aj_jit *r, aj_tensors inputs);         /* as aj_jit_run, of inputs that fit */
+void aj_capture_free(aj_jit *r);
 bool aj_plan(aj_jit *r);                                 /* groups of calls, and places in one arena */
 void aj_bind(memory *m, aj_storage *s, char *data);      /* lets every tensor over a memory lie in a storage; the reference to it is the caller's */
 void aj_plan_free(aj_jit *r);

@@ -47,6 +47,7 @@ static bool run_group(const aj_jit *r, const group *g, part *p, char *chunks, in
         int64_t n = hi - at < g->step ? hi - at : g->step;
         for (int i = 0; i < g->n_part; i++) {
             part *q = &p[i];
+            q->view.storage = q->tensor->storage;        /* what it was recorded in is gone */
             if (!q->sliced) { q->view.data = q->tensor->data; continue; }
             q->view.data = q->chunk ? chunks + (q->chunk - 1) * g->chunk_bytes : q->tensor->data + at * q->row * (int64_t)aj_dtype_size((aj_dtype)q->view.dtype);
             q->view.shape[0] = n;
@@ -94,7 +95,7 @@ static bool fits(aj_jit *r, aj_tensors inputs) {
         if (!x || x->dtype != own->dtype || x->device != own->device || !x->contiguous || !aj_same_shape(x, own)) return false;
         if (x->requires_grad && aj_ctx.grad_mode) return false;
     }
-    if (!unmoved(r)) return false;
+    if (!unmoved(r) || (r->writes_input && aj_share_memory(inputs))) return false;
     for (int i = 0; i < r->n_condition; i++) {
         const condition *c = &r->condition[i];
         if ((!c->any && c->leaf->grad != c->grad) || c->leaf->requires_grad != c->requires_grad) return false;
@@ -102,7 +103,7 @@ static bool fits(aj_jit *r, aj_tensors inputs) {
     return true;
 }
 
-static void set_leaf(const entry *e) {
+void aj_set_leaf(const entry *e) {
     aj_tensor *old = e->leaf->grad;
     e->leaf->grad = aj_hold(e->leaf_grad);
     if (old) aj_drop(old);
@@ -114,7 +115,7 @@ static bool run_fused(aj_jit *r, entry *e) {
     aj_parallel(g->rows, 1 + (1 << 15) / g->work, run_share, &f);
     if (f.failed) return aj_ctx.state.attend & AJ_FAILED ? false : aj_error("out of memory: no room for a fused group");
     for (int i = g->first; i <= g->last; i++) {
-        if (r->entry[i].kind == LEAF) set_leaf(&r->entry[i]);
+        if (r->entry[i].kind == LEAF) aj_set_leaf(&r->entry[i]);
         if (r->entry[i].in_place) r->entry[i].call.out[0]->storage->version++;
     }
     return true;
@@ -127,6 +128,7 @@ static bool run_entry(aj_jit *r, entry *e) {
             const reservation *take = &r->take[e->take - 1];
             e->attrs.position = take->now;
             e->attrs.seed = take->fixed ? take->seed : aj_ctx.seed;
+            e->attrs.live = aj_ctx.numbers && !take->fixed ? (const uint64_t *)(const void *)r->numbers.place + 2 * (e->take - 1) : NULL;
         }
         if (!aj_backend_of(e->call.out[0]->device)->forward[e->call.op](&e->call)) return false;
         if (e->in_place) e->call.out[0]->storage->version++;
@@ -134,7 +136,7 @@ static bool run_entry(aj_jit *r, entry *e) {
         return aj_backend_of(e->grad.gx->device)->grad[e->call.op][e->column](&e->grad);
     } else if (e->kind == STEP) {
         return e->step.run(&e->step);
-    } else set_leaf(e);
+    } else aj_set_leaf(e);
     return true;
 }
 
@@ -166,12 +168,14 @@ static bool run_watched(aj_jit *r, entry *e) {
     return ok;
 }
 
-static bool run_entries(aj_jit *r) {
-    for (int i = 0; i < r->n_take; i++) if (!r->take[i].fixed) r->take[i].now = aj_random_take(r->take[i].n);
-    bool watched = aj_ctx.state.watch & AJ_WATCH_TIMES;
+bool aj_run_entries(aj_jit *r) {
+    bool watched = aj_ctx.state.watch & AJ_WATCH_TIMES && !aj_ctx.numbers;
     for (int i = 0; i < r->n_entry; i++) {
         entry *e = &r->entry[i];
-        if (!(AJ_UNLIKELY(watched) ? run_watched(r, e) : run_entry(r, e))) return false;
+        int32_t mark = r->device >= 0 ? aj_inner_open() : 0;         /* of copies that a device's kernels make of inputs */
+        bool ok = mark >= 0 && (AJ_UNLIKELY(watched) ? run_watched(r, e) : run_entry(r, e));
+        if (r->device >= 0 && mark >= 0) aj_inner_close(mark);
+        if (!ok) return false;
         if (e->group) i = r->group[e->group - 1].last;
     }
     return true;
@@ -185,14 +189,15 @@ static int32_t run_once(aj_jit *r, aj_tensors inputs) {
             aj_tensor *x = aj_live(inputs->v[m->bound - 1]);
             aj_bind(m, x->storage, x->data - m->offset[0]);
         } else if (m->bound < 0) {
-            int64_t bytes = m->storage->bytes - 64;
-            aj_storage *s = aj_storage_new(bytes, AJ_CPU);
+            int64_t bytes = r->device >= 0 ? m->bytes : m->storage->bytes - 64;
+            aj_storage *s = aj_storage_new(bytes, r->device >= 0 ? r->device : AJ_CPU);
             if (!s) return -1;
             aj_bind(m, s, s->data);
             aj_storage_drop(s);
         }
     }
-    if (!run_entries(r)) return -1;
+    for (int i = 0; i < r->n_take; i++) if (!r->take[i].fixed) r->take[i].now = aj_random_take(r->take[i].n);
+    if (!aj_run_entries(r)) return -1;
     for (int i = 0; i < r->n_output; i++) {
         aj_tensor *y = aj_alias(r->output[i]);
         if (!y) return -1;
@@ -204,7 +209,7 @@ static int32_t run_once(aj_jit *r, aj_tensors inputs) {
 int32_t aj_jit_run(aj_jit *r, aj_tensors inputs) {
     if (!fits(r, inputs)) return 0;
     int32_t event = AJ_UNLIKELY(aj_ctx.state.watch) ? aj_event_open("replay", AJ_EVENT_REPLAY) : -1;
-    int32_t what = run_once(r, inputs);
+    int32_t what = r->graph ? aj_launch(r, inputs) : run_once(r, inputs);
     if (AJ_UNLIKELY(event >= 0)) aj_event_close(event);
     return what;
 }

@@ -1,5 +1,6 @@
 /* update.c - a pass over one tensor and its companions: how its work is shared out, and how operands that are strided or
  * of a narrow type come to dense loops; the checks of what may take part. */
+#include "jit.h"
 #include "update.h"
 #include <math.h>
 #include <stdio.h>
@@ -113,6 +114,28 @@ static void run_blocks(void *arg, int64_t lo, int64_t hi) {
 
 static int row_number(const aj_update *u) { return (int)(u->row - (aj_optim_row *const *)aj_optim_cpu()) / 2; }
 
+/* In a graph the numbers are the run's; each of a list has its own. */
+static bool run_on_device(aj_update *u, int n) {
+    aj_numbers *a = aj_ctx.numbers;
+    if (!a) return aj_plugged->device->update(u, n, row_number(u));
+    int at = aj_numbers_take(n * AJ_UPDATE_NUMBERS);
+    if (at < 0) return false;
+    for (int i = 0; i < n; i++) {
+        double *to = a->v + at + i * AJ_UPDATE_NUMBERS;
+        memcpy(to, u[i].number, sizeof u[i].number);
+        if (u[i].trust != 0) to[7] = u[i].trust;         /* as LAMB's second pass wants it, and its first does not read it */
+        if (!a->only) u[i].live = a->place + at + i * AJ_UPDATE_NUMBERS;
+    }
+    if (a->only) return true;
+    if (u->derived && !aj_plugged->device->derive(u->operand[0]->device, n, u->derived - 1, u->total, u->live)) return false;
+    return aj_plugged->device->update(u, n, row_number(u));
+}
+bool aj_update_total(double **total) {
+    int at = aj_numbers_take(AJ_UPDATE_SUMS);
+    *total = at < 0 || aj_ctx.numbers->only ? NULL : aj_ctx.numbers->place + at;
+    return at >= 0;
+}
+
 /* By how much LAMB's update is scaled needs the norms of all of it. */
 static bool apply_lamb(aj_update *u) {
     aj_update second = *u;
@@ -127,7 +150,7 @@ static bool apply_lamb(aj_update *u) {
 bool aj_update_run(aj_update *u) {
     if (u->operand[0]->device >= 0) {
         u->sum[0] = u->sum[1] = 0;
-        return u->operand[0]->numel == 0 || aj_plugged->device->update(u, 1, row_number(u));
+        return u->operand[0]->numel == 0 || run_on_device(u, 1);
     }
     job j = {.u = u, .kernels = aj_optim_cpu(), .wide = u->operand[0]->dtype == AJ_F64, .dense = !u->master};
     u->sum[0] = u->sum[1] = 0;
@@ -196,7 +219,7 @@ bool aj_update_end(aj_updates *l) {
     bool ok = true;
     for (int i = 0, n; i < l->n && ok; i += n) {
         for (n = 1; i + n < l->n && l->u[i + n].operand[0]->device == l->u[i].operand[0]->device; n++) {}
-        ok = aj_plugged->device->update(l->u + i, n, row_number(l->u + i));
+        ok = run_on_device(l->u + i, n);
     }
     for (int i = 0; i < l->n && ok; i++) combine(&l->u[i], l->sum, l->u[i].sum);
     aj_update_forget(l);

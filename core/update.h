@@ -23,6 +23,9 @@ typedef struct { aj_update *u; int n, room; bool largest; double sum[AJ_UPDATE_S
 bool aj_update_add(aj_updates *l, aj_update *u);         /* l was {0}; false after an error */
 bool aj_update_end(aj_updates *l);                       /* runs what waits; l->sum is then of all of them, and l is {0} but for it */
 void aj_update_forget(aj_updates *l);                    /* what waits is not run */
+/* In a graph (aj_ctx.numbers) sums stay on the device: a place for those of the passes that follow with this total; NULL
+ * where numbers alone are wanted. */
+bool aj_update_total(double **total);
 static inline void aj_written(aj_tensor *t) { if (t) t->storage->version++; }        /* a write in place */
 
 /* Entries of lists, checked; errors name `who`, the kind of entry and its place. */

@@ -3,9 +3,9 @@
 // The kernel that takes every dtype, mask, dropout and head size; a library's is quicker where it applies. Scores are
 // scale * q k + mask; lse is the logarithm of a query's sum of exponentials, from which the gradients make the weights anew.
 #include "block.cuh"
+#include "draw.cuh"
 #include "each.cuh"
 #include "math.cuh"
-#include "../core/philox.h"
 
 namespace cuda {
 
@@ -26,7 +26,7 @@ struct attend {
     double scale, keep;         // keep: 1 / (1 - p)
     bool causal, drops;
     uint32_t limit;
-    uint64_t seed, position;
+    drawn from;
     __device__ int64_t at(const heads &h, int64_t n, int64_t head, int64_t r, int64_t c) const { return n * h.s[0] + head * h.s[1] + r * h.s[2] + c * h.s[3]; }
     template <typename real> __device__ real get(const heads &h, int64_t n, int64_t head, int64_t r, int64_t c) const { return read<real>(h.p, h.dtype, at(h, n, head, r, c)); }
     template <typename real> __device__ real score(int64_t n, int64_t h, int64_t l, int64_t s) const {       // -infinity: not seen
@@ -41,7 +41,7 @@ struct attend {
     }
     template <typename real> __device__ real kept(int64_t n, int64_t h, int64_t l, int64_t s) const {        // 1 / (1 - p), or 0
         if (!drops) return 1;
-        return philox_word(seed, position + (uint64_t)(((n * H + h) * L + l) * S + s)) >> 8 >= limit ? (real)keep : (real)0;
+        return philox_word(from.key(), from.at(((n * H + h) * L + l) * S + s)) >> 8 >= limit ? (real)keep : (real)0;
     }
     __device__ int64_t seen(int64_t l) const { return causal && l + 1 < S ? l + 1 : S; }
     template <typename real> __device__ real weight(int64_t n, int64_t h, int64_t l, int64_t s) const {
@@ -145,8 +145,7 @@ static bool describe(const aj_call *c, int first, attend &a) {
     a.drops = t->s > 0;
     a.keep = t->s < 1 ? 1 / (1 - t->s) : 0;
     a.limit = (uint32_t)std::ceil(t->s * 0x1p24);
-    a.seed = t->seed;
-    a.position = t->position;
+    a.from = drawn_of(t);
     if (a.N * a.H * a.L > INT32_MAX || a.N * a.G * a.S > INT32_MAX) return aj_refuse(c, "more than 2^31 - 1 queries or keys");
     return true;
 }

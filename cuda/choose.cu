@@ -1,8 +1,8 @@
 // choose.cu - elements chosen by a condition, dropped, or put together from parts: where, masks, dropout, cat, padding,
 // triangles.
 #include "copy.cuh"
+#include "draw.cuh"
 #include "each.cuh"
-#include "../core/philox.h"
 
 namespace cuda {
 
@@ -31,11 +31,11 @@ extern "C" bool masked_fill__cuda(const aj_call *c) {
 
 template <typename real> struct drop {
     elements x, y;
-    uint64_t seed, position;
+    drawn from;
     uint32_t limit;
     real scale;
     __device__ void operator()(int64_t i) const {
-        y.set<real>(i, philox_word(seed, position + (uint64_t)i) >> 8 >= limit ? x.get<real>(i) * scale : (real)0);
+        y.set<real>(i, philox_word(from.key(), from.at(i)) >> 8 >= limit ? x.get<real>(i) * scale : (real)0);
     }
 };
 extern "C" bool dropout_at_cuda(const aj_call *c) {
@@ -43,7 +43,7 @@ extern "C" bool dropout_at_cuda(const aj_call *c) {
     double p = c->attrs->s;
     return with_floats(c->in[0]->dtype, [&](auto of) {
         typedef decltype(of) real;
-        return each(w, c->in[0]->numel, drop<real>{elements_of(c->in[0]), elements_of(c->out[0]), c->attrs->seed, c->attrs->position,
+        return each(w, c->in[0]->numel, drop<real>{elements_of(c->in[0]), elements_of(c->out[0]), drawn_of(c->attrs),
                                                    (uint32_t)std::ceil(p * 0x1p24), (real)(p < 1 ? 1 / (1 - p) : 0)});
     });
 }

@@ -1,5 +1,6 @@
 // device.cpp - the devices there are, the table of their kernels, and the ways between their memory and the host's.
 #include "library.h"
+#include "graph.cuh"
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -62,6 +63,7 @@ bool tell(device &d, const char *who) {
 }
 
 bool synchronize(int32_t n) {
+    if (!may_wait("synchronize")) return false;
     device &d = current(n);
     return check(d.state, "synchronize") && check(cudaStreamSynchronize(d.stream), "synchronize") && tell(d, "synchronize");
 }
@@ -86,7 +88,8 @@ bool tell_library(int32_t i, aj_device_library_t *out) {
     return l;
 }
 
-aj_device_calls calls = {0, describe, memory_take, memory_give, memory_stats, memory_reset_peak, memory_trim, device_read, device_write, update, synchronize, tell_library};
+aj_device_calls calls = {0, describe, memory_take, memory_give, memory_stats, memory_reset_peak, memory_trim, device_read, device_write, update, synchronize, tell_library,
+    graphs, graph_capture, graph_captured, graph_launch, graph_free, derive};
 aj_backend table;
 
 void fill() {
@@ -113,12 +116,14 @@ void fill() {
 int device_count() { return found; }
 
 bool device_read(int32_t n, void *to, const void *from, int64_t bytes) {
+    if (!may_wait("read")) return false;
     device &d = current(n);
     if (!check(d.state, "read")) return false;
     if (bytes && !check(cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDeviceToHost, d.stream), "read")) return false;
     return tell(d, "read");
 }
 bool device_write(int32_t n, void *to, const void *from, int64_t bytes) {
+    if (!may_wait("write")) return false;
     device &d = current(n);
     if (!check(d.state, "write")) return false;
     return !bytes || check(cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, d.stream), "write");
@@ -132,7 +137,8 @@ bool check(cudaError_t e, const char *who) {
 
 work::work(const char *name, int32_t n) : op(-1), who(name), device(n) {
     cuda::device &d = current(n);
-    stream = d.stream;
+    cudaStream_t captured = capture_stream(n);
+    stream = captured ? captured : d.stream;
     faults = d.faults;
     processors = d.processors;
 }

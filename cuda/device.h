@@ -59,4 +59,9 @@ void memory_stats(int32_t device, aj_memory_t *out);
 void memory_reset_peak(int32_t device);
 void memory_trim(int32_t device);
 
+// Memory that is taken while a graph is captured, and is the graph's until it goes.
+struct pool;
+pool *memory_open(int32_t device);
+void memory_close(pool *p);                              // all of it is the device's again
+
 }

@@ -3,11 +3,12 @@
 // Memory comes from CUDA in segments, which are cut into blocks; a block given back is joined with its free neighbours and
 // used again, without a call of CUDA. When CUDA has no more, segments that are wholly free go back to it, and it is asked
 // once again. Small blocks have segments of their own, so that they do not hold large ones in pieces.
-#include "device.h"
+#include "graph.cuh"
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <set>
+#include <vector>
 
 namespace cuda {
 
@@ -19,15 +20,20 @@ struct block {
     int64_t size;
     bool free, small;
     block *before, *after;                               // its neighbours in the segment
+    pool *home;
 };
 struct smaller {
     bool operator()(const block *a, const block *b) const { return a->size != b->size ? a->size < b->size : a->p < b->p; }
 };
+}
 struct pool {
     std::mutex lock;
     std::set<block *, smaller> free[2];                  // large, small
     int64_t live = 0, peak = 0, reserved = 0;
+    pool *of = nullptr;                                  // a graph's: the device's own, to which all of this is in use
+    std::vector<block *> segments;                       // a graph's
 };
+namespace {
 pool pools[MAX_DEVICES];
 
 #ifdef __SANITIZE_ADDRESS__
@@ -42,6 +48,7 @@ int64_t segment_size(int64_t size) {
 }
 
 void trim(pool &p) {
+    if (p.of) return;                                    // its launches use what is free too
     for (auto &all : p.free)
         for (auto i = all.begin(); i != all.end();) {
             block *b = *i;
@@ -56,22 +63,33 @@ void trim(pool &p) {
 block *segment(pool &p, int64_t size) {
     int64_t whole = segment_size(size);
     void *at = nullptr;
+    cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;       // in a capture too, of which it is no part
+    cudaThreadExchangeStreamCaptureMode(&mode);
     cudaError_t e = cudaMalloc(&at, (size_t)whole);
     if (e != cudaSuccess) {
         cudaGetLastError();
         trim(p);
         e = cudaMalloc(&at, (size_t)whole);
     }
+    cudaThreadExchangeStreamCaptureMode(&mode);
     if (e != cudaSuccess) { cudaGetLastError(); return nullptr; }
     p.reserved += whole;
-    return new block{(char *)at, whole, false, size <= SMALL, nullptr, nullptr};
+    block *b = new block{(char *)at, whole, false, size <= SMALL, nullptr, nullptr, &p};
+    if (p.of) {
+        std::lock_guard<std::mutex> guard(p.of->lock);
+        p.segments.push_back(b);
+        p.of->reserved += whole;
+        p.of->live += whole;
+        if (p.of->live > p.of->peak) p.of->peak = p.of->live;
+    }
+    return b;
 }
 
 // b keeps its first `size` bytes; the rest is a free block of its own, if it is worth it.
 void cut(pool &p, block *b, int64_t size) {
     int64_t rest = b->size - size;
     if (apart || rest < (b->small ? (int64_t)UNIT : (int64_t)SMALL)) return;
-    block *r = new block{b->p + size, rest, true, b->small, b, b->after};
+    block *r = new block{b->p + size, rest, true, b->small, b, b->after, &p};
     if (b->after) b->after->before = r;
     b->after = r;
     b->size = size;
@@ -103,12 +121,12 @@ void out_of_memory(int32_t device, pool &p, int64_t bytes) {
 void *memory_take(int32_t device, int64_t bytes, int64_t *size, void **out) {
     work w("memory", device);                            // the device is current from here on
     if (!w.done()) return nullptr;
-    pool &p = pools[device];
+    pool *graph = capture_memory(device), &p = graph ? *graph : pools[device];
     std::lock_guard<std::mutex> guard(p.lock);
     if (bytes < 0 || bytes > INT64_MAX / 4) { out_of_memory(device, p, bytes < 0 ? INT64_MAX : bytes); return nullptr; }
     int64_t n = bytes ? (bytes + UNIT - 1) / UNIT * UNIT : (int64_t)UNIT;
     if (apart) n = bytes ? bytes : 1;
-    block want{nullptr, n, true, n <= SMALL, nullptr, nullptr}, *b;
+    block want{nullptr, n, true, n <= SMALL, nullptr, nullptr, nullptr}, *b;
     auto &all = p.free[want.small];
     auto i = all.lower_bound(&want);
     // A much larger block would be held whole by a small one.
@@ -128,13 +146,13 @@ void *memory_take(int32_t device, int64_t bytes, int64_t *size, void **out) {
     return b->p;
 }
 
-void memory_give(int32_t device, void *given) {
-    pool &p = pools[device];
-    std::lock_guard<std::mutex> guard(p.lock);
+void memory_give(int32_t, void *given) {
     block *b = (block *)given;
+    pool &p = *b->home;
+    std::lock_guard<std::mutex> guard(p.lock);
     p.live -= b->size;
     b->free = true;
-    if (apart) {
+    if (apart && !p.of) {
         p.reserved -= b->size;
         cudaFree(b->p);
         delete b;
@@ -162,6 +180,28 @@ void memory_trim(int32_t device) {
     pool &p = pools[device];
     std::lock_guard<std::mutex> guard(p.lock);
     trim(p);                                             // cudaFree waits for what still uses them
+}
+
+pool *memory_open(int32_t device) {
+    pool *p = new pool;
+    p->of = &pools[device];
+    return p;
+}
+void memory_close(pool *p) {
+    pool &home = *p->of;
+    std::lock_guard<std::mutex> guard(home.lock);
+    home.live -= p->reserved - p->live;
+    for (block *first : p->segments)
+        for (block *b = first, *next; b; b = next) {
+            next = b->after;
+            b->home = &home;
+            if (!b->free) continue;
+            if (!apart) { home.free[b->small].insert(b); continue; }
+            home.reserved -= b->size;
+            cudaFree(b->p);
+            delete b;
+        }
+    delete p;
 }
 
 }

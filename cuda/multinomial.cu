@@ -3,8 +3,8 @@
 // With replacement a block sums up a row of weights and each choice is found by halving; without it the choices are the
 // smallest of -log(u) / weight (Efraimidis and Spirakis, 2006).
 #include "block.cuh"
+#include "draw.cuh"
 #include "each.cuh"
-#include "../core/philox.h"
 
 namespace cuda {
 
@@ -13,7 +13,7 @@ struct choosing {
     double *sums;               // running sums of weights, or the keys to choose by
     int64_t *last, *y;          // last: of each row the last weight above 0
     int64_t C, n, base;
-    uint64_t seed, position;
+    drawn from;
     fault *faults;
     int32_t op;
     bool again;                 // with replacement
@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(THREADS) weigh_row(const __grid_constant__ cho
             before = before_in_block(w, &all);
             if (i < m.C) m.sums[at + i] = run + before + w;
             run += all;
-        } else if (i < m.C) m.sums[at + i] = w > 0 ? -log(philox_uniform_f64(m.seed, m.position + (uint64_t)(at + i)) + 0x1p-54) / w : (double)INFINITY;
+        } else if (i < m.C) m.sums[at + i] = w > 0 ? -log(philox_uniform_f64(m.from.key(), m.from.at(at + i)) + 0x1p-54) / w : (double)INFINITY;
     }
     bad = of_block(bad, larger());
     positive = of_block(positive, add());
@@ -46,7 +46,7 @@ struct choose {
     __device__ void operator()(int64_t i) const {
         int64_t row = i / m.n, a = 0, b = m.last[row] < 0 ? 0 : m.last[row];
         const double *sums = m.sums + row * m.C;
-        double u = philox_uniform_f64(m.seed, m.position + (uint64_t)i) * sums[m.C - 1];
+        double u = philox_uniform_f64(m.from.key(), m.from.at(i)) * sums[m.C - 1];
         while (a < b) { int64_t half = (a + b) / 2; if (sums[half] > u) b = half; else a = half + 1; }
         m.y[i] = a + m.base;
     }
@@ -64,7 +64,7 @@ extern "C" bool multinomial_cuda(const aj_call *c) {
     scratch room(x->device, rows * 8);
     if (!sums || !room.p) return false;
     choosing m = {(const double *)(const void *)x->data, (double *)(void *)sums->data, (int64_t *)room.p, (int64_t *)(void *)c->out[0]->data,
-                  shape.v[1], a->i, a->base, a->seed, a->position, w.faults, c->op, a->flag};
+                  shape.v[1], a->i, a->base, drawn_of(a), w.faults, c->op, a->flag};
     launch_together(weigh_row, dim3((unsigned)rows), dim3(THREADS), w.stream, m);
     if (!w.done()) return false;
     if (m.again) return each(w, rows * m.n, choose{m});

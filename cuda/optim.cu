@@ -5,6 +5,7 @@
 // over pieces, and those of a tensor are added up in order, so that they do not depend on how blocks take turns.
 #include "block.cuh"
 #include "each.cuh"
+#include "graph.cuh"
 
 namespace cuda {
 
@@ -47,6 +48,7 @@ struct updates {                                         // within the four KiB 
         uint8_t dtype[OPERANDS_AND_MASTER];
     } of[TENSORS];
     double number[AJ_UPDATE_NUMBERS];
+    const double *live;                                  // in place of the numbers: those of each tensor; or NULL
     const update_sums *ratio;                            // of each tensor, which LAMB's second pass multiplies number[7] by; or NULL
     update_sums *part;                                   // of each block, or NULL
     int32_t n;
@@ -86,7 +88,7 @@ template <typename real, int row> __global__ void __launch_bounds__(THREADS) upd
     const auto &t = u.of[lo];
     const int64_t from = (int64_t)((int)blockIdx.x - t.first) * PIECE, end = from + PIECE < t.count ? from + PIECE : t.count;
     double number[AJ_UPDATE_NUMBERS], sum[AJ_UPDATE_SUMS] = {0};
-    for (int k = 0; k < AJ_UPDATE_NUMBERS; k++) number[k] = u.number[k];
+    for (int k = 0; k < AJ_UPDATE_NUMBERS; k++) number[k] = u.live ? u.live[lo * AJ_UPDATE_NUMBERS + k] : u.number[k];
     if (u.ratio) trusted(number, u.ratio[lo]);
     bool there[OPERANDS_AND_MASTER];
     for (int k = 0; k < OPERANDS_AND_MASTER; k++) there[k] = t.p[k] != nullptr;
@@ -114,6 +116,7 @@ struct scattered {
     elements of[OPERANDS_AND_MASTER];
     int64_t count;
     double number[AJ_UPDATE_NUMBERS];
+    const double *live;
     const update_sums *ratio;
     update_sums *part;
     bool reads, largest;
@@ -121,7 +124,7 @@ struct scattered {
 template <typename real, int row> __global__ void __launch_bounds__(THREADS) update_scattered(const __grid_constant__ scattered u) {
     const int64_t from = (int64_t)blockIdx.x * PIECE, end = from + PIECE < u.count ? from + PIECE : u.count;
     double number[AJ_UPDATE_NUMBERS], sum[AJ_UPDATE_SUMS] = {0};
-    for (int k = 0; k < AJ_UPDATE_NUMBERS; k++) number[k] = u.number[k];
+    for (int k = 0; k < AJ_UPDATE_NUMBERS; k++) number[k] = u.live ? u.live[k] : u.number[k];
     if (u.ratio) trusted(number, *u.ratio);
     bool there[OPERANDS_AND_MASTER];
     for (int k = 0; k < OPERANDS_AND_MASTER; k++) there[k] = u.of[k].p != nullptr;
@@ -142,6 +145,17 @@ __global__ void __launch_bounds__(THREADS) add_pieces(const __grid_constant__ ad
     for (int64_t i = a.first[blockIdx.x] + threadIdx.x; i < a.first[blockIdx.x + 1]; i += THREADS)
         for (int j = 0; j < AJ_UPDATE_SUMS; j++) sum[j] = a.largest ? larger()(a.part[i].at[j], sum[j]) : sum[j] + a.part[i].at[j];
     put_sums(&a.sum[blockIdx.x], sum, a.largest);
+}
+
+// What the host would make of the sums, in the same order.
+static __global__ void total_kernel(const update_sums *sum, int n, double *total, bool largest) {
+    int j = threadIdx.x;
+    double all = total[j];
+    for (int i = 0; i < n; i++) {
+        double v = sum[i].at[j];
+        all = !largest ? all + v : v > all || v != v ? v : all;
+    }
+    total[j] = all;
 }
 
 // -- Host
@@ -196,12 +210,13 @@ static bool start_all(const aj_update *u, int n, int row, const update_sums *rat
         const bool wide = one.operand[0]->dtype == AJ_F64, packets = in_packets(one);
         int64_t count = pieces(one), taken = table.n ? table.of[table.n - 1].first + (table.of[table.n - 1].count + PIECE - 1) / PIECE : 0;
         if (count > INT32_MAX) return aj_error("optimizer: a parameter of %lld elements is too large for a CUDA device", (long long)one.operand[0]->numel);
-        if (table.n && (!packets || table.n == TENSORS || taken + count > INT32_MAX || wide != (table.of[0].dtype[0] == AJ_F64) || memcmp(table.number, one.number, sizeof one.number)))
+        if (table.n && (!packets || table.n == TENSORS || taken + count > INT32_MAX || wide != (table.of[0].dtype[0] == AJ_F64) || (!one.live && memcmp(table.number, one.number, sizeof one.number))))
             if (!flush()) return false;
         if (packets) {
             if (!table.n) {
                 taken = 0;
                 memcpy(table.number, one.number, sizeof one.number);
+                table.live = one.live;
                 table.ratio = ratio ? ratio + i : nullptr;
                 table.part = part ? part + before : nullptr;
                 table.reads = one.reads;
@@ -217,6 +232,7 @@ static bool start_all(const aj_update *u, int n, int row, const update_sums *rat
             for (int k = 0; k < OPERANDS_AND_MASTER; k++) if (const aj_tensor *x = operand(one, k)) s.of[k] = elements_of(x);
             s.count = one.operand[0]->numel;
             memcpy(s.number, one.number, sizeof one.number);
+            s.live = one.live;
             s.ratio = ratio ? ratio + i : nullptr;
             s.part = part ? part + before : nullptr;
             s.reads = one.reads;
@@ -237,7 +253,7 @@ bool update(aj_update *u, int32_t n, int row) {
     for (int i = 0; i < n; i++) first[i + 1] = first[i] + pieces(u[i]);
     int64_t places = (int64_t)first.size() * 8, parts = first[n];
     scratch room(device, places + (parts + n) * (int64_t)sizeof(update_sums));
-    if (!room.p || !device_write(device, room.p, first.data(), places)) return false;
+    if (!room.p || !put_words(w, room.p, first.data(), (int64_t)first.size())) return false;
     update_sums *part = (update_sums *)(void *)((char *)room.p + places), *sum = part + parts;
     if (!start_all(u, n, row, nullptr, part, w)) return false;
     launch_together(add_pieces, dim3((unsigned)n), dim3(THREADS), w.stream, adding{part, sum, (const int64_t *)room.p, u->largest});
@@ -246,6 +262,10 @@ bool update(aj_update *u, int32_t n, int row) {
         std::vector<aj_update> second(u, u + n);
         for (aj_update &one : second) one.number[7] = one.trust;
         return start_all(second.data(), n, AJ_ROW_lamb_apply, sum, nullptr, w);
+    }
+    if (u->total) {
+        launch(total_kernel, dim3(1), dim3(AJ_UPDATE_SUMS), w.stream, (const update_sums *)sum, n, u->total, u->largest);
+        return w.done();
     }
     std::vector<update_sums> host(n);
     if (!device_read(device, host.data(), sum, (int64_t)(n * sizeof(update_sums)))) return false;

@@ -1,6 +1,6 @@
 // random.cu - tensors filled with random numbers: number i of a fill is the one that the CPU draws.
+#include "draw.cuh"
 #include "each.cuh"
-#include "../core/philox.h"
 
 namespace cuda {
 
@@ -11,10 +11,11 @@ __device__ inline float below_one(int dtype) { return dtype == AJ_BF16 ? 1 - 0x1
 
 template <drawing how> struct draw_f32 {
     elements x;
-    uint64_t seed, position, below;
+    drawn from;
+    uint64_t below;
     float s, t;
     __device__ void operator()(int64_t i) const {
-        uint64_t at = position + (uint64_t)i;
+        const uint64_t seed = from.key(), at = from.at(i);
         float v;
         if (how == UNIFORM) {
             v = philox_uniform_f32(seed, at);
@@ -28,10 +29,11 @@ template <drawing how> struct draw_f32 {
 };
 template <drawing how> struct draw_f64 {
     elements x;
-    uint64_t seed, position, below;
+    drawn from;
+    uint64_t below;
     double s, t;
     __device__ void operator()(int64_t i) const {
-        uint64_t at = position + (uint64_t)i;
+        const uint64_t seed = from.key(), at = from.at(i);
         double v;
         if (how == UNIFORM) v = s + (t - s) * philox_uniform_f64(seed, at);
         else if (how == NORMAL) v = s + t * philox_normal_f64(seed, at);
@@ -42,14 +44,15 @@ template <drawing how> struct draw_f64 {
 };
 struct draw_whole {
     elements x;
-    uint64_t seed, position, count;
-    int64_t from;
+    drawn from;
+    uint64_t count;
+    int64_t low;
     __device__ void operator()(int64_t i) const {
-        uint64_t w = philox_long(seed, position + (uint64_t)i);
+        uint64_t w = philox_long(from.key(), from.at(i));
         // The upper half of a product of 64 bits by 64.
         uint64_t a = w >> 32, b = w & 0xffffffffu, c = count >> 32, d = count & 0xffffffffu, bd = b * d, ad = a * d, bc = b * c;
         uint64_t middle = (bd >> 32) + (ad & 0xffffffffu) + (bc & 0xffffffffu);
-        x.set<int64_t>(i, (int64_t)((uint64_t)from + a * c + (ad >> 32) + (bc >> 32) + (middle >> 32)));
+        x.set<int64_t>(i, (int64_t)((uint64_t)low + a * c + (ad >> 32) + (bc >> 32) + (middle >> 32)));
     }
 };
 
@@ -58,8 +61,8 @@ template <drawing how> static bool draw(const aj_call *c, double s, double t) {
     const aj_attrs *a = c->attrs;
     work w(c);
     uint64_t below = how == BERNOULLI ? (uint64_t)(a->s * 0x1p32) : 0;
-    if (x->dtype == AJ_F64) return each(w, x->numel, draw_f64<how>{elements_of(x), a->seed, a->position, below, s, t});
-    return each(w, x->numel, draw_f32<how>{elements_of(x), a->seed, a->position, below, (float)s, (float)t});
+    if (x->dtype == AJ_F64) return each(w, x->numel, draw_f64<how>{elements_of(x), drawn_of(a), below, s, t});
+    return each(w, x->numel, draw_f32<how>{elements_of(x), drawn_of(a), below, (float)s, (float)t});
 }
 extern "C" bool uniform__cuda(const aj_call *c) { return draw<UNIFORM>(c, c->attrs->s, c->attrs->t); }
 extern "C" bool normal__cuda(const aj_call *c) { return draw<NORMAL>(c, c->attrs->s, c->attrs->t); }
@@ -68,7 +71,7 @@ extern "C" bool bernoulli__cuda(const aj_call *c) { return draw<BERNOULLI>(c, 0,
 extern "C" bool random__cuda(const aj_call *c) {
     work w(c);
     const aj_attrs *a = c->attrs;
-    return each(w, c->in[0]->numel, draw_whole{elements_of(c->in[0]), a->seed, a->position, (uint64_t)a->j - (uint64_t)a->i, a->i});
+    return each(w, c->in[0]->numel, draw_whole{elements_of(c->in[0]), drawn_of(a), (uint64_t)a->j - (uint64_t)a->i, a->i});
 }
 
 }

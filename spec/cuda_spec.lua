@@ -65,6 +65,16 @@ describe("the CUDA device", function()
   it("has memory, streams, copies and errors of its own", function() busted "spec/support/cuda/device_check.lua" end)
 
   it("trains", function() busted "spec/support/cuda/train_check.lua" end)
+  it("replays recordings of ai.jit as graphs, and kernel by kernel", function()
+    busted "spec/support/cuda/jit_check.lua"
+    busted("--filter='on a CUDA device' spec/support/cuda/jit_check.lua", "AIJIT_CUDA_GRAPH=0")
+  end)
+
+  -- A graph's random numbers move on from launch to launch only where they begin at drawn_of(attributes).
+  it("draws random numbers by draw.cuh alone", function()
+    local found = process.run "grep -lE '(->|\\.)(seed|position)\\b' cuda/*.cu cuda/*.cuh cuda/*.cpp"
+    assert.are.equal("cuda/draw.cuh\n", found.out)
+  end)
 
   it("gives what the CPU gives, of every op that it has a kernel for", function()
     local out = busted("--filter='gives what the CPU gives' spec/op_spec.lua", "AIJIT_TEST_DEVICE=cuda")

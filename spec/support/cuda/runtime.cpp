@@ -13,6 +13,8 @@
 #include <mutex>
 #include <set>
 #include <sys/mman.h>
+#include <thread>
+#include <vector>
 
 #if defined __SANITIZE_ADDRESS__
 enum { CHECKED = 1 };                                    // each allocation is the sanitizer's own
@@ -89,8 +91,15 @@ bool is_pinned(const void *p) {
 
 // -- Streams
 
+typedef std::vector<std::function<void()>> nodes;
+struct standin_graph { std::shared_ptr<nodes> all; };
+
 struct standin_stream {
     int device;
+    std::shared_ptr<nodes> captured;                     // while it is captured
+    bool invalid = false;                                // something was asked of it that a graph cannot do
+    cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
+    std::thread::id by;
     uint64_t put = 0, done = 0;                          // how much was queued and done since it was made
     std::deque<std::function<void()>> queue;
 };
@@ -102,6 +111,27 @@ struct standin_event {
 
 namespace {
 std::set<standin_stream *> streams;
+thread_local cudaStreamCaptureMode allowed = cudaStreamCaptureModeGlobal;
+
+// What cannot be asked for of a stream that is captured, or of a device while one of its is; the capture is lost.
+cudaError_t refused(standin_stream *s) {
+    s->invalid = true;
+    return report(cudaErrorStreamCaptureUnsupported);
+}
+// An unsafe call, such as of cudaMalloc: the captures that it breaks are those of this thread, and the global ones of all.
+bool breaks_a_capture() {
+    bool any = false;
+    if (allowed == cudaStreamCaptureModeRelaxed) return false;
+    for (standin_stream *s : streams)
+        if (s->captured && s->mode != cudaStreamCaptureModeRelaxed && (s->by == std::this_thread::get_id() || (s->mode == cudaStreamCaptureModeGlobal && allowed == cudaStreamCaptureModeGlobal)))
+            any = refused(s) != cudaSuccess;
+    return any;
+}
+bool device_is_captured(int n) {
+    bool any = false;
+    for (standin_stream *s : streams) if (s->captured && s->device == n) any = refused(s) != cudaSuccess;
+    return any;
+}
 
 void advance(standin_stream *s, uint64_t place) {
     if (s->done >= place) return;
@@ -118,6 +148,7 @@ void finish(int n) {
 }
 void put(standin_stream *s, std::function<void()> f) {
     if (!s) { finish(current); opened memory(current); f(); return; }
+    if (s->captured) { s->captured->push_back(std::move(f)); return; }
     s->queue.push_back(std::move(f));
     s->put++;
 }
@@ -145,6 +176,7 @@ void standin::enqueue(cudaStream_t s, dim3 blocks, dim3 threads, bool together, 
     guard g(lock);
     uint64_t n = (uint64_t)threads.x * threads.y * threads.z;
     if (!n || n > 1024 || !blocks.x || !blocks.y || !blocks.z || blocks.x > 0x7fffffffu || blocks.y > 65535 || blocks.z > 65535) { report(cudaErrorInvalidValue); return; }
+    if (!s && breaks_a_capture()) return;
     put(s, [=] { run(blocks, threads, together, kernel); });
 }
 void standin::enqueue(cudaStream_t s, std::function<void()> work) {
@@ -163,7 +195,10 @@ const char *cudaGetErrorName(cudaError_t e) {
     case cudaErrorNoDevice: return "cudaErrorNoDevice";
     case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
     case cudaErrorNotReady: return "cudaErrorNotReady";
+    case cudaErrorIllegalState: return "cudaErrorIllegalState";
     case cudaErrorIllegalAddress: return "cudaErrorIllegalAddress";
+    case cudaErrorStreamCaptureUnsupported: return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated: return "cudaErrorStreamCaptureInvalidated";
     }
     return "an unknown error";
 }
@@ -206,12 +241,14 @@ cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
 }
 cudaError_t cudaDeviceSynchronize() {
     guard g(lock);
+    if (device_is_captured(current)) return cudaErrorStreamCaptureUnsupported;
     finish(current);
     return cudaSuccess;
 }
 
 cudaError_t cudaMalloc(void **p, size_t size) {
     guard g(lock);
+    if (breaks_a_capture()) return cudaErrorStreamCaptureUnsupported;
     device &d = at(current);
     size_t n = (size + 511) & ~(size_t)511;
     if (!n || n > d.size - d.used) return report(cudaErrorMemoryAllocation);
@@ -243,6 +280,7 @@ cudaError_t cudaMalloc(void **p, size_t size) {
 cudaError_t cudaFree(void *p) {
     guard g(lock);
     if (!p) return cudaSuccess;
+    if (breaks_a_capture()) return cudaErrorStreamCaptureUnsupported;
     for (int n = 0; n < MAX_DEVICES; n++) {
         device &d = devices[n];
         auto i = d.taken.find(CHECKED ? (size_t)p : (size_t)((char *)p - d.arena));
@@ -257,12 +295,14 @@ cudaError_t cudaFree(void *p) {
 }
 cudaError_t cudaHostAlloc(void **p, size_t size, unsigned) {
     guard g(lock);
+    if (breaks_a_capture()) return cudaErrorStreamCaptureUnsupported;
     if (posix_memalign(p, 4096, size ? size : 1)) return report(cudaErrorMemoryAllocation);
     pinned[(uintptr_t)*p] = size;
     return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void *p) {
     guard g(lock);
+    if (breaks_a_capture()) return cudaErrorStreamCaptureUnsupported;
     if (!pinned.erase((uintptr_t)p)) return report(cudaErrorInvalidValue);
     for (int n = 0; n < MAX_DEVICES; n++) finish(n);
     free(p);
@@ -275,8 +315,11 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t size, cudaMemcpyK
     bool to_device = is_device_pointer(to), from_device = is_device_pointer(from);
     if (kind != cudaMemcpyDefault && kind != (from_device ? to_device ? cudaMemcpyDeviceToDevice : cudaMemcpyDeviceToHost
                                                           : to_device ? cudaMemcpyHostToDevice : cudaMemcpyHostToHost)) return report(cudaErrorInvalidValue);
+    bool pageable = (!to_device && !is_pinned(to)) || (!from_device && !is_pinned(from));
+    if (s && s->captured && pageable) return refused(s);
+    if (!s && breaks_a_capture()) return cudaErrorStreamCaptureUnsupported;
     put(s, [=] { memcpy(to, from, size); });
-    if (s && ((!to_device && !is_pinned(to)) || (!from_device && !is_pinned(from)))) advance(s, s->put);
+    if (s && pageable) advance(s, s->put);
     return cudaSuccess;
 }
 cudaError_t cudaMemcpyPeerAsync(void *to, int to_device, const void *from, int from_device, size_t size, cudaStream_t s) {
@@ -306,6 +349,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t s) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
     guard g(lock);
+    if (s && s->captured) return refused(s);
+    if (!s && device_is_captured(current)) return cudaErrorStreamCaptureUnsupported;
     if (s) advance(s, s->put);
     else finish(current);
     return cudaSuccess;
@@ -319,10 +364,10 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end) 
     *ms = (float)((*end->seconds - *start->seconds) * 1000);
     return cudaSuccess;
 }
-cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus *status) { *status = cudaStreamCaptureStatusNone; return cudaSuccess; }
 cudaError_t cudaEventDestroy(cudaEvent_t e) { delete e; return cudaSuccess; }
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
     guard g(lock);
+    if (s && s->captured) return refused(s);             // CUDA can, to capture other streams with this one
     std::shared_ptr<double> seconds = std::make_shared<double>(-1);
     put(s, [=] { *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); });
     *e = {s, s ? s->put : 0, seconds};
@@ -339,7 +384,52 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e) {
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
     guard g(lock);
+    if (s && s->captured) return refused(s);
     standin_event copy = *e;
     put(s, [=]() mutable { complete(&copy); });
     return cudaSuccess;
 }
+
+// -- Graphs
+
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode *mode) {
+    std::swap(*mode, allowed);
+    return cudaSuccess;
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode) {
+    guard g(lock);
+    if (!s || s->captured) return report(s ? cudaErrorIllegalState : cudaErrorStreamCaptureUnsupported);
+    s->captured = std::make_shared<nodes>();
+    s->invalid = false;
+    s->mode = mode;
+    s->by = std::this_thread::get_id();
+    return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *graph) {
+    guard g(lock);
+    *graph = nullptr;
+    if (!s || !s->captured) return report(cudaErrorIllegalState);
+    if (!s->invalid) *graph = new standin_graph{s->captured};
+    s->captured.reset();
+    return s->invalid ? report(cudaErrorStreamCaptureInvalidated) : cudaSuccess;
+}
+cudaError_t cudaStreamIsCapturing(cudaStream_t s, cudaStreamCaptureStatus *status) {
+    guard g(lock);
+    *status = !s || !s->captured ? cudaStreamCaptureStatusNone : s->invalid ? cudaStreamCaptureStatusInvalidated : cudaStreamCaptureStatusActive;
+    return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long) {
+    guard g(lock);
+    if (!graph) return report(cudaErrorInvalidValue);
+    *exec = new standin_graph{std::make_shared<nodes>(*graph->all)};
+    return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s) {
+    guard g(lock);
+    if (!exec) return report(cudaErrorInvalidValue);
+    std::shared_ptr<nodes> all = exec->all;              // they stay until they have run, whatever becomes of the graph
+    put(s, [all] { for (auto &f : *all) f(); });
+    return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) { delete graph; return cudaSuccess; }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { delete exec; return cudaSuccess; }
