@@ -63,9 +63,10 @@ function Tensor.index_get(x, k)
   local kind = type(k)
   if kind == "number" then return f.select(x, 1, k) end
   if kind == "table" then
-    if op.is_symbol(k) or op.symbol_in(k) then return op.record("index_get", x, k) end
+    if op.symbol_in(k) then return op.record("index_get", x, k) end
     return view(x, k)
   end
+  if op.is_symbol(k) then return op.record("index_get", x, k) end
   if lib.is_tensor(k) then
     if is_mask(k) then return f.masked_select(x, k) end
     return f.index_select(x, 1, k)
@@ -89,7 +90,7 @@ end
 ---@param v number|boolean|table|aijit.Tensor
 function Tensor.index_set(x, k, v)
   local kind = type(k)
-  if kind == "table" and (op.is_symbol(k) or op.symbol_in(k)) then op.record("index_put_", x, k, v) end
+  if op.is_symbol(k) or kind == "table" and op.symbol_in(k) then return op.record("index_put_", x, k, v) end
   if kind == "number" then return assign(f.select(x, 1, k), v) end
   if kind == "table" and not has_tensor(k) then return assign(view(x, k), v) end
   if kind == "table" then

@@ -2,6 +2,7 @@
 
 local lib = require "aijit.bindings.lib"
 local op = require "aijit.bindings.op"
+local watch = require "aijit.bindings.watch"
 local C, S, ffi = lib.C, lib.state, lib.ffi
 
 local jit = {}
@@ -123,7 +124,7 @@ local function record(self, n, args, tensors, rest)
     local take = counter(own)
     local given = {}
     for i = 1, n do given[i] = rebuild(args[i], take) end
-    local list = {self.f(unpack(given, 1, n))}
+    local list = {watch.no_idle_bools("jit", "tensors", self.f, unpack(given, 1, n))}
     list.n = #list
     return list
   end)

@@ -90,6 +90,16 @@ end
 local bit_and = bit.band
 local text = ffi.new "char[1024]"
 
+--- The line of the program that called into aijit, "train.lua:12"; nil when there is none.
+---@return string?
+function lib.place()
+  for level = 2, 100 do
+    local info = debug.getinfo(level, "Sl")
+    if not info then return nil end
+    if info.currentline > 0 and not lib.is_own(info.source) then return ("%s:%d"):format(info.short_src, info.currentline) end
+  end
+end
+
 --- Raises an error at the line of the program that called into aijit, with the path of the module that was running, and the
 --- functions of aijit.fn that were.
 ---@param message string
@@ -103,16 +113,23 @@ function lib.raise(message)
   if where then message = message .. "\n  in " .. where end
   local running = package.loaded["aijit.fn.running"]
   message = message .. (running and running.describe() or "")
-  for level = 2, 100 do
-    local info = debug.getinfo(level, "Sl")
-    if not info then break end
-    if info.currentline > 0 and not lib.is_own(info.source) then
-      error(("%s:%d: %s"):format(info.short_src, info.currentline, message), 0)
-    end
-  end
-  error(message, 0)
+  local place = lib.place()
+  error(place and place .. ": " .. message or message, 0)
 end
 local raise = lib.raise
+
+--- Raises an error when comparisons were made that nothing uses: the sign of an `if`, whose condition they cannot be.
+---@param who string
+---@param what string what was compared: "placeholders"
+---@param unused {op: string, at: string?}[]
+function lib.refuse_unused(who, what, unused)
+  local one = unused[1]
+  if not one then return end
+  raise(("%s: nothing uses the result of %s at %s, of %s: has it been the condition of an `if`, `and`, `or`, `not` or `while`? Each is met "
+    .. "by any tensor, whatever it holds. Choose with ai.f.where(condition, a, b), masked_fill, clamp, or arithmetic with condition:float(); "
+    .. "if nothing is to use it, leave it out or return it%s"):format(who, one.op, one.at or "a place unknown", what,
+      #unused > 1 and (" (and %d more)"):format(#unused - 1) or ""))
+end
 
 -- The pending message. A long loop in C that was asked to stop says "interrupted"; the request is then met.
 local function take_error()
@@ -261,6 +278,11 @@ function lib.describe(v)
   if kind == "string" then return ("the string %q"):format(#v > 40 and v:sub(1, 40) .. "..." or v) end
   if kind == "number" or kind == "boolean" or v == nil then return tostring(v) end
   if lib.is_tensor(v) then return "a tensor" end
+  if kind == "userdata" then
+    local meta = getmetatable(v)
+    local name = type(meta) == "table" and meta.__name
+    return type(name) == "string" and "a " .. name or "a userdata"
+  end
   return "a " .. kind
 end
 

@@ -84,7 +84,7 @@ end
 ---@param max number|aijit.Tensor?
 ---@return aijit.Tensor
 function Tensor.clamp(x, min, max)
-  if type(min) == "table" and not op.is_symbol(min) then min, max = min.min, min.max end
+  if type(min) == "table" then min, max = min.min, min.max end
   if min == nil and max == nil then lib.raise "clamp: neither min nor max is given" end
   if min ~= nil then x = op.is_operand(min) and f.clamp_min_by(x, min) or f.clamp_min(x, min) end
   if max ~= nil then x = op.is_operand(max) and f.clamp_max_by(x, max) or f.clamp_max(x, max) end

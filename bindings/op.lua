@@ -3,6 +3,7 @@
 -- parameters say which are which.
 
 local lib = require "aijit.bindings.lib"
+local symbol = require "aijit.bindings.symbol"
 local C, S, ffi = lib.C, lib.state, lib.ffi
 
 local op = {}
@@ -31,16 +32,10 @@ function helper.bad(name, i, param, want, value)
   lib.raise(("%s: argument %d (%s) is %s, where %s is wanted"):format(name, i, param, lib.describe(value), want))
 end
 
---- A value that stands for a tensor: an object whose metatable has `__record(name, ...)`, which is called instead of the
--- op, with the arguments as they were given. Placeholders of a graph and batched tensors are such.
----@param v any
----@return boolean
-function helper.symbol(v)
-  if type(v) ~= "table" then return false end
-  local meta = getmetatable(v)
-  return type(meta) == "table" and meta.__record ~= nil
-end
-local is_symbol = helper.symbol
+--- A value that stands for a tensor: the `__record(name, ...)` of its kind is called instead of the op, with the arguments as
+-- they were given.
+helper.symbol = symbol.is
+local is_symbol = symbol.is
 
 --- Whether one stands in a list.
 function helper.symbol_in(list)
@@ -61,10 +56,11 @@ function helper.record(name, ...)
   local args = {...}
   for i = 1, n do
     local v = args[i]
-    if type(v) == "table" and not is_symbol(v) and getmetatable(v) == nil then
+    if type(v) == "table" and getmetatable(v) == nil then
       for j = 1, #v do if is_symbol(v[j]) then v = v[j] break end end
     end
-    if is_symbol(v) then return getmetatable(v).__record(name, unpack(args, 1, n)) end
+    local state = symbol.state(v)
+    if state then return state.kind.__record(name, unpack(args, 1, n)) end
   end
   lib.raise(name .. ": no argument stands for a tensor")
 end
@@ -77,9 +73,11 @@ function op.is_operand(v) return type(v) == "cdata" and lib.is_tensor(v) or is_s
 
 local wants_whole
 function wants_whole(v)
-  if type(v) ~= "table" then return false end
-  local meta = getmetatable(v)
-  if type(meta) == "table" then return meta.__whole == true end
+  if type(v) == "userdata" then
+    local state = symbol.state(v)
+    return state ~= nil and state.kind.__whole == true
+  end
+  if type(v) ~= "table" or getmetatable(v) ~= nil then return false end
   for i = 1, #v do if wants_whole(v[i]) then return true end end
   return false
 end
@@ -281,7 +279,7 @@ local function general(info, name, in_place)
       has_default = true
       local plain = not (LIST[p.type] or p.type == "aj_tensors")
       options[#options + 1] = ("if type(%s) == 'table'%s then o_, %s = %s, nil end"):format(p.name,
-        p.type == "aj_tensor *" and (" and not H.symbol(%s)"):format(p.name) or plain and ""
+        plain and ""
           or (" and %s[1] == nil and next(%s) ~= nil"):format(p.name, p.name), p.name, p.name)
       known[p.name], order[#order + 1] = true, p.name
     end
@@ -458,6 +456,13 @@ op.functions = setmetatable({}, {__index = function(t, name)
   rawset(t, name, f)
   return f
 end})
+
+--- Ops that answer a question, with bools: what an `if` might have been meant to ask.
+---@type table<string, true>
+op.questions = {all = true, any = true, isin = true, isclose = true, equal = true, allclose = true}
+for _, info in ipairs(op.rows) do
+  if info.kind == "COMPARE" or info.kind == "TEST" then op.questions[info.name] = true end
+end
 
 --- How a row is called from Lua: `softmax(x, dim=-1)`.
 ---@param info aijit.Op

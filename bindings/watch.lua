@@ -87,6 +87,35 @@ function watch.record_function(name, f, ...)
   return close_after(watch.open(name), pcall(f, ...))
 end
 
+-- -- Comparisons that nothing uses --------------------------------------------------------------------------------------
+
+local function take(value)
+  if lib.is_tensor(value) then
+    if value:is_live() then C.aj_bools_take(value) end
+  elseif type(value) == "table" and getmetatable(value) == nil then for _, inner in pairs(value) do take(inner) end end
+end
+
+local found = ffi.new "int64_t[1]"
+
+--- f(...), after which a comparison made in it that no op has taken, and that is not among its results, is an error.
+---@param who string for the error
+---@param what string what was compared, for the error
+---@param f function
+---@param ... any
+---@return any ...
+function watch.no_idle_bools(who, what, f, ...)
+  local before, waiting = C.aj_watch(bit.bor(S.watch, C.AJ_WATCH_BOOLS)), C.aj_bools_waiting()
+  local function finish(ok, ...)
+    C.aj_watch(before)
+    for i = 1, ok and select("#", ...) or 0 do take((select(i, ...))) end
+    local name = C.aj_bools_end(waiting, found)
+    if not ok then error((...), 0) end
+    if name ~= nil then lib.refuse_unused(who, what, {{op = ffi.string(name), at = watch.line_of(tonumber(found[0]))}}) end
+    return ...
+  end
+  return finish(pcall(f, ...))
+end
+
 -- -- NaN and infinity -------------------------------------------------------------------------------------------------
 
 -- Where in the program the watched calls stood, by their numbers, which rise. Only the last ones are kept.
@@ -122,6 +151,15 @@ function lib.traced()
     calls, places = late, later
   end
   calls[#calls + 1], places[#places + 1] = tonumber(C.aj_watch_call()), here()
+end
+
+--- The line of the program that made a call: "train.lua:12".
+---@param number integer
+---@return string?
+function watch.line_of(number)
+  for i = #calls, 1, -1 do
+    if calls[i] == number then return places[i]:match "\t([^\n]-:%d+): " end
+  end
 end
 
 --- The message of a backward pass that failed, with the place of the forward call whose rule was at fault.
@@ -185,7 +223,7 @@ function watch.detect_anomaly(o, ...)
   local before = C.aj_watch(what)
   local function finish(ok, ...)
     C.aj_watch(before)
-    if not watch.is_looking() then calls, places = {}, {} end
+    if before == 0 then calls, places = {}, {} end
     if not ok then error((...), 0) end
     return ...
   end

@@ -18,6 +18,8 @@ typedef struct {
     int32_t n, cap, n_shape, shape_cap, open;            /* open: the innermost event, -1: none */
     int64_t lost, call, traced, fault;
     int depth;                  /* of ops within ops */
+    struct { uint64_t id; int64_t call; int op; } *bools;
+    int32_t n_bools, bools_cap;
 } watch;
 static _Thread_local watch *own;
 
@@ -33,6 +35,7 @@ void aj_watch_leave(void) {
     if (!own) return;
     free(own->event);
     free(own->shape);
+    free(own->bools);
     free(own);
     own = NULL;
 }
@@ -116,7 +119,9 @@ void aj_events_clear(void) {
     if (!own) return;
     free(own->event);
     free(own->shape);
-    *own = (watch){.call = own->call, .open = -1};
+    own->event = NULL; own->shape = NULL;
+    own->n = own->cap = own->n_shape = own->shape_cap = 0;
+    own->open = -1; own->lost = own->traced = own->fault = 0;
 }
 
 size_t aj_event_shapes(int32_t i, char *text, size_t size) {
@@ -228,6 +233,45 @@ static bool results_are_sound(int op, bool in_place, aj_tensor *const *result, i
     return true;
 }
 
+/* -- Bools that nothing takes ------------------------------------------------------------------------------------------- */
+
+int32_t aj_bools_waiting(void) { return own ? own->n_bools : 0; }
+
+void aj_bools_take(aj_tensor *t) {
+    if (!own || !own->n_bools || !(t = aj_live(t)) || !t->id) return;
+    for (int32_t i = 0; i < own->n_bools; i++)
+        if (own->bools[i].id == t->id) {
+            memmove(&own->bools[i], &own->bools[i + 1], (size_t)(own->n_bools-- - i - 1) * sizeof *own->bools);
+            return;
+        }
+}
+
+const char *aj_bools_end(int32_t waiting, int64_t *call) {
+    if (!own || own->n_bools <= waiting) return NULL;
+    *call = own->bools[waiting].call;
+    const char *first = aj_ops[own->bools[waiting].op].info->name;
+    own->n_bools = waiting;
+    return first;
+}
+
+static bool is_question(int op) {
+    switch (op) {
+    case OP_all: case OP_any: case OP_isin: case OP_isclose: case OP_equal: case OP_allclose: return true;
+    }
+    return aj_ops[op].kind == AJ_COMPARE || aj_ops[op].kind == AJ_TEST;
+}
+
+/* What an op of the program, and not one within another, has answered. */
+static void wait_for(watch *w, int op, aj_tensor *y, int64_t call) {
+    if (!is_question(op) || !aj_live(y)) return;
+    if (!room((void **)&w->bools, w->n_bools + 1, &w->bools_cap, sizeof *w->bools)) return;
+    w->bools[w->n_bools].id = aj_id(y);
+    w->bools[w->n_bools].call = call;
+    w->bools[w->n_bools++].op = op;
+    w->traced = call;
+    aj_attend(AJ_TRACE);
+}
+
 /* -- The two doors ---------------------------------------------------------------------------------------------------- */
 
 static const char *name_of(int op) {
@@ -258,6 +302,8 @@ aj_tensor *aj_watch_op(int op, aj_tensor *const *in, int n, const aj_attrs *attr
         event = open_event(name_of(op), AJ_EVENT_OP, aj_ctx.passes > 0, in, n);
         if (event >= 0) { w->event[event].call = call; w->event[event].in_place = suffix; }
     }
+    bool bools = what & AJ_WATCH_BOOLS && !w->depth && !aj_ctx.passes;
+    for (int k = 0; k < n && bools; k++) if (aj_untag(in[k])) aj_bools_take(in[k]);
     w->depth++;
     aj_tensor *y = in_place ? aj_apply_now_(op, in, n, attrs) : aj_apply_now(op, in, n, attrs);
     w->depth--;
@@ -265,6 +311,7 @@ aj_tensor *aj_watch_op(int op, aj_tensor *const *in, int n, const aj_attrs *attr
     if (!y) return NULL;
     aj_tensor *t = aj_live(y), *kept[AJ_MAX_RESULTS];
     if (t && t->node && t->node->op != OP_LEAF && t->node->op != OP_CUSTOM && !t->node->custom) t->node->custom = (uint64_t)call;
+    if (bools && !in_place) wait_for(w, op, y, call);
     if (!looks) return y;
     int n_out = in_place ? 1 : aj_ctx.n_result;
     for (int i = 0; i < n_out; i++) kept[i] = in_place ? y : aj_ctx.result[i];

@@ -7,8 +7,9 @@
 
 /* <cdef> */
 /* What is watched. NAN, INFINITY: an op whose result, or gradient, holds one that it was not given is an error; each op that
- * records a node then sets AJ_TRACE, and the caller notes where it is, under aj_watch_call(). */
-enum { AJ_WATCH_TIMES = 1, AJ_WATCH_NAN = 2, AJ_WATCH_INFINITY = 4, AJ_TRACE = 16 };
+ * records a node then sets AJ_TRACE, and the caller notes where it is, under aj_watch_call(). BOOLS: so does an op that
+ * compares or tests, whose bools then wait for an op that takes them. */
+enum { AJ_WATCH_TIMES = 1, AJ_WATCH_NAN = 2, AJ_WATCH_INFINITY = 4, AJ_WATCH_BOOLS = 8, AJ_TRACE = 16 };
 int32_t aj_watch(int32_t what);                     /* from here on, in this thread; what it was before */
 enum { AJ_EVENT_OP, AJ_EVENT_BACKWARD, AJ_EVENT_STEP, AJ_EVENT_REPLAY, AJ_EVENT_RANGE };
 /* An op, the backward rule of one, an optimizer's step, a run of a recording, or a part of the program that the caller named.
@@ -33,6 +34,9 @@ int32_t aj_event_open(const char *name, int32_t kind);      /* -1 while times ar
 void aj_event_close(int32_t event);                 /* and what is still open within it */
 int64_t aj_watch_call(void);                        /* of the op that set AJ_TRACE, which is taken back */
 int64_t aj_watch_fault(void);                       /* the call whose backward rule was at fault; 0: none */
+int32_t aj_bools_waiting(void);                     /* bools that no op has taken */
+void aj_bools_take(aj_tensor *t);                   /* as an op does */
+const char *aj_bools_end(int32_t waiting, int64_t *call);    /* the first that waits after so many; NULL: none. They are forgotten */
 int32_t aj_thread_number(void);                     /* of the system */
 /* </cdef> */
 #pragma GCC visibility pop

@@ -3,6 +3,7 @@
 local key = require "aijit.fn.key"
 local flexible = require("aijit.fn.hole").flexible
 local running = require "aijit.fn.running"
+local symbol = require "aijit.bindings.symbol"
 local raise = require("aijit.bindings.lib").raise
 
 local compose = {}
@@ -88,7 +89,9 @@ function compose.thread_identity(fs, value) return compose.thread(fs, value) end
 ---@param params table
 ---@return function[]
 function compose.thread_params(fs, params)
-  if type(params) ~= "table" then raise(("fn.thread_params: params is a %s, not a table of parameters"):format(type(params))) end
+  if type(params) ~= "table" and not symbol.is(params) then
+    raise(("fn.thread_params: params is a %s, not a table of parameters"):format(type(params)))
+  end
   return compose.thread(fs, params, function(tree, n)
     local parts = {}
     for i = 1, n do parts[i] = tree[i] end

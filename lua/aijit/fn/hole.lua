@@ -8,16 +8,21 @@
 
 local Tensor = require "aijit.bindings.tensor"
 local running = require "aijit.fn.running"
+local symbol = require "aijit.bindings.symbol"
 local raise = require("aijit.bindings.lib").raise
 
 local hole = {}
 
-local Hole = {__name = "aijit.fn.Hole", __tostring = function() return "_" end}
-local _ = setmetatable({}, Hole)
+local Hole = {__name = "hole", __tostring = function() return "_" end}
 function Hole.__index(_, name) raise(("fn._ is a hole in a call, and has no field '%s'"):format(tostring(name))) end
 function Hole.__newindex() raise "fn._ is a hole in a call, and cannot be written to" end
 
+function Hole.__len() raise "fn._ is a hole in a call, and has no length" end
+-- An op among whose arguments is a hole.
+function Hole.__record(name, ...) return hole.op(name, ...) end
+
 --- What a hole is; `local _ = fn._`.
+local _ = symbol.kind(Hole){}
 hole._ = _
 
 --- Names of a function's parameters, as far as they are known.
@@ -118,9 +123,9 @@ function hole.flexible(f, name)
   return function(...) return bind(info, {...}, select("#", ...)) end
 end
 
--- An op among whose arguments is a hole.
 local ops = {}
-function Hole.__record(name, ...)
+--- An op, or what waits for the holes among its arguments.
+function hole.op(name, ...)
   ops[name] = ops[name] or {f = function(...) return Tensor[name](...) end, name = name, names = parameters(Tensor[name])}
   return bind(ops[name], {...}, select("#", ...))
 end

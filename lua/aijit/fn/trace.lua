@@ -11,6 +11,8 @@ local key = require "aijit.fn.key"
 local meta = require "aijit.nn.meta"
 local nearest = require "aijit.nearest"
 local registry = require "aijit.nn.registry"
+local symbol = require "aijit.bindings.symbol"
+local watch = require "aijit.bindings.watch"
 local raise = require("aijit.bindings.lib").raise
 
 local trace = {}
@@ -29,7 +31,7 @@ end
 
 -- -- Skeletons ---------------------------------------------------------------------------------------------------
 
-local Skeleton = {__name = "aijit.fn.Skeleton"}
+local Skeleton = {__name = "table of parameters"}
 
 ---@class aijit.fn.Node
 ---@field recorder {leaves: table[]}
@@ -39,15 +41,12 @@ local Skeleton = {__name = "aijit.fn.Skeleton"}
 ---@field leaf? table  {path, shape, init, check, tensor, ...} once it is validated
 
 -- What stands behind a skeleton: {node, shared}.
-local behind = setmetatable({}, {__mode = "k"})
+local behind = symbol.states
 -- Leaves by their tensors' ids, while they are traced.
 local declared = {}
 
-local function proxy(node, shared)
-  local s = setmetatable({}, Skeleton)
-  behind[s] = {node = node, shared = shared}
-  return s
-end
+local make
+local function proxy(node, shared) return make{node = node, shared = shared} end
 
 local function path_text(path)
   local text = "params"
@@ -55,7 +54,7 @@ local function path_text(path)
   return text
 end
 
-local function is_skeleton(value) return type(value) == "table" and getmetatable(value) == Skeleton end
+local function is_skeleton(value) return symbol.state(value, Skeleton) ~= nil end
 
 local MOST = 1e6
 
@@ -125,6 +124,13 @@ for event, name in pairs {add = "add", sub = "sub", mul = "mul", div = "div", mo
   Skeleton["__" .. event] = function(a, b) return Skeleton.__record(name, a, b) end
 end
 function Skeleton.__unm(a) return Skeleton.__record("neg", a) end
+function Skeleton.__len(s)
+  local node = behind[s].node
+  if node.leaf then return #node.leaf.tensor end
+  raise(("fn.trace: #%s: while it is traced a table of parameters has every key, and no length; count with a number that is known"):format(
+    path_text(node.path)))
+end
+make = symbol.kind(Skeleton)
 
 -- -- validate ----------------------------------------------------------------------------------------------------
 
@@ -190,8 +196,7 @@ function trace.validate(param, shape, o)
   if is_skeleton(param) then return declare(param, shape, o) end
   local name = o.name or "the parameter"
   if not ai.is_tensor(param) then
-    local meta_of = getmetatable(param)
-    if type(meta_of) == "table" and meta_of.__record then
+    if symbol.is(param) then
       if not same(param.shape, shape) then
         raise(("fn.validate: %s has the sizes %s, where %s is wanted"):format(name, shape_text(param.shape), shape_text(shape)))
       end
@@ -268,9 +273,14 @@ function trace.trace(f, k, ...)
   key.want(k, "fn.trace", "argument 2")
   local args, n = shapeless(...)
   local root = {recorder = {leaves = {}}, path = {}, children = {}, n = 0}
-  local ok, message = pcall(meta.run, f, proxy(root), unpack(args, 1, n))
+  local ok, message = pcall(watch.no_idle_bools, "fn.trace", "tensors without elements", meta.run, f, proxy(root), unpack(args, 1, n))
   forget(root.recorder)
-  if not ok then error(message, 0) end
+  if not ok then
+    -- ipairs and pairs take tables only, and have no metamethod.
+    local hint = tostring(message):find("table expected, got userdata", 1, true)
+    error(hint and message .. "\n  while it is traced, params stands for any table: loop over what is known besides, as in for i = 1, n do ... params[i]"
+      or message, 0)
+  end
   for _, leaf in ipairs(root.recorder.leaves) do leaf.value = ai.no_grad(values_of, leaf, k) end
   return build(root)
 end
@@ -281,7 +291,7 @@ end
 ---@return any ...
 function trace.output_shape(f, ...)
   local args, n = shapeless(...)
-  local results = {meta.run(f, unpack(args, 1, n))}
+  local results = {watch.no_idle_bools("fn.output_shape", "tensors without elements", meta.run, f, unpack(args, 1, n))}
   return unpack(meta.map(results, function(t) return {unpack(t.shape)} end))
 end
 

@@ -5,7 +5,8 @@
 -- a loop behind one's back. The rules are here and in fn/rules; fn/rules/none.lua lists the ops without one. A write in place
 -- into a batched tensor writes into the tensor that was mapped, as PyTorch's does.
 --
--- A batched tensor is a Lua table, of which # tells nothing: its length is x:size(1). It cannot be the condition of an `if`.
+-- #x is x:size(1). A batched tensor cannot be the condition of an `if`, since each example may want the other way: a comparison
+-- that nothing uses, and that is not returned, is an error at the end of the map, which names its line.
 --
 -- Random numbers are drawn as the option `randomness` says: "error" (the default), "different" for each example, or "same".
 -- Numbers drawn from a key are the same for every example, as the key is.
@@ -15,7 +16,9 @@ local op = require "aijit.bindings.op"
 local Tensor = require "aijit.bindings.tensor"
 local nearest = require "aijit.nearest"
 local none = require "aijit.fn.rules.none"
-local raise = require("aijit.bindings.lib").raise
+local symbol = require "aijit.bindings.symbol"
+local lib = require "aijit.bindings.lib"
+local raise = lib.raise
 
 local vmap = {}
 
@@ -25,19 +28,23 @@ local vmap = {}
 ---@field shape integer[]
 ---@field dtype string
 ---@field device string
-local Batched = {__name = "aijit.fn.Batched"}
+local Batched = {__name = "batched tensor"}
+local states = symbol.states
+local make
 
--- The sizes of the vmaps that are running, outermost first, and how each draws random numbers.
-local levels, randomness = {}, {}
+-- The sizes of the vmaps that are running, outermost first, how each draws random numbers, and its comparisons.
+local levels, randomness, compared = {}, {}, {}
 
 local function new(value, level)
   local shape = value:size()
   table.remove(shape, 1)
-  return setmetatable({value = value, level = level, shape = shape, dtype = value.dtype, device = value.device}, Batched)
+  return make{value = value, level = level, shape = shape, dtype = value.dtype, device = value.device}
 end
 
 local function is_batched(v, level)
-  return type(v) == "table" and getmetatable(v) == Batched and (level == nil or v.level == level)
+  if type(v) ~= "userdata" then return false end
+  local state = states[v]
+  return state ~= nil and state.kind == Batched and (level == nil or state.level == level)
 end
 
 local function is_tensor(v) return ai.is_tensor(v) or is_batched(v) end
@@ -265,7 +272,10 @@ end
 function Batched.__record(name, ...)
   local level = 0
   local function look(v)
-    if is_batched(v) then level = math.max(level, v.level)
+    local state = symbol.state(v, Batched)
+    if state then
+      level = math.max(level, state.level)
+      if state.comparison then state.comparison.used = true end
     elseif type(v) == "table" and getmetatable(v) == nil then for i = 1, #v do look(v[i]) end end
   end
   for i = 1, select("#", ...) do look((select(i, ...))) end
@@ -273,9 +283,17 @@ function Batched.__record(name, ...)
   local info = op.named[name]
   local rule = rules[name] or info and by_kind[info.kind]
   if not rule then refuse(name) end
+  local before = {}
+  for i = 1, #levels do before[i] = #compared[i] end
   local results = {rule(level, name, ...)}
+  for i = 1, #before do for k = #compared[i], before[i] + 1, -1 do compared[i][k] = nil end end       -- a rule's own are no program's
   local count = info and #info.returns or 1
   for i = 1, count do results[i] = results[i] and new(results[i], level) end
+  if op.questions[name] then
+    local note = {op = name, at = lib.place(), used = false}
+    states[results[1]].comparison = note
+    table.insert(compared[level], note)
+  end
   return unpack(results, 1, count)
 end
 
@@ -333,7 +351,14 @@ function methods:chunk(chunks, dim)
   return methods.split(self, math.max(1, math.ceil(self:size(dim or 1) / chunks)), dim)
 end
 
-function methods:detach() return new(self.value:detach(), self.level) end
+--- The value, which is used by what is made of it.
+local function taken(self)
+  local state = states[self]
+  if state.comparison then state.comparison.used = true end
+  return state.value
+end
+
+function methods:detach() return new(taken(self):detach(), self.level) end
 function methods:type_as(other) return self:to(other.dtype) end
 
 --- Methods that are made of ops in Lua: these see the batched tensor.
@@ -363,7 +388,7 @@ end
 function methods:to(...)
   local first = ...
   if is_batched(first) then return self:to(first.dtype) end
-  return new(self.value:to(...), self.level)
+  return new(taken(self):to(...), self.level)
 end
 
 function methods:item() raise "vmap: item of a batched tensor: each example has another value; use :where or arithmetic" end
@@ -393,6 +418,8 @@ function rules.index_get(level, _, x, k) return value_of(index_get(x, k), level)
 
 function Batched.__index(self, k)
   if type(k) ~= "string" then return index_get(self, k) end
+  local value = states[self][k]
+  if value ~= nil then return value end
   if methods[k] then return methods[k] end
   local method = Tensor[k]
   if method then
@@ -422,11 +449,14 @@ for event, name in pairs {add = "add", sub = "sub", mul = "mul", div = "div", mo
 end
 function Batched.__lt() raise "vmap: batched tensors are compared by :lt, :le, :gt, :ge and :eq, for each example" end
 Batched.__le = Batched.__lt
+function Batched.__len(self) return methods.size(self, 1) end
 function Batched.__unm(a) return op.functions.neg(a) end
 
 function Batched.__tostring(self)
   return ("batched tensor (%s) %s, %d of them"):format(table.concat(self.shape, ", "), self.dtype, levels[self.level] or 0)
 end
+
+make = symbol.kind(Batched)
 
 -- -- vmap ----------------------------------------------------------------------------------------------------------
 
@@ -442,7 +472,7 @@ local function map_any(value, f)
 end
 
 local function leave(depth, ok, ...)
-  for i = #levels, depth + 1, -1 do levels[i], randomness[i] = nil, nil end
+  for i = #levels, depth + 1, -1 do levels[i], randomness[i], compared[i] = nil, nil, nil end
   if not ok then error((...), 0) end
   return ...
 end
@@ -509,15 +539,20 @@ function vmap.vmap(f, o)
       end
     end
     if not size then raise "fn.vmap: no argument has a tensor to map along" end
-    levels[level], randomness[level] = size, random
+    levels[level], randomness[level], compared[level] = size, random, {}
     local function finish(...)
       local results, m = {...}, select("#", ...)
       for i = 1, m do
         results[i] = map_any(results[i], function(t)
+          local note = is_batched(t) and states[t].comparison
+          if note then note.used = true end
           local value = spread(t, level)
           return out_axis == 1 and value or value:movedim(1, out_axis)
         end)
       end
+      local unused = {}
+      for _, note in ipairs(compared[level]) do if not note.used then unused[#unused + 1] = note end end
+      lib.refuse_unused("fn.vmap", "a batched tensor", unused)
       return unpack(results, 1, m)
     end
     return leave(depth, pcall(function() return finish(f(unpack(args, 1, n))) end))

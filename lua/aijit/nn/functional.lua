@@ -10,7 +10,8 @@ local graph = require "aijit.nn.graph"
 local nearest = require "aijit.nearest"
 local registry = require "aijit.nn.registry"
 local Module = require "aijit.nn.module"
-local raise = require("aijit.bindings.lib").raise
+local lib = require "aijit.bindings.lib"
+local raise = lib.raise
 
 local is_placeholder, shape_text = graph.is_placeholder, graph.shape_text
 
@@ -23,9 +24,10 @@ for _, name in ipairs {"_inputs", "_outputs", "_steps", "_fed"} do Module.privat
 
 -- -- Making ----------------------------------------------------------------------------------------------------
 
---- Calls visit(placeholder, place) for each placeholder in a structure, in the order of its keys.
+--- Calls visit(state, place) for each placeholder in a structure, in the order of its keys.
 local function each(value, visit, place)
-  if is_placeholder(value) then return visit(value, place or "") end
+  local state = graph.state(value)
+  if state then return visit(state, place or "") end
   if type(value) ~= "table" or getmetatable(value) ~= nil then return end
   local keys = {}
   for key in pairs(value) do keys[#keys + 1] = key end
@@ -59,7 +61,8 @@ end
 
 --- An argument or a result, with each placeholder as its register and each tensor as the name it has here.
 local function compiled(self, value, registers, names)
-  if is_placeholder(value) then return {register = registers[value]} end
+  local state = graph.state(value)
+  if state then return {register = registers[state]} end
   if ai.is_tensor(value) then
     local name = names[value:id()]
     if not name then
@@ -93,7 +96,7 @@ function Functional:__init(o)
   end
   local fed = {}
   local function structure(value, what)
-    if is_placeholder(value) then return {register = give(value)} end
+    if is_placeholder(value) then return {register = give(graph.state(value))} end
     if type(value) ~= "table" or getmetatable(value) ~= nil then
       raise(("Functional: %s holds a %s, where a placeholder or a table of them is wanted"):format(what, type(value)))
     end
@@ -111,6 +114,10 @@ function Functional:__init(o)
   if #fed == 0 then raise "Functional: there is no placeholder among the inputs" end
   if not graph.contains(o.outputs) then raise "Functional: there is no placeholder among the outputs" end
   local nodes = order(o.inputs, o.outputs)
+  graph.use(o.outputs)
+  local unused = graph.unused(o.inputs)
+  for _, node in ipairs(nodes) do graph.unused(node.results, unused) end
+  lib.refuse_unused("Functional", "placeholders", unused)
   for i, node in ipairs(nodes) do
     local step = {op = node.op, n = node.n, args = {}, results = {}, n_results = node.n_results}
     if node.module then

@@ -4,7 +4,8 @@
 --     local h = nn.Conv2d(10, 3)(x)                   -- a layer is built at once, sizes inferred
 --     local y = (h * 2):relu()[{{}, 1}]               -- operators, methods, indices, ai.f.relu(h), ai.cat{h, h}
 --
--- A placeholder is a Lua table, of which # tells nothing: its length is x:size(1). It cannot be the condition of an `if`.
+-- #x is x:size(1). It cannot be the condition of an `if`: every value but nil and false is true to Lua, and so a comparison
+-- that nothing uses is an error when the graph is made a module (see unused, below).
 --
 -- Each step is run once on the meta device, so that its shape, or its error, is known where it stands. Steps are nodes:
 -- a module or an op, its arguments, and the placeholders of its results. nn.Functional makes a module of them.
@@ -13,8 +14,12 @@ local ai = require "aijit"
 local Tensor = require "aijit.bindings.tensor"
 local meta = require "aijit.nn.meta"
 local nearest = require "aijit.nearest"
+local op = require "aijit.bindings.op"
 local registry = require "aijit.nn.registry"
-local raise = require("aijit.bindings.lib").raise
+local symbol = require "aijit.bindings.symbol"
+local lib = require "aijit.bindings.lib"
+local watch = require "aijit.bindings.watch"
+local raise, states = lib.raise, symbol.states
 
 local graph = {}
 
@@ -23,7 +28,8 @@ local graph = {}
 ---@field op? string            a method of tensors
 ---@field args any[]            placeholders, tensors, numbers, strings, tables of these
 ---@field n integer             number of arguments
----@field results any[]         what it returns: placeholders where tensors come
+---@field results any[]         what it returns, with the states of placeholders where tensors come
+---@field at string             where in the program it was made
 ---@field n_results integer
 
 ---@class aijit.nn.Placeholder
@@ -42,32 +48,37 @@ graph.Placeholder = Placeholder
 local serial = 0
 
 --- samples: a meta tensor for each of meta.open_sizes, or one when no size is open.
+local make
 local function new(samples, node)
   serial = serial + 1
-  return setmetatable({
+  return make{
     shape = meta.merge(samples[1], samples[2]), dtype = samples[1].dtype, node = node, serial = serial,
     samples = {{unpack(samples[1].shape)}, samples[2] and {unpack(samples[2].shape)}},
-  }, Placeholder)
+  }
 end
+
+--- What a placeholder is; nil: the value is none. A node's results hold these themselves.
+---@param value any
+---@return table?
+function graph.state(value)
+  return symbol.state(value, Placeholder) or type(value) == "table" and value.kind == Placeholder and value or nil
+end
+local state_of = graph.state
 
 --- Whether a value is a placeholder.
 ---@param value any
 ---@return boolean
-function graph.is_placeholder(value)
-  return type(value) == "table" and getmetatable(value) == Placeholder
-end
+function graph.is_placeholder(value) return symbol.state(value, Placeholder) ~= nil end
 local is_placeholder = graph.is_placeholder
 
 --- Whether one is in a value: the value itself, or in plain tables.
 ---@param value any
 ---@return boolean
 function graph.contains(value)
-  if type(value) ~= "table" then return false end
-  local kind = getmetatable(value)
-  if kind == Placeholder then return true end
-  if kind ~= nil then return false end
+  if type(value) == "userdata" then return is_placeholder(value) end
+  if type(value) ~= "table" or getmetatable(value) ~= nil then return false end
   for _, inner in next, value do
-    if type(inner) == "table" and graph.contains(inner) then return true end
+    if graph.contains(inner) then return true end
   end
   return false
 end
@@ -118,6 +129,59 @@ local function placed(a, b, node)
   return out
 end
 
+--- Calls visit(state) for the placeholders among values.
+local function each_state(value, visit)
+  local state = state_of(value)
+  if state then visit(state)
+  elseif type(value) == "table" and getmetatable(value) == nil then for _, inner in pairs(value) do each_state(inner, visit) end end
+end
+
+-- A comparison that no step uses and that is no output was most likely the condition of an `if`, which every placeholder
+-- meets. All that it was made from keeps a note of it, since the result itself is gone by then.
+local function note_comparison(node, result)
+  local note, seen = {op = node.op, at = lib.place(), used = false}, {}
+  result.comparison = note
+  local function keep(state)
+    if seen[state] then return end
+    seen[state] = true
+    state.compared = state.compared or {}
+    state.compared[#state.compared + 1] = note
+    if state.node then each_state(state.node.args, keep) end
+  end
+  each_state(node.args, keep)
+end
+
+--- The comparisons of placeholders that nothing uses: notes with `op` and `at`.
+---@param value any placeholders, in plain tables or by themselves, also a node's args and results
+---@param list? table[] to be added to
+---@return table[] list
+function graph.unused(value, list)
+  list = list or {}
+  each_state(value, function(state)
+    for _, note in ipairs(state.compared or {}) do
+      if not note.used then
+        note.used = true                                 -- told once
+        list[#list + 1] = note
+      end
+    end
+  end)
+  return list
+end
+
+--- Says that the placeholders among values are used.
+function graph.use(value)
+  each_state(value, function(state) if state.comparison then state.comparison.used = true end end)
+end
+
+--- Results as a node keeps them: placeholders are reached from it, and must not be reached from themselves.
+local function stated(value)
+  if is_placeholder(value) then return states[value] end
+  if type(value) ~= "table" or getmetatable(value) ~= nil then return value end
+  local out = {}
+  for key, inner in pairs(value) do out[key] = stated(inner) end
+  return out
+end
+
 local function record(node, run, ...)
   node.n, node.args = select("#", ...), {...}
   while node.n > 0 and node.args[node.n] == nil do node.n = node.n - 1 end
@@ -126,15 +190,22 @@ local function record(node, run, ...)
     local args = sampled(node.args, which)
     return ai.scope(function()
       local function pack(...) return {n = select("#", ...), ...} end
-      return pack(meta.run(run, unpack(args, 1, node.n)))
+      if node.op then return pack(meta.run(run, unpack(args, 1, node.n))) end
+      return pack(watch.no_idle_bools(node.module:title(), "tensors without elements", meta.run, run, unpack(args, 1, node.n)))
     end)
   end
   local ok, a = pcall(once, 1)
   if not ok then error(open and ("%s\n  a size of %d stands for one that is left open"):format(a, meta.open_sizes[1]) or a, 0) end
   local b = open and once(2) or nil
   node.results, node.n_results = {}, a.n
-  for i = 1, a.n do node.results[i] = placed(a[i], b and b[i], node) end
-  return unpack(node.results, 1, node.n_results)
+  graph.use(node.args)
+  local results = {}
+  for i = 1, a.n do
+    results[i] = placed(a[i], b and b[i], node)
+    node.results[i] = stated(results[i])
+  end
+  if op.questions[node.op] then note_comparison(node, states[results[1]]) end
+  return unpack(results, 1, node.n_results)
 end
 
 --- A module called with placeholders: it is built if it waits for its sizes, and its call is a node.
@@ -214,6 +285,8 @@ end})
 
 function Placeholder.__index(self, key)
   if type(key) ~= "string" then return graph.op("index_get", self, key) end
+  local value = states[self][key]
+  if value ~= nil then return value end
   if methods[key] then return methods[key] end
   if Tensor[key] then return recorded[key] end
   if key == "node" or key == "device" or key == "grad" or key == "requires_grad" then return nil end
@@ -227,6 +300,7 @@ end
 for event, name in pairs {add = "add", sub = "sub", mul = "mul", div = "div", mod = "remainder", pow = "pow"} do
   Placeholder["__" .. event] = function(a, b) return graph.op(name, a, b) end
 end
+function Placeholder.__len(self) return methods.size(self, 1) end
 function Placeholder.__unm(a) return graph.op("neg", a) end
 function Placeholder.__lt() raise "placeholders are compared by :lt, :le, :gt, :ge and :eq, which make a node" end
 Placeholder.__le = Placeholder.__lt
@@ -236,5 +310,7 @@ function Placeholder.__tostring(self)
   local from = node and " of " .. (node.op or node.module:title()) or ""
   return ("Placeholder %s %s%s"):format(graph.shape_text(self.shape), self.dtype, from)
 end
+
+make = symbol.kind(Placeholder)
 
 return graph

@@ -381,7 +381,8 @@ end
 --- arguments or in tables there, it makes a node of a graph.
 function Module:__call(...)
   local first, second = ...
-  if (type(first) == "table" or type(second) == "table") and registry.stands_in and registry.stands_in(first, second) then
+  local a, b = type(first), type(second)
+  if (a == "userdata" or b == "userdata" or a == "table" or b == "table") and registry.stands_in and registry.stands_in(first, second) then
     return registry.record(self, ...)
   end
   local depth, call = path.depth + 1, path.call % CALLS + 1

@@ -5,6 +5,7 @@ local argument = require "aijit.argument"
 local flexible = require("aijit.fn.hole").flexible
 local nearest = require "aijit.nearest"
 local trace = require "aijit.fn.trace"
+local symbol = require "aijit.bindings.symbol"
 local raise = require("aijit.bindings.lib").raise
 
 local common = {}
@@ -18,6 +19,17 @@ function common.declare(name, text, leading)
   return argument.declare("nets." .. name, text, nil, leading == nil and "params" or leading or nil)
 end
 
+--- Refuses what is no table of parameters, nor stands for one.
+---@param who string
+---@param params any
+function common.want_params(who, params)
+  if type(params) ~= "table" and not symbol.is(params) then
+    raise(("%s: params is %s, where a table of parameters is wanted%s"):format(who,
+      params == nil and "nil" or ai.is_tensor(params) and "a tensor" or "a " .. type(params),
+      params == nil and ": is the sub-tree's name right, and was it traced?" or ""))
+  end
+end
+
 --- params[name], declared.
 ---@param who string
 ---@param params table
@@ -26,11 +38,7 @@ end
 ---@param o? table as of fn.validate
 ---@return aijit.Tensor
 function common.param(who, params, name, shape, o)
-  if type(params) ~= "table" then
-    raise(("%s: params is %s, where a table of parameters is wanted%s"):format(who,
-      params == nil and "nil" or ai.is_tensor(params) and "a tensor" or "a " .. type(params),
-      params == nil and ": is the sub-tree's name right, and was it traced?" or ""))
-  end
+  common.want_params(who, params)
   o = o or {}
   o.name = who .. "'s " .. name
   return trace.validate(params[name], shape, o)

@@ -52,7 +52,7 @@ local mlp_arguments = common.declare("mlp", "x out_dims:counts activation=relu a
 ---@return aijit.Tensor
 function nets.mlp(params, x, out_dims, o)
   o = mlp_arguments:options(o, x, out_dims)
-  if type(params) ~= "table" then common.param("mlp", params) end
+  common.want_params("mlp", params)
   for i, out_dim in ipairs(out_dims) do
     local activation = o.activation
     if i == #out_dims then activation = o.activation_final end
