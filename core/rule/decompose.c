@@ -216,7 +216,7 @@ bool lstsq_solve_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
 static bool full_rank(aj_tensor *rank, int64_t n, bool *full) {
     double v = (double)n;
     *full = true;
-    if (rank->numel == 0) return true;
+    if (rank->numel == 0 || rank->device == AJ_META) return true;
     aj_tensor *low = aj_amin(rank, &(aj_ints){-1, {0}}, false);
     if (!low || !aj_get(low, (const int64_t[]){0}, &v)) return false;
     *full = v >= (double)n;

@@ -200,7 +200,7 @@ static bool largest_norm(aj_tensor *x, double *norm) {
     if (s && x->numel) s = aj_live(aj_amax(s, &(aj_ints){-1, {0}}, false));
     aj_grad_mode(mode);
     *norm = 0;
-    return s && (!x->numel || aj_get(s, (const int64_t[]){0}, norm));
+    return s && (!x->numel || x->device == AJ_META || aj_get(s, (const int64_t[]){0}, norm));
 }
 
 /* Higham, "The scaling and squaring method for the matrix exponential revisited", 2005: the approximant of degree 13. */

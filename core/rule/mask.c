@@ -54,8 +54,8 @@ bool masked_select_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
 
 bool masked_scatter__check(aj_call *c) {
     if (!aj_given(c, 0, 3) || !is_mask(c, 1) || !spread_mask(c)) return false;
-    int64_t count;
-    if (!count_true(c->in[1], &count)) return false;
+    int64_t count = 0;
+    if (c->in[1]->device != AJ_META && !count_true(c->in[1], &count)) return false;
     if (count > c->in[2]->numel) return aj_refuse(c, "the mask chooses %lld elements, and the source has only %lld", (long long)count, (long long)c->in[2]->numel);
     if (!aj_cast_inputs(c, 2, 1, c->in[0]->dtype)) return false;
     if (c->in[2]->storage == c->in[0]->storage && !(c->in[2] = aj_live(aj_clone(c->in[2])))) return false;

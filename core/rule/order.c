@@ -141,7 +141,7 @@ static aj_tensor *quantile(aj_call *c, bool leave_out) {
     if (!some_along(c, x, dim)) return NULL;
     if (!x->ndim) x = do_row(x);
     double lo = 0, hi = 1;
-    if (q->numel) {
+    if (q->numel && q->device != AJ_META) {
         bool graph = aj_grad_mode(false);
         aj_ints every = {-1, {0}};
         aj_tensor *least = aj_amin(q, &every, false), *most = aj_amax(q, &every, false);
@@ -255,7 +255,8 @@ aj_tensor *histc_compose(aj_call *c) {
     if (bins < 1) { aj_refuse(c, "bins is %lld, and must be at least 1", (long long)bins); return NULL; }
     bool mode = aj_grad_mode(false);
     bool ok = true;
-    if (lo == hi && x->numel) {
+    if (lo == hi && x->numel && x->device == AJ_META) hi = lo + 1;
+    else if (lo == hi && x->numel) {
         aj_tensor *least = aj_amin(x, &all, false), *most = least ? aj_amax(x, &all, false) : NULL;
         ok = most && aj_get(least, NULL, &lo) && aj_get(most, NULL, &hi);
     }
@@ -263,7 +264,7 @@ aj_tensor *histc_compose(aj_call *c) {
     aj_tensor *y = NULL;
     if (ok && !(hi > lo && isfinite(hi - lo))) aj_refuse(c, "the range is from %g to %g, and must be finite and not backwards", lo, hi);
     else if (ok) {
-        x = do_masked_select(x, do_logical_and(do_ge_n(x, lo), do_le_n(x, hi)));
+        if (x->device != AJ_META) x = do_masked_select(x, do_logical_and(do_ge_n(x, lo), do_le_n(x, hi)));
         aj_tensor *at = do_floor(do_mul_n(do_div_n(do_sub_n(x, lo), hi - lo), (double)bins));
         at = at ? do_cast(aj_live(aj_clamp_max(at, (double)bins - 1)), AJ_I64) : NULL;
         y = at ? do_cast(tally(at, NULL, bins, 0), dtype) : NULL;
