@@ -94,6 +94,8 @@ static int part_of(aj_jit *r, group *g, aj_tensor *t, bool sliced, int lead) {
     *p = (part){.tensor = t, .view = *t, .lead = lead, .sliced = sliced, .row = 1};
     p->view.storage = NULL;                              /* the tensor's may be another by the time it runs */
     aj_tensor *v = &p->view;
+    static aj_storage nowhere = {.refs = 1, .device = AJ_CPU};           /* its tensor's is another when memory has been planned */
+    v->storage = &nowhere;
     v->ndim = (uint8_t)(t->ndim - lead + sliced);
     for (int d = lead; d < t->ndim; d++) {
         v->shape[d - lead + sliced] = t->shape[d];
