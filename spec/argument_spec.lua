@@ -162,7 +162,7 @@ end
 local bare = {}
 local function without(reason, names) for name in names:gmatch "%S+" do bare[name] = reason end end
 without("takes modules, any number of them",
-  "nn.Sequential nn.ModuleList nn.ModuleDict nn.TimeDistributed nn.BiFPNBlock m.seq m.modseq m.modules m.module_dict")
+  "nn.Sequential nn.ModuleList nn.ModuleDict nn.TimeDistributed nn.StreamableCBR nn.BiFPNBlock m.seq m.modseq m.modules m.module_dict")
 without("takes a table of losses (spec/perceptual_spec.lua)", "nn.ComboLoss")
 without("takes a function, or a structure of placeholders", "nn.Lambda nn.Functional nets.sequential")
 without("declares under the name of its factory", "nets.multi_head_linear_attention")
