@@ -43,10 +43,12 @@ typedef struct aj_storage {
     bool cold;                  /* no byte of it is likely to be in a cache; until the first write */
 } aj_storage;
 
+enum { AJ_MAGIC = 0x746a6131 };
 struct aj_tensor {
+    uint32_t magic;             /* AJ_MAGIC: LuaJIT hands any userdata over as a pointer to any struct */
+    int32_t refs;               /* 0: the header is free, and every handle to it is stale */
     aj_storage *storage;
     char *data;                 /* storage->data + offset */
-    int32_t refs;               /* 0: the header is free, and every handle to it is stale */
     uint16_t generation;        /* the upper 16 bits of its handles */
     uint8_t dtype, ndim;
     int32_t device;

@@ -42,6 +42,7 @@ static aj_tensor *header(void) {
         aj_tensor *slab = calloc(SLAB, sizeof *slab);
         if (!slab) { aj_error("out of memory: no room for tensor headers"); return NULL; }
         for (int i = 0; i < SLAB; i++) {
+            slab[i].magic = AJ_MAGIC;
             slab[i].generation = 1;
             slab[i].grad = free_header;                  /* free headers are chained through grad */
             free_header = &slab[i];
@@ -105,14 +106,17 @@ aj_tensor *aj_retain(aj_tensor *h) {
 }
 
 aj_tensor *aj_need(aj_tensor *h, const char *who) {
-    aj_tensor *t = aj_live(h);
-    if (AJ_LIKELY(t != NULL)) return t;
+    aj_tensor *t = aj_untag(h);
+    bool is = t && t->magic == AJ_MAGIC;
+    if (AJ_LIKELY(is && (t = aj_live(h)) != NULL)) return t;
     if (!aj_untag(h)) aj_error("%s: nil where a tensor is wanted", who);
+    else if (!is) aj_error("%s: a tensor is wanted, and not what stands for one, or another object", who);
     else aj_error("%s: this tensor was freed when its scope ended; return it from the scope, or ai.keep() it there", who);
     return NULL;
 }
-bool aj_is_live(aj_tensor *h) { return aj_live(h) != NULL; }
-bool aj_is_same(aj_tensor *a, aj_tensor *b) { return a == b || (aj_live(a) && aj_live(a) == aj_live(b)); }
+static bool is_one(aj_tensor *h) { return aj_untag(h) && aj_untag(h)->magic == AJ_MAGIC; }
+bool aj_is_live(aj_tensor *h) { return is_one(h) && aj_live(h) != NULL; }
+bool aj_is_same(aj_tensor *a, aj_tensor *b) { return a == b || (is_one(a) && is_one(b) && aj_live(a) && aj_live(a) == aj_live(b)); }
 uint64_t aj_id(aj_tensor *h) {
     aj_tensor *t = aj_need(h, "id");
     if (!t) return 0;

@@ -161,3 +161,21 @@ describe("the condition of an if", function()
     ai.jit(function(v) return v * 2 end)(x)
   end)
 end)
+
+it("what is no tensor is refused by what asks of one, also where LuaJIT would hand over any userdata", function()
+  local x = nn.Placeholder{4, 3}
+  for _, wrong in ipairs{io.stdout, newproxy(), fn._, x} do
+    for _, name in ipairs{"item", "data", "detach", "id", "is_contiguous", "element_size", "version", "touch", "retain_grad", "totable",
+                          "is_nonzero", "cpu", "tobytes"} do
+      local message = message_of(ai.Tensor[name], wrong)
+      assert(message:find("a tensor is wanted", 1, true) or message:find("where a tensor", 1, true), name .. ": " .. message)
+    end
+    assert.is_false(ai.Tensor.is_live(wrong))
+    assert.is_false(ai.ones(1):is_same(wrong))
+    assert.has_error(function() ai.ones(1):set_data(wrong) end)
+  end
+end)
+
+it("a hole within a list is not filled", function()
+  assert.matches("cat: a hole within a list is not filled", message_of(f.cat, {_, ai.ones(2)}))
+end)

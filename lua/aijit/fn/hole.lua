@@ -127,7 +127,9 @@ local ops = {}
 --- An op, or what waits for the holes among its arguments.
 function hole.op(name, ...)
   ops[name] = ops[name] or {f = function(...) return Tensor[name](...) end, name = name, names = parameters(Tensor[name])}
-  return bind(ops[name], {...}, select("#", ...))
+  local args, n = {...}, select("#", ...)
+  if not holes_in(args, n) then raise(("%s: a hole within a list is not filled; write function(x) return ai.f.%s(...) end"):format(name, name)) end
+  return bind(ops[name], args, n)
 end
 
 return hole
