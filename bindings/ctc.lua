@@ -16,7 +16,10 @@ local KNOWN = {"blank", "reduction", "zero_infinity"}
 local KNOWN_SET = {blank = true, reduction = true, zero_infinity = true}
 
 local function lengths_of(name, v, n, most)
-  if lib.is_tensor(v) then v = Tensor.totable(v) end
+  if lib.is_tensor(v) then
+    if v.device == "meta" then return nil end
+    v = Tensor.totable(v)
+  end
   if type(v) == "number" then v = {v} end
   if type(v) ~= "table" then op.helper.bad("ctc_loss", name == "input_lengths" and 3 or 4, name, "a tensor or a table of lengths", v) end
   if #v ~= n then lib.raise(("ctc_loss: %d %s for %d sequences"):format(#v, name, n)) end
@@ -85,6 +88,10 @@ function ctc.ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, 
   if T == 0 then lib.raise "ctc_loss: log_probs have no steps" end
   input_lengths = lengths_of("input_lengths", input_lengths, N, T)
   target_lengths = lengths_of("target_lengths", target_lengths, N, of == 2 and Tensor.size(targets, 2) or Tensor.numel(targets))
+  if log_probs.device == "meta" or targets.device == "meta" then
+    local each = f.select(f.select(log_probs, 1, 1), 2, 1)
+    return reduction ~= "none" and f.sum(each) or single and f.select(each, 1, 1) or each
+  end
   local labels = labels_of(targets, target_lengths, classes, blank)
   local longest = 0
   for _, n in ipairs(target_lengths) do longest = math.max(longest, n) end
@@ -136,7 +143,7 @@ function ctc.ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, 
 end
 
 for name, fn in pairs(ctc) do
-  Tensor[name] = fn
+  Tensor[name] = op.whole_list(name, fn)
   op.faces[name] = true
 end
 

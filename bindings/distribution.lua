@@ -71,7 +71,8 @@ function distribution.normal(mean, std, ...)
   return autograd.no_grad(function()
     local y = type(mean) == "number" and f.mul(std, 0) or type(std) == "number" and mean or f.add(mean, std)
     if not Tensor.is_floating_point(y) then y = Tensor.float(y) end
-    if type(std) ~= "number" and Tensor.numel(std) > 0 and Tensor.item(f.any(f.lt(std, 0))) then lib.raise "normal: a standard deviation is below 0" end
+    local known = type(std) ~= "number" and Tensor.numel(std) > 0 and std.device ~= "meta"
+    if known and Tensor.item(f.any(f.lt(std, 0))) then lib.raise "normal: a standard deviation is below 0" end
     return f.add(f.mul(random.randn_like(y), std), mean)
   end)
 end
@@ -131,7 +132,7 @@ end
 ---@return aijit.Tensor  of x's dtype
 function distribution.poisson(x)
   floats("poisson", x)
-  if Tensor.numel(x) == 0 then return f.clone(x) end
+  if Tensor.numel(x) == 0 or x.device == "meta" then return f.clone(x) end
   return autograd.no_grad(function()
     local rate = Tensor.double(x)
     if not Tensor.item(f.all(f.ge(rate, 0))) then lib.raise "poisson: a rate is below 0, or NaN" end
@@ -185,7 +186,7 @@ function distribution.binomial(count, prob)
     local n, p = Tensor.double(count), Tensor.double(prob)
     local none = f.mul(f.add(n, p), 0)
     n, p = f.add(f.floor(n), none), f.add(p, none)
-    if Tensor.numel(n) == 0 then return Tensor.to(n, count) end
+    if Tensor.numel(n) == 0 or n.device == "meta" then return Tensor.to(n, count) end
     if not Tensor.item(f.all(f.ge(n, 0))) then lib.raise "binomial: a count is below 0, or NaN" end
     if not Tensor.item(f.all(f.logical_and(f.ge(p, 0), f.le(p, 1)))) then lib.raise "binomial: a probability is not from 0 to 1" end
     local flipped = f.gt(p, 0.5)
@@ -204,7 +205,7 @@ function distribution.binomial(count, prob)
 end
 
 for name, fn in pairs(distribution) do
-  Tensor[name] = fn
+  Tensor[name] = op.whole_list(name, fn)
   op.faces[name] = true
 end
 

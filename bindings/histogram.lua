@@ -28,7 +28,7 @@ end
 -- The edges of bins, of which there are a number, over a range, or of all elements of x.
 local function equal_edges(name, x, bins, low, high)
   if bins % 1 ~= 0 or bins < 1 then refuse(name, "bins is %s, and must be a whole number from 1 up", tostring(bins)) end
-  if not low and Tensor.numel(x) == 0 then low, high = 0, 1
+  if not low and (Tensor.numel(x) == 0 or x.device == "meta") then low, high = 0, 1
   elseif not low then low, high = f.amin(x):item(), f.amax(x):item() end
   if not (high >= low and high - low < math.huge) then refuse(name, "the range is from %g to %g, and must be finite and not backwards", low, high) end
   if low == high then low, high = low - 0.5, high + 0.5 end
@@ -126,7 +126,7 @@ function histogram.histogramdd(x, bins, range, weight, density)
 end
 
 for name, fn in pairs(histogram) do
-  Tensor[name] = fn
+  Tensor[name] = op.whole_list(name, fn)
   op.faces[name] = true
 end
 

@@ -193,7 +193,7 @@ function like.unravel_index(indices, shape)
     total = total * n
   end
   local rest, coordinates = f.sub(Tensor.to(indices, "i64"), 1), {}
-  if Tensor.numel(indices) > 0 then
+  if Tensor.numel(indices) > 0 and indices.device ~= "meta" then
     local low, high = Tensor.item(f.amin(rest)), Tensor.item(f.amax(rest))
     if low < 0 or high >= total then
       lib.raise(("unravel_index: position %s of %d elements"):format(tostring(low < 0 and low + 1 or high + 1), total))
@@ -207,7 +207,7 @@ function like.unravel_index(indices, shape)
 end
 
 for name, fn in pairs(like) do
-  Tensor[name] = fn
+  Tensor[name] = op.whole_list(name, fn)
   op.faces[name] = true
 end
 

@@ -376,7 +376,9 @@ end
 ---@return aijit.Tensor
 function list.pdist(x, p)
   if Tensor.dim(x) ~= 2 then lib.raise(("pdist: of the rows of a matrix, not of %d dimensions"):format(Tensor.dim(x))) end
-  local at = list.triu_indices(Tensor.size(x, 1), Tensor.size(x, 1), 1)
+  local rows = Tensor.size(x, 1)
+  if not op.is_symbol(x) and x.device == "meta" then return construct.empty(rows * (rows - 1) / 2, {dtype = x.dtype, device = "meta"}) end
+  local at = list.triu_indices(rows, rows, 1)
   return f.norm(f.sub(f.index_select(x, 1, f.select(at, 1, 1)), f.index_select(x, 1, f.select(at, 1, 2))), p or 2, 2)
 end
 

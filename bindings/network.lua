@@ -133,7 +133,7 @@ function network.triplet_margin_with_distance_loss(anchor, positive, negative, o
 end
 
 for name, fn in pairs(network) do
-  Tensor[name] = fn
+  Tensor[name] = op.whole_list(name, fn)
   op.faces[name] = true
 end
 

@@ -124,6 +124,7 @@ function segment.nonzero_static(x, size, fill_value)
   if type(fill_value) ~= "number" or fill_value % 1 ~= 0 then
     refuse("nonzero_static", "fill_value is %s, and must be a whole number", lib.describe(fill_value))
   end
+  if x.device == "meta" then return construct.empty({size, Tensor.dim(x)}, {dtype = "i64", device = "meta"}) end
   local rows = f.nonzero(x)
   local found, columns = unpack(Tensor.size(rows))
   if found >= size then return Tensor.clone(f.narrow(rows, 1, 1, size)) end
@@ -131,7 +132,7 @@ function segment.nonzero_static(x, size, fill_value)
 end
 
 for name, fn in pairs(segment) do
-  Tensor[name] = fn
+  Tensor[name] = op.whole_list(name, fn)
   op.faces[name] = true
 end
 

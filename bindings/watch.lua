@@ -143,8 +143,19 @@ local function here()
   return table.concat(lines, "\n")
 end
 
---- Notes where the program is, for the call that has just run.
+-- Whether a file of aijit called the op, and not the program.
+local function is_inner()
+  for level = 4, 12 do
+    local info = debug.getinfo(level, "S")
+    if not info then return false end
+    if info.source ~= "=[C]" and info.source:sub(1, 7) ~= "=aijit." and not info.source:find "bindings/lib%.lua$" then return lib.is_own(info.source) end
+  end
+  return false
+end
+
+--- Notes where the program is, for the call that has just run. What aijit itself compares is no concern of the program's.
 function lib.traced()
+  if bit.band(S.watch, C.AJ_WATCH_BOOLS) ~= 0 and is_inner() then C.aj_bools_forget(C.aj_watch_call()) end
   if #calls >= 2 * MOST then
     local late, later = {}, {}
     for i = MOST + 1, #calls do late[#late + 1], later[#later + 1] = calls[i], places[i] end

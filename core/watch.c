@@ -246,6 +246,10 @@ void aj_bools_take(aj_tensor *t) {
         }
 }
 
+void aj_bools_forget(int64_t call) {
+    if (own && own->n_bools && own->bools[own->n_bools - 1].call == call) own->n_bools--;
+}
+
 const char *aj_bools_end(int32_t waiting, int64_t *call) {
     if (!own || own->n_bools <= waiting) return NULL;
     *call = own->bools[waiting].call;

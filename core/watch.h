@@ -36,6 +36,7 @@ int64_t aj_watch_call(void);                        /* of the op that set AJ_TRA
 int64_t aj_watch_fault(void);                       /* the call whose backward rule was at fault; 0: none */
 int32_t aj_bools_waiting(void);                     /* bools that no op has taken */
 void aj_bools_take(aj_tensor *t);                   /* as an op does */
+void aj_bools_forget(int64_t call);                 /* what this call gave is not waited for */
 const char *aj_bools_end(int32_t waiting, int64_t *call);    /* the first that waits after so many; NULL: none. They are forgotten */
 int32_t aj_thread_number(void);                     /* of the system */
 /* </cdef> */

@@ -19,7 +19,7 @@ local registry = require "aijit.nn.registry"
 local symbol = require "aijit.bindings.symbol"
 local lib = require "aijit.bindings.lib"
 local watch = require "aijit.bindings.watch"
-local raise, states = lib.raise, symbol.states
+local raise = lib.raise
 
 local graph = {}
 
@@ -173,9 +173,9 @@ function graph.use(value)
   each_state(value, function(state) if state.comparison then state.comparison.used = true end end)
 end
 
---- Results as a node keeps them: placeholders are reached from it, and must not be reached from themselves.
+--- Results as a node keeps them.
 local function stated(value)
-  if is_placeholder(value) then return states[value] end
+  if is_placeholder(value) then return symbol.state(value) end
   if type(value) ~= "table" or getmetatable(value) ~= nil then return value end
   local out = {}
   for key, inner in pairs(value) do out[key] = stated(inner) end
@@ -204,7 +204,7 @@ local function record(node, run, ...)
     results[i] = placed(a[i], b and b[i], node)
     node.results[i] = stated(results[i])
   end
-  if op.questions[node.op] then note_comparison(node, states[results[1]]) end
+  if op.questions[node.op] then note_comparison(node, symbol.state(results[1])) end
   return unpack(results, 1, node.n_results)
 end
 
@@ -285,7 +285,7 @@ end})
 
 function Placeholder.__index(self, key)
   if type(key) ~= "string" then return graph.op("index_get", self, key) end
-  local value = states[self][key]
+  local value = symbol.state(self)[key]
   if value ~= nil then return value end
   if methods[key] then return methods[key] end
   if Tensor[key] then return recorded[key] end
@@ -311,6 +311,6 @@ function Placeholder.__tostring(self)
   return ("Placeholder %s %s%s"):format(graph.shape_text(self.shape), self.dtype, from)
 end
 
-make = symbol.kind(Placeholder)
+make = symbol.kind(Placeholder, true)
 
 return graph
