@@ -228,6 +228,40 @@ it("maps modules: layers with weights of their own or shared, norms that update 
   end
 end)
 
+it("takes quantiles and windows that differ from example to example", function()
+  local x, q, one = ai.randn(4, 3, 7), ai.rand(4, 2), ai.rand(4)
+  x[{2, 1, 3}] = 0 / 0
+  for _, interpolation in ipairs{"linear", "lower", "higher", "midpoint", "nearest"} do
+    for _, name in ipairs{"quantile", "nanquantile"} do
+      local function of(o)
+        o.interpolation = interpolation
+        return function(v, p) return ai.f.nan_to_num(ai.f[name](v, p, o), -9) end
+      end
+      check(of{dim = 2}, x, q)
+      check(of{dim = -2, keepdim = true}, x, q)
+      check(of{}, x, one)
+      check(of{keepdim = true}, x, q)
+    end
+  end
+  check(function(p) return ai.f.quantile(x[1], p, {dim = 1}) end, q)
+  assert.matches("quantile: q is from 2 to 2", message_of(fn.vmap(function(v, p) return v:quantile(p) end), x, one * 0 + 2))
+  local sound, window = ai.randn(4, 40), ai.rand(4, 8)
+  check(function(v, w) return ai.f.stft(v, 8, {window = w, hop_length = 2}) end, sound, window)
+  check(function(v, w) return ai.f.stft(v, 16, {window = w, win_length = 8, center = false, normalized = true}) end, sound, window)
+  check(function(v, w)
+    local y = ai.f.stft(v, 8, {window = w + 0.5, hop_length = 2})
+    return ai.f.istft(y, 8, {window = w + 0.5, hop_length = 2, length = 38})
+  end, sound, window)
+  check(function(w) return ai.f.stft(sound[1], 8, {window = w}) end, window)
+end)
+
+it("addresses each example as if it lay by itself", function()
+  local x = ai.randn(3, 4, 5)
+  check(function(v) return ai.f.as_strided(v, {3, 2}, {5, 2}, 1) end, x)
+  check(function(v) return ai.f.as_strided(v:t():contiguous(), {4}, {1}, 3) end, x)
+  assert.matches("reach elements 0 to 20 of an example of 20", message_of(fn.vmap(function(v) return ai.f.as_strided(v, {21}, {1}, 0) end), x))
+end)
+
 it("trains models apart at once: gradients of stacked parameters through convolutions", function()
   local x, w, b = ai.randn(3, 2, 4, 6), ai.randn(3, 5, 4, 3), ai.randn(3, 5)
   local function loss(p, v) return ai.f.conv1d(v, p.w, p.b, {padding = 1}):square():mean() end

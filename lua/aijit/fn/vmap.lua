@@ -242,7 +242,7 @@ end
 rules.isclose = elementwise
 function rules.pad(_, _, x, ...) return x.value:pad(...) end
 
-for _, part in ipairs {"init", "loss", "layer", "place", "random"} do
+for _, part in ipairs {"init", "loss", "layer", "place", "random", "written"} do
   require("aijit.fn.rules." .. part)(rules, {
     new = new, value_of = value_of, spread = spread, lifted = lifted, elementwise = elementwise, dims_in = dims_in, refuse = refuse, along = along,
     reduce = reduce, merged = merged, unmerged = unmerged, is_batched = is_batched,

@@ -252,7 +252,6 @@ return function(rules, t)
   rules.median, rules.nanmedian = flat_or_along(1), flat_or_along(1)
   --- Several quantiles come first among the dimensions of the result.
   local function quantiles(level, name, x, q, ...)
-    if t.is_batched(q, level) then refuse(name, "takes the same q for all examples") end
     local y = flat_or_along(2)(level, name, x, q, ...)
     return type(q) ~= "number" and q:dim() == 1 and y:movedim(2, 1) or y
   end

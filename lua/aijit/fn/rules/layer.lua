@@ -147,14 +147,7 @@ return function(rules, t)
     end
   end
   rules.im2col, rules.col2im = before(3), before(2)
-  local function windowed(rank, window_at)
-    local rule = before(rank)
-    return function(level, name, x, ...)
-      if is_batched((select(window_at, ...)), level) then refuse(name, "takes one window for all examples") end
-      return rule(level, name, x, ...)
-    end
-  end
-  rules.stft, rules.istft = windowed(1, 4), windowed(3, 4)
+  rules.stft, rules.istft = before(1), before(3)          -- with one window; rules/written.lua has the others
 
   --- Eight-bit products: one quantized weight for all examples.
   function rules.quantize(_, name, x, ...) return Tensor[name](x.value, ...) end

@@ -7,12 +7,10 @@ local function list(reason, names) for name in names:gmatch "%S+" do none[name] 
 list("how large the result is depends on the values, and differs from example to example; a mask with :where, or scatter_add, keeps the size",
   "masked_select nonzero unique unique_consecutive bincount repeat_positions")
 
-list("it addresses memory, and an example's elements lie among those of the others", "as_strided as_strided_grad")
-
 list("it is the gradient of another op: gradients are taken of the function that vmap makes, or within it by fn.grad", [[
   logcumsumexp_grad softmax_grad log_softmax_grad cross_entropy_grad nll_loss_grad group_norm_grad batch_norm_grad conv_grad_input
   conv_grad_weight max_pool_grad avg_pool_grad adaptive_avg_pool_grad upsample_nearest_grad upsample_linear_grad attention_grad
-  rnn_layer_grad grid_sample_grad]])
+  rnn_layer_grad grid_sample_grad as_strided_grad]])
 
 list("it is a step of scaled_dot_product_attention, which has one", "attention")
 list("it is a step of index_by, which has one", "ravel_index")
@@ -21,10 +19,6 @@ list("it is a step of lstsq, which has one", "lstsq_solve")
 --- Arguments that must be the same for all examples, though their op has a rule: "op argument" -> reason.
 none.arguments = {
   ["repeat_each repeats"] = "how large the result is depends on the values",
-  ["stft window"] = "a window is a setting of the transform",
-  ["istft window"] = "a window is a setting of the transform",
-  ["quantile q"] = "the positions between two elements are found once for all rows",
-  ["nanquantile q"] = "the positions between two elements are found once for all rows",
 }
 
 for _, name in ipairs {"quantized_linear", "quantized_conv2d"} do
