@@ -33,7 +33,6 @@ end
 ffi.cdef [[
 int aj_setenv_(const char *name, const char *value, int overwrite) __asm__("setenv");
 int aj_unsetenv_(const char *name) __asm__("unsetenv");
-long aj_sysconf_(int name) __asm__("sysconf");
 const char *aj_header(int i);
 ]]
 -- The environment is the process's: a state of another thread leaves it alone, as other settings of all threads.
@@ -145,9 +144,8 @@ end
 -- -- The governor: collects handles before the bytes behind them are too many ------------------------------------------
 
 local memory = ffi.new "aj_memory_t"
-local PAGES, PAGE_SIZE = 85, 30
-local system_bytes = tonumber(ffi.C.aj_sysconf_(PAGES)) * tonumber(ffi.C.aj_sysconf_(PAGE_SIZE))
-local floor_bytes = math.min(math.max(system_bytes / 4, 2 ^ 28), 2 ^ 34)
+-- A collection of a usual program takes a millisecond or a few, and the system takes 60 to hand out as many bytes anew.
+local floor_bytes = 2 ^ 28
 if first then C.aj_govern(floor_bytes) end
 
 local function govern()
