@@ -76,6 +76,8 @@ describe("the CUDA device", function()
     assert.are.equal("cuda/draw.cuh\n", found.out)
   end)
 
+  it("trains in mixed precision", function() busted "spec/support/cuda/autocast_check.lua" end)
+
   it("gives what the CPU gives, of every op that it has a kernel for", function()
     local out = busted("--filter='gives what the CPU gives' spec/op_spec.lua", "AIJIT_TEST_DEVICE=cuda")
     local passed, pending_ = out:match "(%d+) successes", out:match "(%d+) pending"
@@ -143,14 +145,21 @@ describe("the CUDA device", function()
 
   it("writes the report of spec/gpu/check #slow", function()
     local reports = process.folder()
-    local r = run(("%s spec/gpu/report.lua %s %s"):format(host, process.quote(folder), reports), "AIJIT_BENCH_SCALE=0.0001")
+    local r = run(("%s spec/gpu/report.lua %s %s"):format(host, process.quote(folder), reports), "AIJIT_BENCH_SCALE=0.0001 AIJIT_PYTHON=")
     assert.are.equal(0, r.status, r.out .. r.err)
     local path = r.out:match "([^\n]+%.json)"
     local file = assert(io.open(path))
     local report = require "aijit.json".decode(file:read "*a")
     file:close()
     assert.are.equal("host stand-in 0", report.gpu)
-    for name, m in pairs(report.bench) do assert.is_true(m.seconds and m.seconds > 0, name .. ": " .. tostring(m.error)) end
+    local rows = 0
+    for name, m in pairs(report.bench) do
+      rows = rows + 1
+      assert.is_true(m.seconds and m.seconds > 0 or m.error:find("is not recorded", 1, true), name .. ": " .. tostring(m.error))
+    end
+    assert.is_true(rows >= 30)
+    assert.is_true(report.training.mnist.accuracy >= 0 and report.training.mnist.steps == 2, tostring(report.training.mnist.error))
+    assert.is_true(report.training.characters.apart < 1e-4, tostring(report.training.characters.error))
     os.execute("rm -r " .. reports)
   end)
 
