@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <optional>
 
 namespace cuda {
 
@@ -229,9 +230,9 @@ blas_outcome blas_multiply(work &w, const blas_product &p) {
     if (!n->taken) return BLAS_NOT_TAKEN;
     if (p.bias && !set(n->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias)) { aj_error("%s: cuBLASLt does not take the bias", aj_op_name(w.op)); return BLAS_FAILED; }
     if (!n->settled && n->uses++ >= USES_BEFORE_TIMING) choose(w, h, *n, k, p.device, o);
-    scratch room(p.device, (int64_t)n->workspace);
-    if (!room.p) return BLAS_FAILED;
-    cublasStatus_t s = run(h, *n, p.dtype == AJ_F64, o, n->algo, room.p, n->workspace, w.stream);
+    std::optional<scratch> room;
+    if (n->workspace && !room.emplace(p.device, (int64_t)n->workspace).p) return BLAS_FAILED;
+    cublasStatus_t s = run(h, *n, p.dtype == AJ_F64, o, n->algo, room ? room->p : nullptr, n->workspace, w.stream);
     if (s != CUBLAS_STATUS_SUCCESS) { aj_error("%s: cuBLASLt: %s", aj_op_name(w.op), blas.status_string(s)); return BLAS_FAILED; }
     return w.done() ? BLAS_DONE : BLAS_FAILED;
 }

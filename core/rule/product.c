@@ -45,7 +45,16 @@ static aj_tensor *onto(aj_call *c, aj_tensor *y) {
     if (beta == 0 || !y) return y;
     return beta == 1 ? aj_add(y, x) : aj_add_scaled(y, x, beta);
 }
-aj_tensor *addmm_compose(aj_call *c) { return are(c, 1, 2, 2) ? onto(c, do_matmul(c->in[1], c->in[2])) : NULL; }
+/* A bias for each column is part of the product's kernel, as in a layer. */
+static bool is_layer(const aj_call *c) {
+    const aj_tensor *x = c->in[0], *a = c->in[1], *b = c->in[2];
+    return c->attrs->s == 1 && c->attrs->t == 1 && aj_is_float(x->dtype) && x->dtype == a->dtype && a->dtype == b->dtype && x->ndim == 1 && x->shape[0] == b->shape[1] &&
+           a->shape[1] == b->shape[0];
+}
+aj_tensor *addmm_compose(aj_call *c) {
+    if (!are(c, 1, 2, 2)) return NULL;
+    return is_layer(c) ? aj_linear(c->in[1], do_transpose(c->in[2], 0, 1), c->in[0]) : onto(c, do_matmul(c->in[1], c->in[2]));
+}
 aj_tensor *addmv_compose(aj_call *c) { return are(c, 1, 2, 1) ? onto(c, do_matmul(c->in[1], c->in[2])) : NULL; }
 aj_tensor *addr_compose(aj_call *c) { return are(c, 1, 1, 1) ? onto(c, outer_of(c->in[1], c->in[2])) : NULL; }
 aj_tensor *baddbmm_compose(aj_call *c) { return are(c, 1, 3, 3) ? onto(c, batches(c, 1)) : NULL; }
