@@ -36,7 +36,8 @@ function DiffusionModel:__init(shape, options)
   if type(shape) == "number" then shape = {shape} end
   local n = o.n_timesteps
   self.sample_shape, self.n_timesteps = {unpack(shape)}, n
-  local betas, left, product = ode.betas(o.schedule, n, {beta_start = o.beta_start, beta_end = o.beta_end, warmup = 0.1, cosine_offset = 0.008}), {}, 1
+  local betas, left, product = ode.betas("DiffusionModel", o.schedule, n, {
+    beta_start = o.beta_start, beta_end = o.beta_end, warmup = 0.1, cosine_offset = 0.008}), {}, 1
   for i, beta in ipairs(betas) do
     if beta >= 1 then raise(("DiffusionModel: the variance of step %d is %g, not between 0 and 1"):format(i, beta)) end
     product = product * (1 - beta)

@@ -52,4 +52,6 @@ function m.blur(...)
   return nn.Blur((blur_arguments:read({}, ...)))
 end
 
+for _, part in ipairs{m.norm, conv, linear, modulate, transformer} do require("aijit.nn.registry").take_tensors(part, "") end
+
 return require("aijit.nearest").guard(m, "model")

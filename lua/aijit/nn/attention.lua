@@ -4,6 +4,7 @@ local ai = require "aijit"
 local argument = require "aijit.argument"
 local init = require "aijit.nn.initial"
 local layer = require "aijit.nn.layer".layer
+local op = require "aijit.bindings.op"
 local linear = require "aijit.nn.linear"
 local position = require "aijit.nn.position"
 local raise = require("aijit.bindings.lib").raise
@@ -12,6 +13,8 @@ local f = ai.f
 local nn = {}
 
 local mask_declared = argument.declare("nn.causal_mask", "l:count device:anything=none offset:size=0")
+
+local padding_declared = argument.declare("nn.padding_mask", "device:anything=none")
 
 local function shape_text(x) return "(" .. table.concat(x.shape, ", ") .. ")" end
 
@@ -76,12 +79,12 @@ end
 function nn.padding_mask(lengths, t, options)
   if not ai.is_tensor(lengths) then
     argument.check("padding_mask", "lengths", "taps", lengths)
-    lengths = ai.tensor(lengths, {dtype = "i64", device = options and options.device})
+    lengths = ai.tensor(lengths, {dtype = "i64", device = padding_declared:options(options).device})
   end
   if lengths:dim() ~= 1 or lengths:is_floating_point() then
     raise(("padding_mask: the lengths are %s of %s; integers, (N), are wanted"):format(shape_text(lengths), lengths.dtype))
   end
-  if t == nil then t = lengths:max():item() else argument.check("padding_mask", "t", "size", t) end
+  if t == nil then t = lengths:numel() > 0 and lengths:max():item() or 0 else argument.check("padding_mask", "t", "size", t) end
   return f.gt(ai.arange(1, t, 1, {dtype = "i64", device = lengths.device}):reshape(1, t), f.unsqueeze(lengths, 2))
 end
 
@@ -224,6 +227,10 @@ end
 ---@return table? state with a state: {k, v, length}, k and v (N, kv heads, S, head_dim), length: how many keys there were
 function MultiheadAttention:forward(query, key, value, options)
   if options == nil and type(key) == "table" then key, options = nil, key end
+  if options ~= nil and type(options) ~= "table" then raise(("%s: the options are a %s, not a table"):format(self:title(), type(options))) end
+  for name, x in pairs{key = key, value = value} do
+    if not op.is_operand(x) then raise(("%s: the %s is a %s, not a tensor"):format(self:title(), name, type(x))) end
+  end
   local o = options or {}
   key = key or query
   value = value or key

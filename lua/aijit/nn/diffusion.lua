@@ -84,7 +84,7 @@ local GaussianDiffusion = layer("GaussianDiffusion", ("beta_schedule:%s=linear n
 nn.GaussianDiffusion = GaussianDiffusion
 
 function GaussianDiffusion:build()
-  local betas, left = ode.betas(self.beta_schedule, self.num_beta_steps, self), {[0] = 1}
+  local betas, left = ode.betas("GaussianDiffusion", self.beta_schedule, self.num_beta_steps, self), {[0] = 1}
   local signal, noise = {1}, {0}
   for i, beta in ipairs(betas) do
     left[i] = left[i - 1] * (1 - beta)
@@ -272,6 +272,7 @@ end
 ---@param u number
 ---@return number
 function ConsistencyModel:sigma(u)
+  argument.check("sigma", "u", "not_negative", u)
   if u >= 1 then return self.sigma_min end
   local high, low = self.sigma_max ^ (1 / self.rho), self.sigma_min ^ (1 / self.rho)
   return (high + u * (low - high)) ^ self.rho
@@ -281,6 +282,7 @@ end
 ---@param step integer
 ---@return integer
 function ConsistencyModel:num_scales(step)
+  argument.check("num_scales", "step", "size", step)
   if not self.total_steps then return self.end_scales + 1 end
   local each = math.max(1, math.floor(self.total_steps / (math.log(self.end_scales / self.start_scales) / math.log(2) + 1)))
   return math.min(self.start_scales * 2 ^ math.floor(math.min(step, self.total_steps) / each), self.end_scales) + 1

@@ -42,4 +42,9 @@ end
 
 nn.Dense, nn.SimpleRNN = nn.Linear, nn.RNN
 
+-- Those take lists, packed sequences, networks, or anything.
+require("aijit.nn.registry").take_tensors(nn, "Module Layer Sequential ModuleList ModuleDict Lambda Functional Identity IdentityPositionalEmbeddings "
+  .. "Residual GatedResidual Add Subtract Multiply Divide Maximum Minimum Average Concat RNN GRU LSTM GetRNNOutput GetRNNState BiFPN BiFPNBlock ComboLoss "
+  .. "TripletMarginWithDistanceLoss GaussianDiffusion ConsistencyModel Slice")
+
 return require("aijit.nearest").guard(nn, "nn")

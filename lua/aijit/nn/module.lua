@@ -17,6 +17,7 @@ local registry = require "aijit.nn.registry"
 local raise = require("aijit.bindings.lib").raise
 
 local is_tensor = ai.is_tensor
+local is_operand = require("aijit.bindings.op").is_operand
 
 ---@class aijit.nn.Module
 ---@field training boolean  true until eval() is called
@@ -389,6 +390,9 @@ function Module:__call(...)
   stack[depth] = self
   called[call], given[call], depth_of[call] = self, first, depth
   path.depth, path.call = depth, call
+  if type(first) ~= "cdata" and registry.takes_tensor[getmetatable(self)] and not is_operand(first) and not rawget(self, "_hooks") then
+    raise(("%s: the first input is a %s, not a tensor"):format(self:summary(), type(first)))
+  end
   if recording.met then recording.met(self) end
   return leave(depth - 1, self:forward(...))
 end

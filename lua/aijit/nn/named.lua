@@ -69,6 +69,7 @@ local norms = {
 function nn.norm(name, n, o)
   n = n or 0
   if n ~= 0 and n ~= 1 and n ~= 2 and n ~= 3 then raise(("nn.norm: n is %s; spatial dimensions, 0 to 3, are wanted"):format(tostring(n))) end
+  if o ~= nil and (type(o) ~= "table" or getmetatable(o) ~= nil) then raise(("nn.norm: the options are a %s; a table is wanted"):format(type(o))) end
   for key in pairs(o or {}) do
     if key ~= "channels" and key ~= "groups" then
       raise(("nn.norm: there is no option '%s': %s"):format(tostring(key), nearest.hint(tostring(key), {"channels", "groups"})))

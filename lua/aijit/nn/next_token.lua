@@ -85,6 +85,8 @@ local function logits_of(self, x) return self.proj(self.norm and self.norm(x) or
 ---@return aijit.Tensor (N, T, vocab_size)
 function NextToken:forward(tokens) return logits_of(self, (self:_run(shifted(self, tokens)))) end
 
+local step_declared = argument.declare("model:step", "batch_size:count=1")
+
 --- Logits of what follows a piece of a sequence, and of what follows each token in it. Without a state a sequence begins: the
 --- first logits are those of its first token, and tokens may be nil.
 ---@param tokens? aijit.Tensor (N, T)
@@ -93,10 +95,10 @@ function NextToken:forward(tokens) return logits_of(self, (self:_run(shifted(sel
 ---@return aijit.Tensor logits (N, T, vocab_size), (N, T + 1, vocab_size) without a state
 ---@return table state
 function NextToken:step(tokens, state, options)
+  local batch = step_declared:options(options).batch_size
   if tokens ~= nil or state ~= nil then check_tokens(self, tokens) end
   local x
-  if state ~= nil then x = self.embeddings(tokens)
-  else x = begun(self, tokens, tokens and tokens:size(1) or options and options.batch_size or 1) end
+  if state ~= nil then x = self.embeddings(tokens) else x = begun(self, tokens, tokens and tokens:size(1) or batch) end
   x, state = self:_run(x, state or {})
   return logits_of(self, x), state
 end

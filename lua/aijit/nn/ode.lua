@@ -79,16 +79,17 @@ ode.schedule_kinds = kinds
 local schedule_declared = argument.declare("nn.beta_schedule", ("kind:%s n:count %s"):format(kinds, ode.schedule_options))
 
 --- The variances as a list of numbers.
+---@param who string
 ---@param kind string
 ---@param n integer
 ---@param o table with every option
 ---@return number[]
-function ode.betas(kind, n, o)
+function ode.betas(who, kind, n, o)
   local list = {}
   for i = 1, n do
     list[i] = schedules[kind](i, n, o)
     if not (list[i] > 0 and list[i] <= 1) then
-      raise(("the variance of step %d of the schedule \"%s\" is %g, not above 0 and at most 1"):format(i, kind, list[i]))
+      raise(("%s: the variance of step %d of the schedule \"%s\" is %g, not between 0 and 1"):format(who, i, kind, list[i]))
     end
   end
   return list
@@ -102,7 +103,7 @@ end
 ---@param options? {beta_start: number, beta_end: number, warmup: number, cosine_offset: number} 1e-4, 0.02, 0.1, 0.008
 ---@return aijit.Tensor
 function ode.beta_schedule(kind, n, options)
-  return ai.tensor(ode.betas(kind, n, schedule_declared:options(options, kind, n)))
+  return ai.tensor(ode.betas("beta_schedule", kind, n, schedule_declared:options(options, kind, n)))
 end
 
 return ode

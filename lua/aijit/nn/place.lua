@@ -18,7 +18,10 @@ nn.Slice = Slice
 Slice.argument_rules = {index = function(value)
   if type(value) ~= "number" and (type(value) ~= "table" or getmetatable(value) ~= nil) then return "an index, as in x[{{}, {2, 3}}]," end
 end}
-function Slice:forward(x) return x[self.index] end
+function Slice:forward(x)
+  if type(x) ~= "cdata" and type(x) ~= "table" then raise(("%s: the input is a %s, not a tensor"):format(self:title(), type(x))) end
+  return x[self.index]
+end
 
 --- (N, C r^2, H, W) -> (N, C, H r, W r) (Shi and others, 2016).
 local PixelShuffle = layer("PixelShuffle", "upscale_factor")

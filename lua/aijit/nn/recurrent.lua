@@ -7,6 +7,7 @@ local init = require "aijit.nn.initial"
 local layers = require "aijit.nn.layer"
 local packed = require "aijit.nn.packed"
 local scan = require "aijit.nn.scan"
+local op = require "aijit.bindings.op"
 local raise = require("aijit.bindings.lib").raise
 
 local f = ai.f
@@ -165,6 +166,7 @@ function Recurrent:forward(x, state)
   if is_packed then
     rows, sizes, n = x.data, x.batch_sizes, x.batch_sizes[1]
   else
+    if not op.is_operand(x) then raise(("%s: the input is a %s, not a tensor or a packed sequence"):format(self:title(), type(x))) end
     unbatched = x:dim() == 2
     if unbatched then x = f.unsqueeze(x, 2) end
     if x:dim() ~= 3 then

@@ -19,6 +19,22 @@ registry.stands_in = nil
 ---@type fun(module: aijit.nn.Module, ...): ...
 registry.record = nil
 
+--- The classes whose forward takes a tensor first, and which say so to whoever gives another value. A class that is derived from one
+--- may take what it likes.
+---@type table<table, true>
+registry.takes_tensor = setmetatable({}, {__mode = "k"})
+
+--- Says so of classes, all but those named.
+---@param named table<string, any> classes and other values by name
+---@param but string names
+function registry.take_tensors(named, but)
+  local others = {}
+  for name in but:gmatch "%S+" do others[name] = true end
+  for _, value in pairs(named) do
+    if class.is_class(value) and not others[value.__name] and class.is_subclass(value, registry.root) then registry.takes_tensor[value] = true end
+  end
+end
+
 ---@param value any
 ---@return boolean
 function registry.is_module(value)

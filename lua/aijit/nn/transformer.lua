@@ -63,6 +63,12 @@ local function feed_forward(self, parts)
   end
 end
 
+local function options_of(self, options)
+  if options == nil then return {} end
+  if type(options) ~= "table" then raise(("%s: the options are a %s, not a table"):format(getmetatable(self).__name, type(options))) end
+  return options
+end
+
 local function drop(self, x)
   if self.dropout == 0 or not self.training then return x end
   return f.dropout(x, {p = self.dropout})
@@ -102,7 +108,7 @@ end
 ---@return aijit.Tensor
 ---@return table? state
 function TransformerEncoderLayer:forward(src, options)
-  local o, state, _ = options or {}, nil, nil
+  local o, state, _ = options_of(self, options), nil, nil
   local masks = {attn_mask = o.src_mask, key_padding_mask = o.src_key_padding_mask, is_causal = o.is_causal, state = o.state}
   src = add(self, 1, src, function(x)
     x, _, state = self.self_attn(x, x, x, masks)
@@ -131,7 +137,7 @@ end
 ---@return aijit.Tensor
 ---@return table? state
 function TransformerDecoderLayer:forward(tgt, memory, options)
-  local o = options or {}
+  local o = options_of(self, options)
   if o.state ~= nil and type(o.state) ~= "table" then raise(("%s: state is a %s, not a table"):format(self:title(), type(o.state))) end
   local state = o.state and {}
   if not ai.is_tensor(memory) then raise(("%s: the memory is a %s, not a tensor"):format(self:title(), type(memory))) end
@@ -221,7 +227,7 @@ function TransformerEncoder:__init(...) stack(self, encoder_arguments, ...) end
 ---@return aijit.Tensor
 ---@return table? state
 function TransformerEncoder:forward(src, options)
-  local o = options or {}
+  local o = options_of(self, options)
   local each = {src_mask = o.mask, src_key_padding_mask = o.src_key_padding_mask, is_causal = o.is_causal,
                 state = o.state}
   local state
@@ -247,7 +253,7 @@ function TransformerDecoder:__init(...) stack(self, decoder_arguments, ...) end
 ---@return table? state
 function TransformerDecoder:forward(tgt, memory, options)
   local each = {}
-  for key, value in pairs(options or {}) do each[key] = value end
+  for key, value in pairs(options_of(self, options)) do each[key] = value end
   local state
   tgt, state = through(self, tgt, each, function(block, x) return block(x, memory, each) end)
   return self.norm and self.norm(tgt) or tgt, state
@@ -283,7 +289,7 @@ end
 ---@param options? table src_mask, src_key_padding_mask, and those of TransformerDecoderLayer
 ---@return aijit.Tensor
 function Transformer:forward(src, tgt, options)
-  local o = options or {}
+  local o = options_of(self, options)
   local memory = self.encoder(src, {mask = o.src_mask, src_key_padding_mask = o.src_key_padding_mask})
   return self.decoder(tgt, memory, o)
 end
