@@ -85,6 +85,45 @@ local function has_modes(variant)
   return true
 end
 
+-- What the modules that a recording met are made of: owner, key and value, for each tensor, module, list of these, and hook.
+-- Tensors that the recorded run left in modules, in a cache of positions, say, keep what later runs give them.
+local function parts_of(modules, recording)
+  local owners, keys, values = {}, {}, {}
+  local function add(owner, key, value)
+    local n = #keys + 1
+    owners[n], keys[n], values[n] = owner, key, value == nil and NIL or value
+    if is_tensor(value) and value:is_live() then C.aj_jit_pin(recording, value) end
+  end
+  local function is_part(value) return is_tensor(value) or type(value) == "table" and getmetatable(value) ~= nil end
+  for i = 1, #modules do
+    local module = modules[i]
+    for key, value in next, module do
+      if is_part(value) then add(module, key, value)
+      elseif type(value) == "table" and key ~= "_hooks" then
+        for inner, part in next, value do if is_part(part) then add(value, inner, part) end end
+      end
+    end
+    local hooks = rawget(module, "_hooks")
+    add(module, "_hooks", hooks)
+    for _, list in pairs(hooks or {}) do
+      add(list, #list, list[#list])
+      add(list, #list + 1, nil)
+    end
+  end
+  return {owners = owners, keys = keys, values = values}
+end
+
+-- Whether the modules of a recording are made of what they were.
+local function is_whole(variant)
+  local parts = variant.parts
+  local owners, keys, values = parts.owners, parts.keys, parts.values
+  for i = 1, #keys do
+    local value = rawget(owners[i], keys[i])
+    if not rawequal(value == nil and NIL or value, values[i]) then return false end
+  end
+  return true
+end
+
 --- Has f called before each later run of the recording in progress: it passes on what Lua decides, such as learning rates.
 --- When it returns false, what was recorded is no longer so, and the function is recorded anew.
 ---@param f fun(): boolean
@@ -133,6 +172,7 @@ local function record(self, n, args, tensors, rest)
     C.aj_jit_end(recording, nil)
     error(results, 0)
   end
+  local parts = parts_of(modules, recording)
   local outputs, shape = {}, {}
   for i = 1, results.n do flatten(results[i], outputs, shape) end
   lib.ok(C.aj_jit_end(recording, lib.list(outputs, 6)))
@@ -142,7 +182,7 @@ local function record(self, n, args, tensors, rest)
   local variant = {
     recording = recording, recorded = S.recording, autocast = S.autocast, rest = rest,
     form = form, n_out = #outputs, plain = results.n == 1 and lib.is_tensor(results[1]),
-    before = hooks, modules = modules, modes = modes, mode_changes = mode_changes,
+    before = hooks, modules = modules, modes = modes, parts = parts, mode_changes = mode_changes,
   }
   self.variants[#self.variants + 1] = variant
   return variant
@@ -161,6 +201,7 @@ end
 --- Whether what a recording relies on in Lua is as it was; what changes from run to run is passed on.
 local function is_ready(variant)
   local hooks = variant.before
+  if not is_whole(variant) then return false end
   if hooks[1] and not hooks[1]() then return false end
   for i = 2, #hooks do if not hooks[i]() then return false end end
   return true
@@ -239,6 +280,8 @@ function Jit:count() return #self.variants end
 -- used, and written, where they lie. Random numbers are new ones at each call; those drawn from a key of aijit.fn are the key's.
 -- An optimizer's step has the rates, and counts the steps, of the call.
 --
+-- Modules that it called are looked at: with another tensor, module or hook in the place of one, f is recorded anew.
+--
 -- What is constant: all else. Numbers, strings, booleans and tables among the arguments are part of the signature: others
 -- make another recording, and so do modules in another mode (:train(), :eval()) and another ai.no_grad or ai.autocast. Lua's variables, and
 -- tensors made of numbers of Lua, are as they were when f was recorded; f's prints and other effects happen only then.
@@ -249,7 +292,9 @@ function Jit:count() return #self.variants end
 --
 -- It is an error, and nothing is kept, when f reads a value (item, totable, print, a mask as an index, nonzero), sets the state
 -- of the random numbers, steps a schedule or an average (do that after the call), returns a tensor that requires gradients or
--- is given one, or adds to a tensor that it made of numbers of Lua.
+-- is given one, adds to a tensor that it made of numbers of Lua, or compares and uses the result nowhere (an `if`).
+-- A tensor that f makes and does not return holds nothing outside of it, and its use there is an error; what f leaves in the
+-- fields of a module holds what the last call gave it.
 --
 -- In the environment, AIJIT_FUSE=none replays op by op, and AIJIT_FUSE=pieces without machine code, to compare.
 ---@param f function

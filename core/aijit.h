@@ -158,6 +158,7 @@ enum { AJ_MAX_RESULTS = 16 };
 typedef struct aj_jit aj_jit;
 aj_jit *aj_jit_begin(aj_tensors inputs);
 aj_tensor *aj_jit_input(aj_jit *r, int32_t i);
+void aj_jit_pin(aj_jit *r, aj_tensor *t);           /* t, which was made in it, holds between runs what the last one gave it */
 bool aj_jit_end(aj_jit *r, aj_tensors outputs);          /* outputs NULL: the recording is given up */
 int32_t aj_jit_run(aj_jit *r, aj_tensors inputs);
 aj_tensor *aj_jit_result(aj_jit *r, int32_t i);          /* i from 0; until the next run */

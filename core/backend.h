@@ -54,6 +54,7 @@ struct aj_tensor {
     int32_t device;
     bool requires_grad, retains_grad, contiguous;
     bool traced;                /* made by, or given to, a function that is being recorded */
+    bool planned;               /* it stands for what each run of a recording makes, and holds nothing between them */
     uint8_t out_index;          /* which result of node this is */
     aj_node *node;              /* the op that made it, or a leaf's place in the graph; NULL: outside any graph */
     aj_tensor *grad;

@@ -6,6 +6,7 @@
 /* -- Tensors ------------------------------------------------------------------------------------------- */
 
 aj_tensor *aj_need(aj_tensor *h, const char *who);      /* the same, with an error that says why not */
+bool aj_jit_escaped(const char *who);                    /* the error of a tensor that a recording stands on; false */
 
 aj_tensor *aj_new(aj_dtype dtype, int ndim, const int64_t *shape, int32_t device);    /* one reference, contiguous; NULL: out of memory */
 aj_tensor *aj_new_view(aj_tensor *x, int ndim, const int64_t *shape, const int64_t *stride, int64_t offset);

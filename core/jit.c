@@ -18,6 +18,8 @@ bool aj_recording_grow(void **v, int n, int *cap, size_t size) {
     *v = p; *cap = wider;
     return true;
 }
+enum { PILE = 1 << 25 };
+
 /* -- Recording ---------------------------------------------------------------------------------------------------- */
 
 static const char *name_of(int32_t device, char to[24]) {
@@ -45,6 +47,7 @@ static memory *memory_of(aj_jit *r, aj_tensor *t, bool made) {
         m = &r->memory[r->n_memory++];
         *m = (memory){.storage = t->storage, .made = made, .constant = !made && aj_ctx.era && t->storage->era == aj_ctx.era, .version = t->storage->version, .left = t->storage->left, .first = r->n_entry};
         __atomic_fetch_add(&t->storage->refs, 1, __ATOMIC_RELAXED);
+        if (made) r->piled += t->storage->bytes;
     }
     m->last = r->n_entry;
     for (int i = 0; i < m->n; i++) if (m->tensor[i] == t) return m;
@@ -102,9 +105,38 @@ bool aj_jit_moves(const aj_tensor *t, int32_t device) {
     return aj_error("to: a function that ai.jit records cannot move a tensor to another device: a recording is of one. Move it before the call");
 }
 
+/* Whether the recording alone holds all tensors over a memory: no later entry can read it then. */
+static bool is_let_go(const memory *m) {
+    if (m->storage->refs != m->n + 1) return false;
+    for (int i = 0; i < m->n; i++) {
+        int32_t others = m->tensor[i]->refs - 1;
+        for (int k = 0; k < m->n; k++) others -= m->tensor[k]->base == m->tensor[i];
+        if (others > 0) return false;
+    }
+    return true;
+}
+
+/* Gives back the memory of what the recorded run has let go; its tensors stay, for the plan. Asks the caller to collect its
+ * garbage, since handles that are out of reach hold theirs until then. */
+static void give_back(aj_jit *r) {
+    r->piled = 0;
+    for (int i = 0; i < r->n_memory; i++) {
+        memory *m = &r->memory[i];
+        if (!m->made || m->given_back || m->pinned || m->storage->device != AJ_CPU || m->last >= r->n_entry - 1 || !is_let_go(m)) continue;
+        aj_storage *none = aj_storage_new(0, AJ_CPU);
+        if (!none) { r->failed = true; return; }
+        aj_bind(m, none, none->data);
+        aj_storage_drop(m->storage);
+        m->storage = none;
+        m->given_back = true;
+    }
+    if (aj_ctx.state.scopes == 0) aj_attend(AJ_GOVERN);
+}
+
 void aj_jit_op(const aj_call *c, bool in_place) {
     aj_jit *r = aj_ctx.jit;
     if (c->op == OP_to_device && is_constant(c->in[0])) return;      /* it is as constant there */
+    if (r->piled > PILE) give_back(r);
     if (!ROOM(r, entry, 0)) return;
     entry *e = &r->entry[r->n_entry];
     *e = (entry){.kind = CALL, .in_place = in_place, .backward = aj_ctx.passes > 0, .call = *c, .attrs = *c->attrs};
@@ -127,8 +159,16 @@ void aj_jit_op(const aj_call *c, bool in_place) {
     r->n_entry++;
 }
 
+void aj_jit_view(aj_tensor *y, const aj_tensor *x) {
+    aj_jit *r = aj_ctx.jit;
+    y->traced = x->traced;
+    for (int i = r->n_memory - 1; i >= 0; i--)           /* of what no entry has met there is nothing to note yet */
+        if (r->memory[i].storage == y->storage) { memory_of(r, y, false); return; }
+}
+
 void aj_jit_gradient(int op, int column, const aj_grad_call *g) {
     aj_jit *r = aj_ctx.jit;
+    if (r->piled > PILE) give_back(r);
     if (!ROOM(r, entry, 0)) return;
     entry *e = &r->entry[r->n_entry];
     *e = (entry){.kind = GRADIENT, .backward = true, .column = (int16_t)column, .grad = *g, .attrs = *g->attrs};
@@ -311,6 +351,26 @@ static bool finish(aj_jit *r, aj_tensors outputs, uint32_t era) {
     return aj_plan(r) && (!r->fixed || aj_capture(r));
 }
 
+bool aj_jit_escaped(const char *who) {
+    return aj_error("%s: this tensor was made within a function that ai.jit has recorded, and holds nothing outside of it; return it from the function", who);
+}
+
+void aj_jit_pin(aj_jit *r, aj_tensor *h) {
+    aj_tensor *t = aj_live(h);
+    int index = t ? aj_memory_index(r, t) : -1;
+    if (index >= 0 && r->memory[index].made) r->memory[index].pinned = true;
+}
+
+/* A result of the recorded run, for its caller: a copy, or, of what was there before, a view of it as in later runs. */
+static aj_tensor *first_result(aj_jit *r, aj_tensor *h) {
+    aj_tensor *y = aj_need(h, "jit");
+    int index = y ? aj_memory_index(r, y) : -1;
+    if (!y) return NULL;
+    if (index < 0 || r->memory[index].made) return aj_clone(h);
+    aj_tensor *same = aj_alias(y);
+    return same ? aj_give(same) : NULL;
+}
+
 bool aj_jit_end(aj_jit *r, aj_tensors outputs) {
     uint32_t era = aj_ctx.era;
     aj_jit_pause();
@@ -318,7 +378,7 @@ bool aj_jit_end(aj_jit *r, aj_tensors outputs) {
     /* The recorded run was the first call: its results are copied before their memory is planned anew. */
     r->result = calloc((size_t)outputs->n + 1, sizeof *r->result);
     bool mode = aj_grad_mode(false), ok = r->result || aj_error("out of memory: no room for a recording");
-    for (int i = 0; i < outputs->n && ok; i++) ok = (r->result[i] = aj_clone(outputs->v[i])) != NULL;
+    for (int i = 0; i < outputs->n && ok; i++) ok = (r->result[i] = first_result(r, outputs->v[i])) != NULL;
     aj_grad_mode(mode);
     if (ok && finish(r, outputs, era)) return true;
     for (int i = 0; r->result && i < outputs->n && !aj_ctx.state.scopes; i++) aj_release(r->result[i]);

@@ -5,6 +5,7 @@
 #include "optim.h"
 
 void aj_jit_op(const aj_call *c, bool in_place);       /* a kernel has run */
+void aj_jit_view(aj_tensor *y, const aj_tensor *x);     /* y was made as a view of x */
 void aj_jit_gradient(int op, int column, const aj_grad_call *g);
 void aj_jit_leaf(aj_tensor *leaf, aj_tensor *grad);    /* leaf->grad is about to become grad (NULL: none) */
 void aj_jit_take(uint64_t position, int64_t n);        /* random numbers were reserved */

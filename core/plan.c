@@ -400,6 +400,7 @@ static bool move_to_arena(aj_jit *r) {
         memory *m = &r->memory[i];
         if (!in_arena(r, m)) continue;
         aj_bind(m, none, none->data);
+        for (int k = 0; k < m->n; k++) m->tensor[k]->planned = true;
         aj_storage_drop(m->storage);
         m->storage = NULL;
     }

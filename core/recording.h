@@ -37,6 +37,7 @@ typedef struct {
     int32_t version, writes;    /* of what was there before: counted, to find writes that went past the recording */
     int32_t bound;              /* 1 + the input, or -1 - the result that it is bound to; 0: neither */
     bool pinned;                /* a gradient that stays */
+    bool given_back;            /* the recorded run has let it go, and its bytes are free */
     bool local;                 /* in chunks of a fused group */
     int64_t bytes, place, low;  /* low: where in its storage it begins */
 } memory;
@@ -90,6 +91,7 @@ struct aj_jit {
     aj_numbers numbers;
     aj_copied *copied;          /* scratch of a launch: inputs and results, */
     aj_storage **fresh;         /* and the results' storages */
+    int64_t piled;              /* bytes made since what nobody holds was last given back */
     uint64_t seed, offset;      /* of the program's stream of random numbers, as far as the function has drawn from it */
     bool failed;
     bool writes_input, shares;  /* some input is written; two of them had one memory */

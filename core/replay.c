@@ -92,7 +92,7 @@ static bool fits(aj_jit *r, aj_tensors inputs) {
     if (inputs->n != r->n_input) return false;
     for (int i = 0; i < inputs->n; i++) {
         const aj_tensor *x = aj_live(inputs->v[i]), *own = r->input[i];
-        if (!x || x->dtype != own->dtype || x->device != own->device || !x->contiguous || !aj_same_shape(x, own)) return false;
+        if (!x || x->planned || x->dtype != own->dtype || x->device != own->device || !x->contiguous || !aj_same_shape(x, own)) return false;
         if (x->requires_grad && aj_ctx.grad_mode) return false;
     }
     if (!unmoved(r) || (r->writes_input && aj_share_memory(inputs))) return false;

@@ -51,7 +51,7 @@ static aj_tensor *header(void) {
     }
     free_header = t->grad;
     t->refs = 1;
-    t->requires_grad = t->retains_grad = t->traced = false;
+    t->requires_grad = t->retains_grad = t->traced = t->planned = false;
     t->out_index = 0;
     t->node = NULL; t->grad = NULL; t->base = NULL;
     t->view_epoch = t->epoch = 0;
@@ -108,8 +108,9 @@ aj_tensor *aj_retain(aj_tensor *h) {
 aj_tensor *aj_need(aj_tensor *h, const char *who) {
     aj_tensor *t = aj_untag(h);
     bool is = t && t->magic == AJ_MAGIC;
-    if (AJ_LIKELY(is && (t = aj_live(h)) != NULL)) return t;
+    if (AJ_LIKELY(is && (t = aj_live(h)) != NULL && !t->planned)) return t;
     if (!aj_untag(h)) aj_error("%s: nil where a tensor is wanted", who);
+    else if (is && t) aj_jit_escaped(who);
     else if (!is) aj_error("%s: a tensor is wanted, and not what stands for one, or another object", who);
     else aj_error("%s: this tensor was freed when its scope ended; return it from the scope, or ai.keep() it there", who);
     return NULL;
@@ -177,6 +178,7 @@ aj_tensor *aj_new_view(aj_tensor *x, int ndim, const int64_t *shape, const int64
     t->device = x->device; t->dtype = x->dtype; t->ndim = (uint8_t)ndim;
     for (int d = 0; d < ndim; d++) { t->shape[d] = shape[d]; t->stride[d] = stride[d]; }
     aj_set_contiguous(t);
+    if (AJ_UNLIKELY(aj_ctx.jit != NULL)) aj_jit_view(t, x);
     return t;
 }
 

@@ -518,6 +518,140 @@ it("a leaf that is frozen, or no longer, is trained as it is and not as it was",
   assert.are.equal(2, f:count())
 end)
 
+it("the recorded run gives memory back as it goes, also what views, gradients and results need to the end", function()
+  local w = nn.Parameter(ai.randn(64, 64))
+  local function f(x)
+    local h, half = x, nil
+    for i = 1, 60 do
+      h = (h:matmul(w) * 0.3):tanh()
+      if i == 30 then half = h end
+    end
+    w.grad = nil
+    (h:sum() + half:sum()):backward()
+    local z = x
+    for _ = 1, 60 do z = z * 1.01 + half:detach():sum(2, {keepdim = true}):tanh() end
+    return h:detach(), half[{{1, 3}}]:detach(), w.grad * 1, z
+  end
+  local x = ai.randn(4096, 64)                           -- 1 MiB
+  collectgarbage() collectgarbage()
+  ai.memory{reset_peak = true}
+  local before = ai.memory().cpu.live
+  local g = ai.jit(f)
+  local first = {g(x)}
+  local used = (ai.memory().cpu.peak - before) / 2 ^ 20
+  assert(used < 250, ("%.0f MiB where all results together are 450"):format(used))
+  local wanted = {f(x)}
+  for _ = 1, 2 do
+    for i, y in ipairs(first) do assert.is_true(y:equal(wanted[i]):item(), "result " .. i) end
+    first = {g(x)}
+  end
+end)
+
+it("a value is not read through views, detached tensors, parts or windows either", function()
+  local w = nn.Parameter(ai.ones(2, 2))
+  for i, read in ipairs{
+    function(a) return (a * 2)[1][2]:item() end,
+    function(a) return (a * 2):reshape(4)[2]:item() end,
+    function(a) return (a * 2):detach()[1][1]:item() end,
+    function(a) return (a * 2):sum():detach():item() end,
+    function(a) return (a * 2):chunk(2)[1]:unbind()[1]:expand(3, 2)[1]:narrow(1, 1, 1):item() end,
+    function(a) return (a * 2):t():contiguous():view(4):totable()[1] end,
+    function(a) local v = ai.zeros(4) v[{{1, 2}}]:add_(a[1]) return v[1]:item() end,
+    function(a) local v = ai.zeros(2, 2) v:copy_(a) return v[1][1]:item() end,
+    function(a) return (select(2, a:max(1)))[1]:item() end,
+    function() return w[1][1]:item() end,
+    function() return w:detach()[2][1]:item() end,
+  } do
+    local ok, message = pcall(ai.jit(function(a) return a * read(a) end), ai.ones(2, 2))
+    assert(not ok, "case " .. i)
+    assert.matches("cannot read a value", message)
+  end
+end)
+
+describe("what could be silently another thing", function()
+  local x = ai.tensor{{1, 2}, {3, 4}}
+
+  it("a tensor that the function keeps, and does not return, is an error outside of it", function()
+    local kept, view
+    local f = ai.jit(function(a)
+      kept = a * 2
+      view = kept[1]
+      return ((kept + 1):sum() + a):tanh()
+    end)
+    for _ = 1, 2 do
+      f(x)
+      for _, wrong in ipairs{function() return kept + 1 end, function() return kept:sum() end, function() return view:item() end,
+                             function() return kept:totable() end, function() f(kept) end} do
+        fails(wrong, "this tensor was made within a function that ai.jit has recorded")
+      end
+    end
+  end)
+
+  it("what it leaves in a module holds what the last call gave", function()
+    local net = nn.Lambda(function(a) return a + 1 end)
+    local keeper = nn.Module()
+    keeper.forward = function(self, a)
+      self.seen = net(a) * 2
+      local z = (self.seen + 1):tanh()
+      return (z * a):sum() + z
+    end
+    local f = ai.jit(function(a) return keeper(a) end)
+    for k = 1, 3 do
+      local y = f(x * k)
+      assert.is_true(keeper.seen:equal((x * k + 1) * 2):item())
+      assert.is_true(y:equal(keeper:forward(x * k)):item())
+      keeper.seen = nil
+      f(x * k)
+    end
+  end)
+
+  it("arguments, and views of them, are the caller's memory in every call", function()
+    local f = ai.jit(function(a) return a, a[1], a:t() end)
+    local m = x:clone()
+    for _ = 1, 2 do
+      local same, row, turned = f(m)
+      m:mul_(2)
+      assert.are.same(m:totable(), same:totable())
+      assert.are.same(m[1]:totable(), row:totable())
+      assert.are.same(m:t():totable(), turned:totable())
+    end
+    local g = ai.jit(function(a) a:add_(1) return a * 2 end)
+    local y = ai.zeros(2)
+    g(y) g(y) g(y)
+    assert.are.same({3, 3}, y:totable())
+  end)
+
+  it("another parameter, module or hook in the place of one makes another recording", function()
+    local net = nn.Sequential{nn.Linear(2, 2), nn.Tanh()}
+    net.extra = {nn.Linear(2, 2)}
+    local f = ai.jit(function(a) return net.extra[1](net(a)):detach() end)
+    local function agree()
+      assert.is_true(f(x):equal(net.extra[1](net(x)):detach()):item())
+      assert.is_true(f(x):equal(net.extra[1](net(x)):detach()):item())
+    end
+    agree()
+    net[1].weight = nn.Parameter(ai.randn(2, 2))
+    agree()
+    net[1].bias = nil
+    agree()
+    net[1] = nn.Linear(2, 2)
+    agree()
+    net.extra[1] = nn.Linear(2, 2)
+    agree()
+    local remove = net:register_forward_hook(function(_, _, y) return y * 3 end)
+    agree()
+    net:register_forward_hook(function(_, _, y) return y - 1 end)
+    agree()
+    remove()
+    agree()
+    net[1]:freeze()
+    agree()
+    nn.weight_norm(net[1])
+    agree()
+    assert(f:count() <= 3, "recordings that do not count any more are dropped")
+  end)
+end)
+
 it("recordings free what they held", function()
   collectgarbage() collectgarbage()
   local before = ai.memory().cpu.tensors
