@@ -93,6 +93,46 @@ describe("batch_norm", function()
   end)
 end)
 
+describe("a Sequential", function()
+  local nn = ai.nn
+
+  it("gives the same bits for a batch norm and a ReLU together as one by one, in training and evaluation, also when recorded", function()
+    local x = ai.randn(6, 4, 5, 5)
+    local net = nn.Sequential{nn.BatchNorm2d(4), nn.ReLU(), nn.BatchNorm2d(4), nn.ReLU()}
+    local apart = nn.Sequential{nn.BatchNorm2d(4), function(t) return t:relu() end, nn.BatchNorm2d(4), function(t) return t:relu() end}
+    local recorded = ai.jit(function(t) return net(t):detach() end)
+    for round = 1, 4 do
+      if round == 4 then net:eval() apart:eval() end
+      local one, two = x:detach():requires_grad_(), x:detach():requires_grad_()
+      local y, z = net(one), apart(two)
+      assert.is_true(y:equal(z):item())
+      y:square():sum():backward()
+      z:square():sum():backward()
+      assert.is_true(one.grad:equal(two.grad):item())
+      assert.is_true(net[3].running_var:equal(apart[3].running_var):item())
+    end
+    ai.no_grad(function() assert.is_true(recorded(x):equal(apart(x)):item()) end)
+    ai.no_grad(function() assert.is_true(recorded(x):equal(apart(x)):item()) end)
+  end)
+  it("lets hooks and classes of their own see what lies between a batch norm and its ReLU", function()
+    local seen = {}
+    local net = nn.Sequential{nn.BatchNorm1d(3), nn.ReLU()}
+    local x = ai.randn(5, 3)
+    net(x)
+    local remove = net[1]:register_forward_hook(function(_, _, y) seen[1] = y:min():item() end)
+    net(x)
+    assert.is_true(seen[1] < 0)
+    remove()
+    net[2]:register_forward_hook(function(_, input) seen[2] = input:min():item() end)
+    net(x)
+    assert.are.equal(seen[1], seen[2])
+    local Own = ai.class("OwnReLU", nn.ReLU)
+    function Own:forward(t) seen[3] = t:min():item() return t end
+    nn.Sequential{nn.BatchNorm1d(3), Own()}(x)
+    assert.are.equal(seen[1], seen[3])
+  end)
+end)
+
 describe("statistics", function()
   it("are right far from 0, where sums of squares cancel", function()
     local x = ai.randn(100000, {dtype = "f64"})
