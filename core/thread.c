@@ -80,8 +80,9 @@ void aj_set_num_threads(int32_t n) {
 
 /* -- The pool ------------------------------------------------------------------------------------------------------------- */
 
-/* SPINS: some 25 microseconds, less than the system takes to wake a thread, in which the next job of a program often comes. */
-enum { SPINS = 2000, SHARES = 4 };
+/* SPINS: some 25 microseconds, less than the system takes to wake a thread, in which the next job of a program often comes.
+ * WORTH: a grain is some 20 microseconds, and fewer of them are done before a worker that sleeps would be at its share. */
+enum { SPINS = 2000, SHARES = 4, WORTH = 8 };
 typedef struct job {
     void (*f)(void *arg, int64_t lo, int64_t hi);
     void *arg;
@@ -96,7 +97,7 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t wake, done;
     job *jobs;
-    int threads, asleep;        /* workers */
+    int threads, asleep;        /* workers; atomic, written under the lock */
     uint32_t posted;            /* atomic: counts jobs */
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
 static _Thread_local bool inside;
@@ -147,9 +148,9 @@ static void *work(void *unused) {
         pthread_mutex_unlock(&pool.lock);
         for (int i = 0; i < SPINS && __atomic_load_n(&pool.posted, __ATOMIC_RELAXED) == seen; i++) rest();
         pthread_mutex_lock(&pool.lock);
-        pool.asleep++;
+        __atomic_fetch_add(&pool.asleep, 1, __ATOMIC_RELAXED);
         while (__atomic_load_n(&pool.posted, __ATOMIC_RELAXED) == seen) pthread_cond_wait(&pool.wake, &pool.lock);
-        pool.asleep--;
+        __atomic_fetch_sub(&pool.asleep, 1, __ATOMIC_RELAXED);
     }
     return NULL;
 }
@@ -164,7 +165,7 @@ static void hire(int n) {
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_t id;
-    while (pool.threads < n && pthread_create(&id, &attr, work, NULL) == 0) pool.threads++;
+    while (pool.threads < n && pthread_create(&id, &attr, work, NULL) == 0) __atomic_fetch_add(&pool.threads, 1, __ATOMIC_RELAXED);
     pthread_attr_destroy(&attr);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
@@ -192,7 +193,9 @@ void aj_parallel(int64_t n, int64_t grain, void (*f)(void *arg, int64_t lo, int6
     int64_t most = n / (grain < 1 ? 1 : grain);
     int threads = most > 1 && !inside ? aj_threads() : 1;
     if (most < threads) threads = (int)most;
-    if (threads > 1) {
+    /* One item may be far more than a grain; several to a grain are not. */
+    bool small = most < WORTH && grain > 1 && __atomic_load_n(&pool.threads, __ATOMIC_RELAXED) <= __atomic_load_n(&pool.asleep, __ATOMIC_RELAXED);
+    if (threads > 1 && !small) {
         int64_t shares = most < (int64_t)threads * SHARES ? most : (int64_t)threads * SHARES;
         run_together(&(job){.f = f, .arg = arg, .n = n, .shares = (uint32_t)shares, .room = threads - 1});
     } else f(arg, 0, n);
