@@ -1,5 +1,5 @@
 --- aijit's side of spec/bench/compare: reads "check ROW", "time ROW COUNT" and "peak ROW" from standard input, and answers
--- one line each; "threads N" sets the number of threads.
+-- one line each; "threads N" sets the number of threads, "clock cpu" counts the processor's time.
 
 local ai = require "aijit"
 local nn = ai.nn
@@ -345,6 +345,7 @@ for line in io.lines() do
       return ("%.17g"):format(ai.scope(function() return r.check():item() end))
     end
     if verb == "peak" then return ("%d"):format(peak(name)) end
+    if verb == "clock" then now = os.clock return name end
     if verb == "threads" then return ai.set_num_threads(tonumber(name)) end
     return ("%.9g"):format(time(name, tonumber(count)))
   end)
