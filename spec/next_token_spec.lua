@@ -269,6 +269,25 @@ for kind, make in pairs(kinds) do
   end)
 end
 
+it("generation frees the states that it has gone past, and is the same with the last keys alone while they are all", function()
+  local prompt = ids{{1, 2, 3}}
+  local model = nn.NextTokenTransformer(16, 2, 9, {nhead = 2})
+  local long = nn.NextTokenTransformer(16, 2, 9, {nhead = 2, max_kv_cache_len = 40}):load_state_dict(model:state_dict())
+  local wanted = model:generate(30, {prompt = prompt, greedy = true})
+  assert.is_true(long:generate(30, {prompt = prompt, greedy = true}):equal(wanted):item())
+  local short = nn.NextTokenTransformer(16, 2, 9, {nhead = 2, max_kv_cache_len = 4}):load_state_dict(model:state_dict())
+  assert.are.same({1, 30}, {unpack(short:generate(30, {prompt = prompt}).shape)})
+  collectgarbage()
+  collectgarbage()
+  collectgarbage "stop"
+  local before = ai.memory().cpu.live
+  model:generate(200)
+  local grown = ai.memory().cpu.live - before
+  collectgarbage "restart"
+  -- All states together are 2 layers x 2 x 200^2 / 2 x 16 numbers.
+  assert.is_true(grown < 2 ^ 19, grown)
+end)
+
 it("heads that do not divide the features are refused", function()
   assert.matches("50 features are no whole number of heads of 64; give nhead or head_dim", message_of(nn.NextTokenTransformer, 50, 1, 10))
   assert.matches('norm_type is "batch"; "layer" or "rms" is wanted', message_of(nn.NextTokenTransformer, 64, 1, 10, {norm_type = "batch"}))

@@ -187,6 +187,10 @@ local function project(self, query, key, value)
     f.linear(value, wv, rows(b, inner + kv + 1, kv))
 end
 
+local function check_operand(self, name, x)
+  if x ~= nil and not op.is_operand(x) then raise(("%s: the %s is a %s, not a tensor"):format(self:title(), name, type(x))) end
+end
+
 --- Refuses a state that this attention did not return for as many samples.
 local function check_state(self, state, n)
   if state == nil then return end
@@ -228,9 +232,8 @@ end
 function MultiheadAttention:forward(query, key, value, options)
   if options == nil and type(key) == "table" then key, options = nil, key end
   if options ~= nil and type(options) ~= "table" then raise(("%s: the options are a %s, not a table"):format(self:title(), type(options))) end
-  for name, x in pairs{key = key, value = value} do
-    if not op.is_operand(x) then raise(("%s: the %s is a %s, not a tensor"):format(self:title(), name, type(x))) end
-  end
+  check_operand(self, "key", key)
+  check_operand(self, "value", value)
   local o = options or {}
   key = key or query
   value = value or key

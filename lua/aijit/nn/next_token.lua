@@ -123,6 +123,12 @@ local function quietly(self, run)
   return first, second
 end
 
+--- Frees the tensors of a state that nobody needs any more.
+local function free(state)
+  if ai.is_tensor(state) then state:free()
+  elseif type(state) == "table" then for _, part in pairs(state) do free(part) end end
+end
+
 --- New tokens, drawn one after another, in evaluation mode and without recording.
 ---@param n integer how many
 ---@param options? {prompt: aijit.Tensor, batch_size: integer, temperature: number, top_k: integer, top_p: number, greedy: boolean}
@@ -132,11 +138,16 @@ function NextToken:generate(n, options)
   local o = generate:options(options, n)
   local how = sampling_of(o)
   return (quietly(self, function()
-    local logits, state = self:step(o.prompt or nil, nil, {batch_size = o.batch_size})
-    local list = {}
+    local list, state, before = {}, nil, nil
     for i = 1, n do
-      if i > 1 then logits, state = self:step(f.unsqueeze(list[i - 1], 2), state) end
-      list[i] = sampling.sample_from_logits(f.select(logits, 2, -1), how)
+      list[i], state = ai.scope(function()
+        local logits, after
+        if i == 1 then logits, after = self:step(o.prompt or nil, nil, {batch_size = o.batch_size})
+        else logits, after = self:step(f.unsqueeze(list[i - 1], 2), state) end
+        return sampling.sample_from_logits(f.select(logits, 2, -1), how), after
+      end)
+      free(before)                                            -- states grow, and the collector does not see their size
+      before = state
     end
     return f.stack(list, 2)
   end))
@@ -186,9 +197,11 @@ local function with_embeddings(cls)
     return quietly(self, function()
       local list, hidden, state = {}, {}, nil
       for i = 1, emb:size(2) do
+        local before = state
         local logits
         logits, state, hidden[i] = self:step(i > 1 and f.unsqueeze(list[i - 1], 2) or nil, f.narrow(emb, 2, i, 1), state)
         list[i] = sampling.sample_from_logits(f.select(logits, 2, -1), how)
+        free(before)
       end
       return f.stack(list, 2), f.cat(hidden, 2)
     end)
