@@ -25,7 +25,7 @@ describe("the CUDA device under nvcc", function()
   end
 
   -- A header of cuda/include names what it declares as the toolkit's does, with the same numbers and types of arguments.
-  for _, name in ipairs {"cublasLt", "cudnn", "nvrtc"} do
+  for name in process.run("ls " .. root .. "/cuda/include").out:gmatch "(%w+)%.h" do
     it("declares " .. name .. ".h as the toolkit does", function()
       local header = toolkit .. "/include/" .. name .. ".h"
       local file = io.open(header)

@@ -98,7 +98,7 @@ function M.step(model, precision, loss)
     optimizer:zero_grad()
     l:backward()
     optimizer:step()
-    return l
+    return l:detach()
   end
 end
 
