@@ -101,3 +101,37 @@ describe("an error deep inside a model", function()
     assert.is_true(ai.memory().cpu.live - before < 1000)
   end)
 end)
+
+describe("the way is told", function()
+  it("of a step of a graph, by what it makes of what", function()
+    local x = nn.Placeholder{false, 4}
+    local graph = nn.Functional{inputs = x, outputs = nn.Linear(4, 3)(x):reshape(-1, 2, 3):sum(2)}
+    local net = nn.Sequential{graph}
+    assert.matches("in Sequential%[1%] %(Functional{}, step 2: x3 = reshape%(x2, %-1, 2, 3%)%)", message_of(net, ai.randn(3, 4)))
+    assert.matches("in Sequential%[1%] %(Functional{}%)", message_of(net, ai.randn(3, 5)))
+    net(ai.randn(4, 4))
+  end)
+
+  it("through layers over time, shared layers, hooks and checkpoints", function()
+    local nested = nn.Sequential{nn.Linear(4, 8), nn.TimeDistributed(nn.Sequential{nn.Linear(8, 8), nn.TimeDistributed(nn.Linear(9, 2))})}
+    assert.matches("in Sequential%[2%]%.module%[2%]%.module %(Linear 9 %-> 2%).*%[2%]%.module%[2%]%.module +%(30, 8%)",
+      message_of(nested, ai.randn(2, 3, 5, 4)))
+    local shared = nn.Linear(4, 4)
+    local twice = nn.Sequential{shared, nn.Sequential{shared, nn.Linear(5, 2)}}
+    twice[1]:register_forward_hook(function(_, _, y) return y * 1 end)
+    twice[2][2]:register_forward_pre_hook(function(_, x) return x end)
+    assert.matches("in Sequential%[2%]%[2%] %(Linear 5 %-> 2%)", message_of(twice, ai.randn(2, 4)))
+    local body = nn.Sequential{nn.Linear(4, 4), nn.Linear(5, 4)}
+    local saved = nn.Sequential{nn.Lambda(function(x) return ai.checkpoint(body, x) end)}
+    assert.matches("in Sequential%[2%] %(Linear 5 %-> 4%)", message_of(saved, ai.randn(2, 4):requires_grad_(true)))
+  end)
+
+  it("in a map over examples and in a recording", function()
+    local fn = require "aijit.fn"
+    local net = nn.Sequential{nn.Linear(4, 4), nn.Linear(5, 2)}
+    for _, run in ipairs{fn.vmap(function(x) return net(x) end), ai.jit(function(x) return net(x):detach() end)} do
+      local message = message_of(run, ai.randn(2, 3, 4))
+      assert.matches("in Sequential%[2%] %(Linear 5 %-> 2%)\n  inputs on the way there:\n    Sequential  %(.*3, 4%)", message)
+    end
+  end)
+end)

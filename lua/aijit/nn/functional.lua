@@ -20,7 +20,7 @@ local is_placeholder, shape_text = graph.is_placeholder, graph.shape_text
 local Functional = class("Functional", Module)
 Module.register(Functional)
 
-for _, name in ipairs {"_inputs", "_outputs", "_steps", "_fed"} do Module.private_fields[name] = true end
+for _, name in ipairs {"_inputs", "_outputs", "_steps", "_fed", "_at"} do Module.private_fields[name] = true end
 
 -- -- Making ----------------------------------------------------------------------------------------------------
 
@@ -223,6 +223,7 @@ end
 --- Takes what the inputs were: one tensor, a list (or its entries, one after another), or a table of names; returns what the
 --- outputs were.
 function Functional:forward(...)
+  rawset(self, "_at", nil)                               -- of an error before
   local given, n, values = ..., select("#", ...), {}
   local list = self._inputs.table
   if list and (n > 1 or ai.is_tensor(given)) then
@@ -234,7 +235,11 @@ function Functional:forward(...)
   feed(self, self._inputs, given, values, "")
   check(self, values)
   local steps = self._steps
-  for i = 1, #steps do run_step(self, steps[i], values) end
+  for i = 1, #steps do
+    rawset(self, "_at", i)
+    run_step(self, steps[i], values)
+  end
+  rawset(self, "_at", nil)
   return value_of(self, self._outputs, values)
 end
 
@@ -293,6 +298,13 @@ function Functional:__tostring()
     if comment then lines[i] = ("%s%s  -- %s"):format(lines[i], (" "):rep(width - #lines[i]), comment) end
   end
   return table.concat(lines, "\n")
+end
+
+--- The step that is being run, for errors: "Functional{}, step 2: x3 = reshape(x2, -1, 2, 3)".
+function Functional:at_work()
+  local step = self._steps[rawget(self, "_at")]
+  if not step or not step.op then return self:summary() end
+  return ("%s, step %d: %s = %s(%s)"):format(self:summary(), self._at, list_text(step.results, step.n_results), step.op, list_text(step.args, step.n))
 end
 
 function Functional:call_text() return "nn.Functional{}" end

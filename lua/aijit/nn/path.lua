@@ -8,6 +8,7 @@
 -- Of the last calls the first input is kept, weakly too: an error shows the shapes on the way to it.
 
 local lib = require "aijit.bindings.lib"
+local symbol = require "aijit.bindings.symbol"
 
 local function weak() return setmetatable({}, {__mode = "v"}) end
 
@@ -42,6 +43,8 @@ local function shape_of(value)
   if lib.is_tensor(value) then
     return value:is_live() and "(" .. table.concat(value.shape, ", ") .. ")" or nil
   end
+  local state = symbol.state(value)
+  if state then return state.shape and "(" .. table.concat(state.shape, ", ") .. ")" or nil end
   if type(value) ~= "table" or getmetatable(value) ~= nil or #value == 0 or #value > 8 then return nil end
   local list = {}
   for i, inner in ipairs(value) do
@@ -96,6 +99,9 @@ local function shapes_text(depth, outermost)
   return table.concat(text)
 end
 
+--- A module, and what it is at, when it says so.
+local function what(module) return module.at_work and module:at_work() or module:summary() end
+
 --- The module that is running, as an error names it: `Net.encoder[3].fc1 (Linear 784 -> 10)`, and below it the shapes of the
 --- inputs on the way there. The path is a Lua expression, and so counts from 1. nil when no module is running. The stack is
 --- empty afterwards.
@@ -111,7 +117,7 @@ function path.describe()
     local step = outer and way(outer, inner, {})
     if not step then
       outermost = i + 1
-      text = inner == innermost and inner:summary() or ("%s%s (%s)"):format(getmetatable(inner).__name, text, innermost:summary())
+      text = inner == innermost and what(inner) or ("%s%s (%s)"):format(getmetatable(inner).__name, text, what(innermost))
       break
     end
     text = step .. text
