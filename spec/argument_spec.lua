@@ -81,7 +81,7 @@ local function caller(call)
       return fn.trace(function(params) return (fn.nets[name](params, unpack(args, 1, n))) end, fn.key(1))
     end
   end
-  local f = call ~= "nn.causal_mask" and found(call)       -- which has an argument between those and its options
+  local f = not call:find "_mask$" and found(call)         -- masks have an argument between those and their options
   if not f then return nil end
   local p = nn.Parameter(ai.ones(2, 2))
   if argument.declared[call].leading == "params" then return function(...) return f({p}, ...) end end
@@ -172,6 +172,7 @@ without("makes one layer, which declares", "m.pos_emb m.resample m.rearrange")
 without("takes sizes, or nothing", "m.param m.param_init m.global_avg")
 without("takes what Schedule or Optimizer take", "optim.ConstantLR optim.Optimizer")
 without("takes a model alone", "optim.SWA")
+without("is what others are derived from", "nn.Module")
 
 it("every class of layers, factory, net, optimizer and schedule declares what it takes, or there is a reason why not", function()
   local names = {}

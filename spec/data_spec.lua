@@ -5,11 +5,7 @@ local get_data_dir = require "aijit.data.directory"
 local ai = require "aijit"
 local data = ai.data
 
-local function message(f, ...)
-  local ok, problem = pcall(f, ...)
-  assert.is_false(ok)
-  return tostring(problem)
-end
+local message = require "spec.support.raises"
 
 --- A dataset over a list of samples.
 local Listed = class("Listed", data.Dataset)

@@ -6,11 +6,7 @@ local files = require "spec.support.files"
 local ai = require "aijit"
 local data, image = ai.data, ai.image
 
-local function message(f, ...)
-  local ok, problem = pcall(f, ...)
-  assert.is_false(ok)
-  return tostring(problem)
-end
+local message = require "spec.support.raises"
 
 local folder
 before_each(function() folder = files.folder() end)

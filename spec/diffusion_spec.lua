@@ -4,11 +4,7 @@ local ai = require "aijit"
 local m = require "aijit.model"
 local nn = ai.nn
 
-local function message_of(f, ...)
-  local ok, message = pcall(f, ...)
-  assert.is_false(ok)
-  return message
-end
+local message_of = require "spec.support.raises"
 
 describe("beta_schedule", function()
   local function list(...) return nn.beta_schedule(...):totable() end

@@ -7,11 +7,7 @@ local process = require "spec.support.process"
 local ai = require "aijit"
 local data = ai.data
 
-local function message(f, ...)
-  local ok, problem = pcall(f, ...)
-  assert.is_false(ok)
-  return tostring(problem)
-end
+local message = require "spec.support.raises"
 
 --- Runs f with what it writes to stderr collected.
 local function quietly(f)

@@ -12,11 +12,7 @@ local process = require "support.process"
 local system = require "aijit.bindings.system"
 
 
-local function message(f, ...)
-  local ok, problem = pcall(f, ...)
-  assert.is_false(ok)
-  return tostring(problem)
-end
+local message = require "spec.support.raises"
 
 local function read(path)
   local file = assert(io.open(path, "rb"))

@@ -3,11 +3,7 @@
 local ai = require "aijit"
 local nn = ai.nn
 
-local function message_of(f, ...)
-  local ok, message = pcall(f, ...)
-  assert.is_false(ok)
-  return message
-end
+local message_of = require "spec.support.raises"
 
 local function far(a, b) return (a:detach():double() - b:detach():double()):abs():max():item() end
 

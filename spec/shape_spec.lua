@@ -3,11 +3,7 @@
 local ai = require "aijit"
 local nn = ai.nn
 
-local function message_of(f, ...)
-  local ok, message = pcall(f, ...)
-  assert.is_false(ok)
-  return message
-end
+local message_of = require "spec.support.raises"
 
 -- How each layer is made, and an input's sizes. Checked against a real run.
 local rows = {

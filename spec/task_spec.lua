@@ -8,11 +8,7 @@ local system = require "aijit.bindings.system"
 
 local nn, data = ai.nn, ai.data
 
-local function message(f, ...)
-  local ok, problem = pcall(f, ...)
-  assert.is_false(ok)
-  return tostring(problem)
-end
+local message = require "spec.support.raises"
 
 local folder
 before_each(function() folder = process.folder() end)

@@ -7,11 +7,7 @@ local GradScaler = task_module.GradScaler
 
 local nn, data = ai.nn, ai.data
 
-local function message(f, ...)
-  local ok, problem = pcall(f, ...)
-  assert.is_false(ok)
-  return tostring(problem)
-end
+local message = require "spec.support.raises"
 
 local folder
 before_each(function() folder = files.folder() end)

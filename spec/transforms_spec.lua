@@ -6,11 +6,7 @@ local ai = require "aijit"
 local data = ai.data
 local T = data.transforms
 
-local function message(f, ...)
-  local ok, problem = pcall(f, ...)
-  assert.is_false(ok)
-  return tostring(problem)
-end
+local message = require "spec.support.raises"
 
 local function bytes(...) return ai.randint(0, 255, {...}, {dtype = "u8"}) end
 
