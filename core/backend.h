@@ -40,7 +40,6 @@ typedef struct aj_storage {
         void (*done)(void *);   /* of memory that is not ours */
     };
     void *arg;                  /* of done; on another device than the CPU its allocator's block */
-    bool cold;                  /* no byte of it is likely to be in a cache; until the first write */
 } aj_storage;
 
 enum { AJ_MAGIC = 0x746a6131 };

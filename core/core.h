@@ -181,6 +181,7 @@ void aj_scope_add(aj_tensor *t);                         /* takes the caller's r
 /* -- Memory ----------------------------------------------------------------------------------------------------- */
 aj_storage *aj_storage_new(int64_t bytes, int32_t device);      /* NULL after an error */
 void aj_storage_drop(aj_storage *s);
+extern int64_t aj_stream_from;                           /* results of so many bytes go past the caches (cpu/stream.h) */
 void *aj_scratch(int64_t bytes);                         /* uninitialised, 64-byte aligned; NULL after an error */
 void aj_scratch_free(void *p);
 

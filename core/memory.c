@@ -5,9 +5,6 @@
  * more are maps of their own, from two megabytes on in huge pages: a sum of two tensors of 16 MiB then runs at 40 GB/s, and
  * at 22 in pages of 4 KiB.
  *
- * A block that comes back after more bytes than the last cache holds were taken is cold: a result is then written past the
- * cache (cpu/stream.h).
- *
  * With AIJIT_DEBUG set, and under the address sanitizer, every storage is an allocation of its own and of its own size, so
  * that a tool sees what is read before it is written, after it is freed, or beyond its end.
  */
@@ -20,7 +17,7 @@
 #include <sys/mman.h>
 
 enum { UNIT = 64, CLASSES = 160, SLAB = 1 << 18, CARVED = 1 << 14, MAPPED = 1 << 20, PAGE = 1 << 12, HUGE_PAGE = 1 << 21 };
-typedef struct block { struct block *next; int64_t freed; /* what its cache had taken by then */ } block;
+typedef struct block { struct block *next; } block;
 
 /* One cache for a thread. The counts are of the whole process; a thread adds its own in lumps, since an atomic addition
  * costs as much as the rest of an allocation. */
@@ -29,7 +26,6 @@ typedef struct aj_blocks {
     char *slab;
     int64_t left, live, cached;
     int64_t taken;                      /* bytes in all, also those given back since */
-    int64_t distance;                   /* bytes taken since the last block taken was freed; 0: it is a new one */
     struct aj_blocks *next;
     int64_t fail_at;                    /* for tests, counts down to the allocation that fails */
     block *returned;                    /* atomic: blocks of this cache that other threads let go of last */
@@ -190,24 +186,22 @@ static bool apart = true;
 #else
 static bool apart;
 #endif
-static int64_t cold_from = MAPPED, cache_bytes = 16 << 20;   /* half of a usual last cache: the other is for what is read */
+int64_t aj_stream_from = 16 << 20;      /* half of a usual last cache: the other is for what is read */
 __attribute__((constructor)) static void read_environment(void) {
     const char *s = getenv("AIJIT_DEBUG"), *stream = getenv("AIJIT_STREAM");
     apart |= s && *s && strcmp(s, "0") != 0;
-    if (stream && !strcmp(stream, "never")) cold_from = INT64_MAX;
-    if (stream && !strcmp(stream, "always")) { cold_from = PAGE; cache_bytes = 0; }
+    if (stream && !strcmp(stream, "never")) aj_stream_from = INT64_MAX;
+    if (stream && !strcmp(stream, "always")) aj_stream_from = PAGE;
 }
 
 static void *take(int64_t bytes, int c) {
     if (AJ_UNLIKELY(!own && !cache_new())) return NULL;
     if (AJ_UNLIKELY(refused(bytes))) return NULL;
-    own->distance = 0;
     block *b = own->free[c];
     if (AJ_UNLIKELY(!b) && take_returned()) b = own->free[c];
     if (AJ_LIKELY(b != NULL)) {
         own->free[c] = b->next;
         own->cached -= bytes;
-        own->distance = own->taken - b->freed;
     } else if (AJ_UNLIKELY(apart)) {
         void *p;
         if (posix_memalign(&p, UNIT, (size_t)bytes)) return NULL;
@@ -237,7 +231,6 @@ static void give_back(void *p, int64_t bytes, int c, blocks *home) {
     else {
         block *b = p;
         own->cached += bytes;
-        b->freed = home == own ? own->taken : 0;
         if (AJ_UNLIKELY(home != own) && !__atomic_load_n(&home->ended, __ATOMIC_RELAXED)) return_to(home, b);
         else {
             b->next = own->free[c];
@@ -272,7 +265,6 @@ aj_storage *aj_storage_new(int64_t bytes, int32_t device) {
     s->data = (char *)s + UNIT;
     s->bytes = size;
     s->refs = 1; s->version = 0; s->device = device; s->size_class = c; s->era = aj_ctx.era; s->left = 0; s->home = own;
-    s->cold = AJ_UNLIKELY(bytes >= cold_from) && own->distance + bytes >= cache_bytes;
     return s;
 }
 _Static_assert(sizeof(aj_storage) <= UNIT, "a storage's header fits the room before its data");

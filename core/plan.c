@@ -92,7 +92,6 @@ static int part_of(aj_jit *r, group *g, aj_tensor *t, bool sliced, int lead) {
     if (r->failed || !aj_recording_grow((void **)&g->part, g->n_part, &g->part_cap, sizeof *g->part)) { r->failed = true; return -1; }
     part *p = &g->part[g->n_part];
     *p = (part){.tensor = t, .view = *t, .lead = lead, .sliced = sliced, .row = 1};
-    p->view.storage = NULL;                              /* the tensor's may be another by the time it runs */
     aj_tensor *v = &p->view;
     static aj_storage nowhere = {.refs = 1, .device = AJ_CPU};           /* its tensor's is another when memory has been planned */
     v->storage = &nowhere;
