@@ -119,14 +119,13 @@ static int choose_fixed(const work *k, choice *best) {
     return AJ_ONEDNN_NOT;
 }
 
-/* Each way over the whole batch, or, on several threads, in slices of the first size; those that come near the quickest in the
- * other sizes too; then the good ones in turn. */
-static int choose_timed(const work *k, choice *best) {
+/* Each way over the whole batch, or, where slices go to several threads, in slices of the first size, by one thread, whose time
+ * nobody disturbs; those that come near the quickest in the other sizes too; then the good ones in turn. */
+static int time_all(const work *k, choice *best, int first, int cuts, const int64_t *cut) {
     enum { ROUNDS = 6 };
     choice c[MOST];
     double took[MOST], least = 1e30, spent = 0, at_first[WAYS];
-    int64_t cut[CUTS];
-    int n = 0, cuts = cuts_of(k, cut), first = k->threads > 1 && cuts > 1;       /* oneDNN's own threads wait for the slowest */
+    int n = 0;
     for (int i = first; i < cuts; i++)
         for (int way = 0; way < WAYS; way++) {
             at_first[way] = 1e30;
@@ -153,8 +152,21 @@ static int choose_timed(const work *k, choice *best) {
     best->way = NO_WAY;
     least = 1e30;
     for (int i = 0; i < n; i++) if (took[i] >= 0 && took[i] < least) { least = took[i]; *best = c[i]; }
+    return AJ_ONEDNN_DONE;
+}
+static int choose_timed(const work *k, choice *best) {
+    int64_t cut[CUTS];
+    int cuts = cuts_of(k, cut), first = k->threads > 1 && cuts > 1;       /* oneDNN's own threads wait for the slowest */
+    work alone = *k;
+    int32_t limit = 0;
+    if (first) {
+        alone.threads = 1;
+        limit = aj_thread_limit(1);
+    }
+    int r = time_all(&alone, best, first, cuts, cut);
+    if (first) aj_thread_limit(limit);
     aj_memory_trim(AJ_CPU);                              /* the losers' scratch would stay in the cache unused */
-    return run(k, *best);
+    return r == AJ_ONEDNN_DONE ? run(k, *best) : r;
 }
 
 /* -- What was chosen --------------------------------------------------------------------------------------------------------- */
