@@ -203,6 +203,7 @@ function construct.tensor(v, o)
   if lib.is_tensor(v[1]) then
     t = f.stack(v)
     if dtype then t = Tensor.to(t, dtype) end
+    if o and o.device then t = device.move(t, o.device) end
     return finish(t, o)
   end
   local sizes = measure(v, {}, 1)

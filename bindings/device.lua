@@ -37,27 +37,86 @@ end
 --- x on the device named; x itself if it is there.
 ---@param x aijit.Tensor
 ---@param name string
+---@param non_blocking? boolean  from pinned memory the copy is not waited for: x must not be written until it is made
 ---@return aijit.Tensor
-function device.move(x, name)
+function device.move(x, name, non_blocking)
   local n = device.number(name)
   if lib.ok(C.aj_device_of(x)) == n then return x end
   if n ~= META and C.aj_device_of(x) == META then lib.raise("to: a meta tensor has a shape and no elements to move") end
-  return op.functions.to_device(x, n)
+  return op.functions.to_device(x, n, non_blocking or false)
 end
 
---- Runs f with another device for new tensors; restored also after an error.
----@param name string|integer
----@param f function
-function device.scope(name, f, ...)
-  local before = current
-  current = device.number(name)
+-- The devices that a scope is given, as numbers: one, or a list of CUDA's.
+local function several(name)
+  if name == "cuda:all" or name == "gpu:all" then
+    local all = {}
+    for n = 0, C.aj_device_count() - 1 do all[n + 1] = n end
+    if #all == 0 then lib.ok(C.aj_device_ready(0)) end
+    return all
+  end
+  if type(name) ~= "table" then return {device.number(name)} end
+  local all, seen = {}, {}
+  for i, one in ipairs(name) do
+    local n = device.number(one)
+    if n < 0 then lib.raise(("device_scope: entry %d of the list is %s; a list is of CUDA devices"):format(i, lib.describe(one))) end
+    if seen[n] then lib.raise(("device_scope: cuda:%d is in the list twice"):format(n)) end
+    all[i], seen[n] = n, true
+  end
+  if #all == 0 then lib.raise("device_scope: the list of devices is empty") end
+  return all
+end
+
+--- Runs f(...) with another device for new tensors, which a module that is called moves to first; restored also after an error.
+---@generic T
+---@param which string|integer|(string|integer)[]  "cpu" or -1, "cuda:2", "gpu:2" or 2; a list, or "cuda:all": the first of them is where tensors are made
+---@param f fun(...): T
+---@return T
+function device.scope(which, f, ...)
+  local all = several(which)
+  if type(f) ~= "function" then lib.raise("device_scope: a function is wanted after the device, and not " .. lib.describe(f)) end
+  local before, outer = current, device.scoped
+  current = all[1]
+  device.scoped = current ~= META and current or nil
   local function finish(ok, ...)
-    current = before
+    current, device.scoped = before, outer
     if not ok then error((...), 0) end
     return ...
   end
   return finish(pcall(f, ...))
 end
+
+--- The number of the device in a scope, for the modules called there; nil outside any, and where shapes alone are asked for.
+---@type integer?
+device.scoped = nil
+
+--- x, of the CPU, in memory that devices copy from while the host goes on; x itself where it is so.
+---@param x aijit.Tensor
+---@return aijit.Tensor
+function device.pin(x)
+  if lib.ok(C.aj_is_pinned(x)) then return x end
+  return lib.check(C.aj_pin_memory(x), C.aj_pin_memory, x)
+end
+
+--- Runs copy(), whose copies to a device are off the order of its other work: they are made while that goes on. What they make is
+-- not to be used before `device.join` of the same device.
+---@generic T
+---@param which string|integer
+---@param copy fun(): T
+---@return T
+function device.ahead(which, copy)
+  local n = device.number(which)
+  lib.ok(C.aj_device_ahead(n, true))
+  local function finish(ok, ...)
+    C.aj_device_ahead(n, false)
+    if not ok then error((...), 0) end
+    return ...
+  end
+  return finish(pcall(copy))
+end
+
+--- What was copied ahead may be used by whatever is called from here on.
+---@param which string|integer
+function device.join(which) lib.ok(C.aj_device_join(device.number(which))) end
 
 -- -- CUDA devices -----------------------------------------------------------------------------------------------------------
 

@@ -71,6 +71,14 @@ function scope.keep(t)
   return t
 end
 
+--- Gives a tensor that was kept to the scope that is open: it ends there. Outside any scope there is nothing to do.
+---@param t aijit.Tensor
+---@return aijit.Tensor
+function scope.adopt(t)
+  if S.scopes > 0 then C.aj_scope_adopt(ffi.gc(t, nil)) end
+  return t
+end
+
 local memory = ffi.new "aj_memory_t"
 
 --- Bytes by device: live, peak, cached, and the number of tensors. `reset_peak` starts the peak anew afterwards.

@@ -347,24 +347,33 @@ function Tensor.is_live(x) return C.aj_is_live(x) end
 
 -- -- Types and places ------------------------------------------------------------------------------------------------------
 
---- x with another dtype, or on another device; x itself when it is so already.
----@param x aijit.Tensor
----@param where string|{dtype: string?, device: string?}  "f64", "cuda:0", ...
----@param second string?
----@return aijit.Tensor
-function Tensor.to(x, where, second)
-  if second then return Tensor.to(Tensor.to(x, where), second) end
-  if type(where) == "table" then
-    if where.device then x = Tensor.to(x, where.device) end
-    if where.dtype then x = Tensor.to(x, where.dtype) end
-    return x
-  end
+local function move_or_cast(x, where, non_blocking)
   if lib.is_tensor(where) then where = lib.dtype_names[tonumber(lib.ok(C.aj_dtype_of(where)))] end
   local device = require "aijit.bindings.device"
-  if device.is_name(where) then return device.move(x, where) end
+  if device.is_name(where) then return device.move(x, where, non_blocking) end
   local d = lib.dtype(where)
   if tonumber(lib.ok(C.aj_dtype_of(x))) == d then return x end
   return f.cast(x, where)
+end
+
+--- x with another dtype, or on another device; x itself when it is so already.
+---@param x aijit.Tensor
+---@param where string|{dtype: string?, device: string?, non_blocking: boolean?}  "f64", "cuda:0", ...
+---@param second? string|{non_blocking: boolean?}  non_blocking: a copy from pinned memory to a device is not waited for
+---@return aijit.Tensor
+function Tensor.to(x, where, second)
+  if type(second) == "table" then
+    if type(where) == "table" then lib.raise "to: one table of options is enough" end
+    for name in pairs(second) do if name ~= "non_blocking" then lib.raise(("to: there is no option '%s'; non_blocking is one"):format(tostring(name))) end end
+    return move_or_cast(x, where, second.non_blocking)
+  end
+  if second then return Tensor.to(Tensor.to(x, where), second) end
+  if type(where) == "table" then
+    if where.device then x = move_or_cast(x, where.device, where.non_blocking) end
+    if where.dtype then x = Tensor.to(x, where.dtype) end
+    return x
+  end
+  return move_or_cast(x, where)
 end
 ---@return aijit.Tensor
 function Tensor.cpu(x) return Tensor.to(x, "cpu") end
@@ -377,6 +386,14 @@ for method, dtype in pairs {float = "f32", double = "f64", half = "f16", bfloat1
   short = "i16", char = "i8", byte = "u8", bool = "bool"} do
   Tensor[method] = loadstring(("local to = ... return function(x) return to(x, %q) end"):format(dtype), "=aijit." .. method)(Tensor.to)
 end
+--- x, of the CPU, in pinned memory, from which a device copies while the host goes on; x itself where it is so.
+---@param x aijit.Tensor
+---@return aijit.Tensor
+function Tensor.pin_memory(x) return require("aijit.bindings.device").pin(x) end
+--- Whether x lies in pinned memory.
+---@param x aijit.Tensor
+---@return boolean
+function Tensor.is_pinned(x) return lib.ok(C.aj_is_pinned(x)) end
 --- x with the dtype of y.
 function Tensor.type_as(x, y) return Tensor.to(x, y) end
 

@@ -99,12 +99,13 @@ aj_dtype aj_promote(aj_dtype a, aj_dtype b);
 int32_t aj_scope_open(void);                        /* a mark for close and keep */
 bool aj_scope_keep(int32_t mark, aj_tensor *t);     /* t outlives that scope (mark < 0: any) and falls to the one around it, or to the caller; false: not its */
 void aj_scope_close(int32_t mark);
+void aj_scope_adopt(aj_tensor *t);                  /* t, which the caller owns, becomes the innermost scope's */
 typedef struct { int64_t live, peak, cached, tensors, limit; } aj_memory_t;
 void aj_memory(int32_t device, aj_memory_t *out);
 void aj_memory_reset_peak(int32_t device);
 void aj_memory_trim(int32_t device);                /* cached blocks go back to the system */
 void aj_memory_limit(int64_t bytes);                /* 0: none; past it an allocation fails as if memory were out */
-void aj_govern(int64_t bytes);                      /* AJ_GOVERN is set once live bytes pass this */
+void aj_govern(int64_t bytes);                      /* AJ_GOVERN is set once live bytes pass this, or a device's the larger of a quarter of its memory and twice what lives; 0: never */
 void aj_fail_allocation(int64_t n);                 /* this thread's n-th allocation from now fails; n < 0: that one and all that follow; 0: off (for tests) */
 
 /* -- Gradients --------------------------------------------------------------------------------------- */
@@ -195,6 +196,12 @@ const char *aj_device_absence(void);                /* why there are none; NULL 
 bool aj_device_ready(int32_t device);               /* an error that says what was found, if it cannot be used */
 bool aj_device_describe(int32_t device, aj_device_t *out);
 bool aj_device_synchronize(int32_t device);         /* waits for all its work; an error that it met is reported here */
+aj_tensor *aj_pin_memory(aj_tensor *x);             /* x, of the CPU, in memory that devices copy from while the host goes on: itself where it is so */
+bool aj_is_pinned(aj_tensor *x);
+/* Copies ahead of use: between on and off this thread's copies to the device are not in the order of its other work; what they
+ * make is not to be used before aj_device_join(). */
+bool aj_device_ahead(int32_t device, bool on);
+bool aj_device_join(int32_t device);
 typedef struct {
     char name[32], version[32], path[512];
     char absence[1024], install[128];               /* empty where it is here: what was looked for, and what to install */

@@ -168,6 +168,11 @@ typedef struct {
     bool (*write)(int32_t device, void *to, const void *from, int64_t bytes);      /* from the host's memory, which is free on return */
     bool (*update)(aj_update *u, int32_t n, int row);    /* n passes of one kind, AJ_ROW_..., over tensors of one device; u->row is the CPU's */
     bool (*synchronize)(int32_t device);                 /* waits for all work; an error that it met is reported here */
+    void *(*pin)(int64_t bytes, void **block);           /* memory of the host that devices copy from by themselves */
+    void (*unpin)(void *block);
+    bool (*is_pinned)(const void *p);
+    bool (*ahead)(int32_t device, bool on);              /* this thread's writes to the device, and memory that it takes for them, are off the order of other work */
+    bool (*join)(int32_t device);                        /* what was written so comes before what is called from here on */
     bool (*library)(int32_t i, aj_device_library_t *out);                          /* false after the last, without an error */
     /* Graphs: recordings as one launch. From capture to captured, what this thread calls for the device is kept instead of
      * run, and nothing can be read or waited for. Numbers are those that change from run to run, n of them, at *place. */

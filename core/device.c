@@ -95,6 +95,37 @@ bool aj_device_library(int32_t i, aj_device_library_t *out) {
     memset(out, 0, sizeof *out);
     return aj_device_count() && aj_plugged->device->library(i, out);
 }
+bool aj_device_ahead(int32_t device, bool on) {
+    const aj_device_calls *d = calls_of("copies ahead", device);
+    return d && d->ahead(device, on);
+}
+bool aj_device_join(int32_t device) {
+    const aj_device_calls *d = calls_of("copies ahead", device);
+    return d && d->join(device);
+}
+
+bool aj_is_pinned(aj_tensor *h) {
+    aj_tensor *x = aj_need(h, "is_pinned");
+    return x && x->device == AJ_CPU && aj_plugged && aj_plugged->device->is_pinned(x->storage->data);
+}
+static void unpin(void *block) { aj_plugged->device->unpin(block); }
+aj_tensor *aj_pin_memory(aj_tensor *h) {
+    aj_tensor *x = aj_need(h, "pin_memory");
+    if (!x) return NULL;
+    if (x->device != AJ_CPU) { aj_error("pin_memory: the tensor is on %s, and only memory of the CPU is pinned", x->device < 0 ? "the meta device" : "a CUDA device"); return NULL; }
+    if (!aj_device_need("pin_memory", 0)) return NULL;
+    if (aj_is_pinned(h)) return h;
+    void *block, *p = aj_plugged->device->pin(x->numel * (int64_t)aj_dtype_size(x->dtype), &block);
+    if (!p) return NULL;
+    aj_ints shape = aj_sizes(x);
+    aj_tensor *y = aj_from_memory(x->dtype, &shape, p, unpin, block);
+    if (!y) { unpin(block); return NULL; }
+    bool grad = aj_grad_mode(false), ok = aj_copy_(y, h) != NULL;
+    aj_grad_mode(grad);
+    if (!ok) { if (!aj_ctx.state.scopes) aj_release(y); return NULL; }
+    return y;
+}
+
 bool aj_has_kernel(int32_t op, int32_t device) {
     if (op < 0 || op >= OP_COUNT || aj_ops[op].kind == AJ_VIEW || aj_ops[op].kind == AJ_COMPOSE) return op >= 0 && op < OP_COUNT;
     const aj_backend *b = device >= 0 && !aj_device_count() ? NULL : aj_backend_of(device);

@@ -240,6 +240,22 @@ static void give_back(void *p, int64_t bytes, int c, blocks *home) {
     if (AJ_UNLIKELY(own->live < -LUMP)) flush();
 }
 
+/* Where the collector is run for a device's sake: from a quarter of its memory on, and from twice what lived after the last time. */
+enum { DEVICES = 64 };
+static struct { int64_t floor, govern; } governed[DEVICES];
+static void govern_device(int32_t device) {
+    aj_memory_t m;
+    aj_device_t about;
+    if (device >= DEVICES || !get(&count.govern)) return;
+    if (!get(&governed[device].floor)) {
+        int64_t floor = aj_plugged->device->describe(device, &about) ? about.total / 4 + 1 : INT64_MAX;
+        set(&governed[device].govern, floor);
+        set(&governed[device].floor, floor);
+    }
+    aj_plugged->device->memory(device, &m);
+    if (AJ_UNLIKELY(m.live > get(&governed[device].govern))) aj_attend(AJ_GOVERN);
+}
+
 /* On another device the header stays with us, and its data are a block of that device's allocator. */
 static aj_storage *device_storage(int64_t bytes, int32_t device) {
     aj_storage *s = aj_storage_new(0, AJ_CPU);
@@ -249,6 +265,7 @@ static aj_storage *device_storage(int64_t bytes, int32_t device) {
     if (!data) { aj_storage_drop(s); return NULL; }
     s->data = data; s->arg = theirs;
     s->device = device;
+    govern_device(device);
     return s;
 }
 
@@ -310,6 +327,13 @@ void aj_memory_limit(int64_t bytes) { set(&count.limit, bytes); }
 void aj_govern(int64_t bytes) {
     set(&count.govern, bytes);
     flush();
+    for (int32_t n = 0; n < aj_device_loaded() && n < DEVICES; n++) {
+        int64_t floor = get(&governed[n].floor);
+        aj_memory_t m;
+        if (!floor) continue;
+        aj_plugged->device->memory(n, &m);
+        set(&governed[n].govern, 2 * m.live > floor ? 2 * m.live : floor);
+    }
     if (!bytes || get(&count.live) <= bytes) aj_attend_no_more(AJ_GOVERN);
 }
 void aj_fail_allocation(int64_t n) { if (own || cache_new()) own->fail_at = n; }

@@ -100,6 +100,11 @@ bool aj_scope_keep(int32_t mark, aj_tensor *h) {
     return true;
 }
 
+void aj_scope_adopt(aj_tensor *h) {
+    aj_tensor *t = aj_live(h);
+    if (t && aj_ctx.state.scopes > 0) aj_scope_add(t);
+}
+
 int32_t aj_inner_open(void) {
     aj_ctx.inner++;
     return open_scope();

@@ -209,12 +209,13 @@ aj_tensor *aj_full(aj_dtype dtype, aj_shape shape, int32_t device, double value)
 }
 /* A tensor that was made on the CPU, on another device; what is left behind goes. */
 static aj_tensor *moved(aj_tensor *h, int32_t device) {
-    aj_tensor *y = h ? aj_to_device(h, device) : NULL;
+    aj_tensor *y = h ? aj_to_device(h, device, false) : NULL;
     if (h && !aj_ctx.state.scopes) aj_release(h);
     return y;
 }
 
 aj_tensor *aj_full_int(aj_dtype dtype, aj_shape shape, int32_t device, int64_t value) {
+    if (device >= 0 && value > -(INT64_C(1) << 53) && value < INT64_C(1) << 53) return aj_full(dtype, shape, device, (double)value);
     aj_tensor *h = aj_full(dtype, shape, device >= 0 ? AJ_CPU : device, (double)value), *t = aj_live(h);
     if (t && t->dtype == AJ_I64 && t->device == AJ_CPU) for (int64_t i = 0; i < t->numel; i++) ((int64_t *)t->data)[i] = value;
     return device >= 0 ? moved(h, device) : h;

@@ -44,9 +44,9 @@ extern "C" bool fill__cuda(const aj_call *c) {
 }
 
 // Bytes between two places of which one at least is on a device; both dense.
-static bool transfer(const char *who, aj_tensor *y, aj_tensor *x) {
+static bool transfer(const char *who, aj_tensor *y, aj_tensor *x, bool wait) {
     int64_t bytes = y->numel * dtype_bytes(y->dtype);
-    if (x->device < 0) return device_write(y->device, y->data, x->data, bytes);
+    if (x->device < 0) return device_write(y->device, y->data, x->data, bytes, wait);
     if (y->device < 0) return device_read(x->device, y->data, x->data, bytes);
     work to(who, y->device), from(who, x->device);
     if (y->device == x->device) return copy_into(from, y, x);
@@ -67,7 +67,7 @@ extern "C" bool to_device_cuda(const aj_call *c) {
     aj_tensor *x = c->in[0];
     if (x->numel == 0) return true;
     x = dense(x);
-    return x && transfer("to", c->out[0], x);
+    return x && transfer("to", c->out[0], x, !c->attrs->flag);
 }
 
 // Across devices the source goes to the other one first, as it is, and is converted and broadcast there.
@@ -81,10 +81,10 @@ extern "C" bool copy__cuda(const aj_call *c) {
     }
     if (y->dtype == x->dtype && y->contiguous && y->numel == x->numel) {
         x = dense(x);
-        return x && transfer("copy_", y, x);
+        return x && transfer("copy_", y, x, true);
     }
     bool mode = aj_grad_mode(false);
-    aj_tensor *here = aj_to_device(x, y->device);
+    aj_tensor *here = aj_to_device(x, y->device, false);
     bool ok = here && aj_copy_(y, here);
     aj_grad_mode(mode);
     return ok;

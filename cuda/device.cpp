@@ -41,8 +41,8 @@ void open(device &d, int32_t n) {
     cudaError_t e = cudaSetDevice(n);
     if (e == cudaSuccess) e = cudaGetDeviceProperties(&p, n);
     if (e == cudaSuccess) e = cudaStreamCreateWithFlags(&d.stream, cudaStreamNonBlocking);
-    if (e == cudaSuccess) e = cudaMalloc((void **)&d.faults, sizeof(fault));
-    if (e == cudaSuccess) e = cudaMemsetAsync(d.faults, 0, sizeof(fault), d.stream);
+    if (e == cudaSuccess) e = cudaHostAlloc((void **)&d.faults, sizeof(fault), cudaHostAllocMapped | cudaHostAllocPortable);
+    if (e == cudaSuccess) memset((void *)d.faults, 0, sizeof(fault));
     if (e == cudaSuccess) d.processors = p.multiProcessorCount;
     d.state = e;
 }
@@ -53,20 +53,7 @@ device &current(int32_t n) {
     return d;
 }
 
-// A fault is told once; the device goes on as if it had not been.
-bool tell(device &d, const char *who) {
-    fault f, none = {};
-    if (!check(cudaMemcpyAsync(&f, d.faults, sizeof f, cudaMemcpyDeviceToHost, d.stream), who) || !check(cudaStreamSynchronize(d.stream), who)) return false;
-    if (f.kind == FINE) return true;
-    cudaMemcpyAsync(d.faults, &none, sizeof none, cudaMemcpyHostToDevice, d.stream);
-    return cuda::tell(f, who);
-}
-
-bool synchronize(int32_t n) {
-    if (!may_wait("synchronize")) return false;
-    device &d = current(n);
-    return check(d.state, "synchronize") && check(cudaStreamSynchronize(d.stream), "synchronize") && tell(d, "synchronize");
-}
+bool synchronize(int32_t n) { return work("synchronize", n).wait(); }
 bool describe(int32_t n, aj_device_t *out) {
     cudaDeviceProp p;
     size_t free = 0, total = 0;
@@ -88,8 +75,10 @@ bool tell_library(int32_t i, aj_device_library_t *out) {
     return l;
 }
 
-aj_device_calls calls = {0, describe, memory_take, memory_give, memory_stats, memory_reset_peak, memory_trim, device_read, device_write, update, synchronize, tell_library,
-    graphs, graph_capture, graph_captured, graph_launch, graph_free, derive};
+bool write(int32_t n, void *to, const void *from, int64_t bytes) { return device_write(n, to, from, bytes); }
+
+aj_device_calls calls = {0, describe, memory_take, memory_give, memory_stats, memory_reset_peak, memory_trim, device_read, write, update, synchronize, pin, unpin, is_pinned,
+    ahead, join, tell_library, graphs, graph_capture, graph_captured, graph_launch, graph_free, derive};
 aj_backend table;
 
 void fill() {
@@ -115,20 +104,6 @@ void fill() {
 
 int device_count() { return found; }
 
-bool device_read(int32_t n, void *to, const void *from, int64_t bytes) {
-    if (!may_wait("read")) return false;
-    device &d = current(n);
-    if (!check(d.state, "read")) return false;
-    if (bytes && !check(cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDeviceToHost, d.stream), "read")) return false;
-    return tell(d, "read");
-}
-bool device_write(int32_t n, void *to, const void *from, int64_t bytes) {
-    if (!may_wait("write")) return false;
-    device &d = current(n);
-    if (!check(d.state, "write")) return false;
-    return !bytes || check(cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, d.stream), "write");
-}
-
 bool check(cudaError_t e, const char *who) {
     if (e == cudaSuccess) return true;
     cudaGetLastError();                                  // an error that can be gone on from is not met again
@@ -146,7 +121,15 @@ work::work(const aj_call *c) : work(aj_op_name(c->op), c->n_out && c->out[0] ? c
 
 bool work::done(cudaError_t e) {
     if (!check(devices[device].state, who) || !check(e, who) || !check(cudaGetLastError(), who)) return false;
-    return !debug || (check(cudaStreamSynchronize(stream), who) && tell(devices[device], who));
+    return !debug || capture_stream(device) || wait();
+}
+// A fault is told once; the device goes on as if it had not been.
+bool work::wait() {
+    if (!may_wait(who) || !check(devices[device].state, who) || !check(cudaStreamSynchronize(stream), who)) return false;
+    if (*(volatile int32_t *)&faults->kind == FINE) return true;
+    fault f = *faults;
+    memset((void *)faults, 0, sizeof f);
+    return tell(f, who);
 }
 
 scratch::scratch(int32_t n, int64_t bytes) : device(n) {

@@ -1,7 +1,8 @@
 // device.h - what the files of cuda/ share: the devices, their one stream of work each, and how errors are told.
 //
 // All work of a device goes onto one stream, in the order in which ops were called, whichever thread called them; so a
-// block of memory that was given back may be used again at once, by work that comes later on that stream.
+// block of memory that was given back may be used again at once, by work that comes later on that stream. Copies ahead of
+// use alone have a stream, and memory, of their own (transfer.cpp).
 #pragma once
 #include "../core/backend.h"
 #include <cuda_runtime.h>
@@ -22,18 +23,28 @@ class work {
     work(const char *who, int32_t device);               // who: the op, for errors
     explicit work(const aj_call *c);
     cudaStream_t stream;
-    fault *faults;                                       // on the device
+    fault *faults;                                       // in memory of the host that the device sees
     int processors;
     int op;
     bool done(cudaError_t e = cudaSuccess);              // false after aj_error
+    bool wait();                                         // for all work; false after aj_error, also of what a kernel found
   private:
     const char *who;
     int32_t device;
 };
 
 int device_count();
-bool device_read(int32_t device, void *to, const void *from, int64_t bytes);       // see aj_device_calls
-bool device_write(int32_t device, void *to, const void *from, int64_t bytes);
+
+// transfer.cpp; see aj_device_calls
+bool device_read(int32_t device, void *to, const void *from, int64_t bytes);
+bool device_write(int32_t device, void *to, const void *from, int64_t bytes, bool wait = true);
+void *pin(int64_t bytes, void **block);
+void unpin(void *block);
+bool is_pinned(const void *p);
+void pinned_trim();
+bool ahead(int32_t device, bool on);
+bool join(int32_t device);
+cudaStream_t side_stream(int32_t device);                // while this thread copies ahead to the device, else NULL
 bool check(cudaError_t e, const char *who);              // false after aj_error
 
 // Memory for work on the stream, given back when this goes: what the stream still does with it comes before its next use.

@@ -21,6 +21,8 @@ struct block {
     bool free, small;
     block *before, *after;                               // its neighbours in the segment
     pool *home;
+    bool ahead = false;                                  // for copies ahead of use
+    cudaEvent_t used = nullptr;                          // then: after the last work with it
 };
 struct smaller {
     bool operator()(const block *a, const block *b) const { return a->size != b->size ? a->size < b->size : a->p < b->p; }
@@ -28,12 +30,13 @@ struct smaller {
 }
 struct pool {
     std::mutex lock;
-    std::set<block *, smaller> free[2];                  // large, small
-    int64_t live = 0, peak = 0, reserved = 0;
+    std::set<block *, smaller> free[3];                  // large, small, for copies ahead
+    int64_t live = 0, peak = 0, reserved = 0, blocks = 0;
     pool *of = nullptr;                                  // a graph's: the device's own, to which all of this is in use
     std::vector<block *> segments;                       // a graph's
 };
 namespace {
+enum { AHEAD = 2 };
 pool pools[MAX_DEVICES];
 
 #ifdef __SANITIZE_ADDRESS__
@@ -54,14 +57,15 @@ void trim(pool &p) {
             block *b = *i;
             if (b->before || b->after) { ++i; continue; }
             cudaFree(b->p);
+            if (b->used) cudaEventDestroy(b->used);
             p.reserved -= b->size;
             i = all.erase(i);
             delete b;
         }
 }
 
-block *segment(pool &p, int64_t size) {
-    int64_t whole = segment_size(size);
+block *segment(pool &p, int64_t size, bool alone) {
+    int64_t whole = alone ? size : segment_size(size);
     void *at = nullptr;
     cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;       // in a capture too, of which it is no part
     cudaThreadExchangeStreamCaptureMode(&mode);
@@ -114,7 +118,8 @@ void out_of_memory(int32_t device, pool &p, int64_t bytes) {
     aj_put_bytes(cached, sizeof cached, p.reserved - p.live);
     aj_put_bytes(left, sizeof left, (int64_t)free_bytes);
     aj_put_bytes(total, sizeof total, (int64_t)all);
-    aj_error("out of memory: asked for %s on cuda:%d; live %s, cached %s, free on the device %s of %s", asked, device, live, cached, left, total);
+    aj_error("out of memory: asked for %s on cuda:%d; live %s in %lld blocks, cached %s, free on the device %s of %s", asked, device, live, (long long)p.blocks,
+             cached, left, total);
 }
 }
 
@@ -126,19 +131,24 @@ void *memory_take(int32_t device, int64_t bytes, int64_t *size, void **out) {
     if (bytes < 0 || bytes > INT64_MAX / 4) { out_of_memory(device, p, bytes < 0 ? INT64_MAX : bytes); return nullptr; }
     int64_t n = bytes ? (bytes + UNIT - 1) / UNIT * UNIT : (int64_t)UNIT;
     if (apart) n = bytes ? bytes : 1;
+    cudaStream_t side = graph ? nullptr : side_stream(device);
+    if (side && !apart && n > SMALL) n = (n + ROUND - 1) / ROUND * ROUND;
     block want{nullptr, n, true, n <= SMALL, nullptr, nullptr, nullptr}, *b;
-    auto &all = p.free[want.small];
+    auto &all = p.free[side ? (int)AHEAD : (int)want.small];
     auto i = all.lower_bound(&want);
     // A much larger block would be held whole by a small one.
-    if (i != all.end() && !apart && (n < LARGE || (*i)->size - n < n)) {
+    if (i != all.end() && !apart && ((n < LARGE && !side) || (*i)->size - n < n)) {
         b = *i;
         all.erase(i);
-    } else if (!(b = segment(p, n))) {
+        if (side && !check(cudaStreamWaitEvent(side, b->used, 0), "memory")) { all.insert(b); return nullptr; }
+    } else if (!(b = segment(p, n, side != nullptr))) {
         out_of_memory(device, p, bytes);
         return nullptr;
     }
     b->free = false;
-    cut(p, b, n);
+    if (side) b->ahead = true;
+    else cut(p, b, n);
+    p.blocks++;
     p.live += b->size;
     if (p.live > p.peak) p.peak = p.live;
     *size = b->size;
@@ -146,15 +156,23 @@ void *memory_take(int32_t device, int64_t bytes, int64_t *size, void **out) {
     return b->p;
 }
 
-void memory_give(int32_t, void *given) {
+void memory_give(int32_t device, void *given) {
     block *b = (block *)given;
     pool &p = *b->home;
     std::lock_guard<std::mutex> guard(p.lock);
     p.live -= b->size;
+    p.blocks--;
     b->free = true;
-    if (apart && !p.of) {
+    if (!apart && b->ahead) {
+        work w("memory", device);
+        bool ready = (b->used || cudaEventCreateWithFlags(&b->used, cudaEventDisableTiming) == cudaSuccess) && cudaEventRecord(b->used, w.stream) == cudaSuccess;
+        if (ready) { p.free[AHEAD].insert(b); return; }
+        cudaGetLastError();
+    }
+    if ((apart && !p.of) || b->ahead) {
         p.reserved -= b->size;
         cudaFree(b->p);
+        if (b->used) cudaEventDestroy(b->used);
         delete b;
         return;
     }
@@ -180,6 +198,7 @@ void memory_trim(int32_t device) {
     pool &p = pools[device];
     std::lock_guard<std::mutex> guard(p.lock);
     trim(p);                                             // cudaFree waits for what still uses them
+    pinned_trim();
 }
 
 pool *memory_open(int32_t device) {

@@ -78,6 +78,10 @@ describe("the CUDA device", function()
 
   it("trains in mixed precision", function() busted "spec/support/cuda/autocast_check.lua" end)
 
+  it("is given batches ahead of their use", function() busted "spec/support/cuda/loader_check.lua" end)
+
+  it("may be one of several", function() busted("spec/support/cuda/several_check.lua", "AIJIT_STANDIN_DEVICES=3") end)
+
   it("gives what the CPU gives, of every op that it has a kernel for", function()
     local out = busted("--filter='gives what the CPU gives' spec/op_spec.lua", "AIJIT_TEST_DEVICE=cuda")
     local passed, pending_ = out:match "(%d+) successes", out:match "(%d+) pending"

@@ -30,7 +30,7 @@ bool to_device_shape(aj_call *c) {
     return true;
 }
 bool to_device_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
-    gx[0] = aj_to_device(gy[0], n->edge[0].node->device);
+    gx[0] = aj_to_device(gy[0], n->edge[0].node->device, false);
     return gx[0] != NULL;
 }
 
@@ -45,7 +45,7 @@ bool copy__check(aj_call *c) {
 /* The old value is gone; the source gets all. */
 bool copy__vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {
     int32_t home = n->edge[1].node ? n->edge[1].node->device : gy[0]->device;
-    gx[1] = home == gy[0]->device ? gy[0] : aj_to_device(gy[0], home);
+    gx[1] = home == gy[0]->device ? gy[0] : aj_to_device(gy[0], home, false);
     return gx[1] != NULL;
 }
 bool fill__check(aj_call *c) { return aj_holds(c, c->attrs->s); }

@@ -4,9 +4,11 @@
 -- the seed, the epoch and the batch's number, random augmentations included, and of nothing else: not of the number of
 -- workers. So `loader:seek(epoch, batch)`, or `load_state_dict`, takes up a run where it stopped, to the bit.
 
+local ahead = require "aijit.data.ahead"
 local class = require "aijit.class"
 local collate = require "aijit.data.collate"
 local Dataset = require("aijit.data.dataset").Dataset
+local device = require "aijit.bindings.device"
 local fetch = require "aijit.data.fetch"
 local option = require "aijit.data.option"
 local order = require "aijit.data.order"
@@ -16,7 +18,7 @@ local Loader = class("Loader")
 
 local options = {
   batch_size = 1, shuffle = false, drop_last = false, seed = 0, collate = collate.batch, workers = 0, prefetch = 2, on_error = "raise",
-  max_errors = 100, sampler = {}, batch_transform = function() end,
+  max_errors = 100, sampler = {}, batch_transform = function() end, device = "[any]", pin_memory = false,
 }
 
 ---@class aijit.LoaderOptions
@@ -31,6 +33,8 @@ local options = {
 ---@field prefetch? integer
 ---@field on_error? "raise"|"skip"
 ---@field max_errors? integer
+---@field device? string|integer
+---@field pin_memory? boolean
 
 ---@param dataset aijit.Dataset
 ---@param o? aijit.LoaderOptions
@@ -39,7 +43,8 @@ local options = {
 ---  the batch's list of fields; batch_transform(fields...): changes a batch, as mixup does; workers 0: threads that load, each
 ---  with a Lua state of its own, to which the dataset goes as a copy (its tensors without one); prefetch 2: batches for each
 ---  worker that are loaded ahead; on_error "raise", or "skip": a sample that cannot be had is left out, at most max_errors 100
----  of them in an epoch.
+---  of them in an epoch; device: batches come on this CUDA device, each copied there while the one before it is used; pin_memory:
+---  by way of, or in, memory of the host that devices copy from by themselves (true where a device is given).
 function Loader:__init(dataset, o)
   if not class.is(dataset, Dataset) then
     error(("data.Loader: the first argument is a %s, not a dataset (a class derived from data.Dataset)"):format(type(dataset)), 3)
@@ -50,6 +55,9 @@ function Loader:__init(dataset, o)
   end
   if o.sampler == nil then self.sampler = nil end
   if o.batch_transform == nil then self.batch_transform = nil end
+  self.device = nil
+  if o.device ~= nil then self:to(o.device) end
+  if o.pin_memory ~= nil then self.pin_memory = o.pin_memory end
   option.whole("data.Loader", "batch_size", self.batch_size, 1)
   option.whole("data.Loader", "workers", self.workers, 0, 256)
   option.whole("data.Loader", "prefetch", self.prefetch, 1)
@@ -74,6 +82,16 @@ function Loader:__init(dataset, o)
   }
 end
 
+--- From here on batches come on this device: each is copied to a CUDA device while the one before it is used.
+---@param where string|integer  "cuda", "cuda:1", 0, ...; "cpu": as they are loaded
+---@return aijit.Loader self
+function Loader:to(where)
+  local n = device.number(where)
+  self:close()
+  self.device, self.pin_memory = n >= 0 and "cuda:" .. n or nil, n >= 0
+  return self
+end
+
 --- The number of samples in an epoch; nil where a dataset that is iterated does not tell.
 ---@return integer?
 function Loader:samples()
@@ -93,7 +111,7 @@ end
 
 -- What was asked for ahead belongs to another place.
 local function forget(self)
-  self._orders, self._sent, self._ahead, self._empty = {}, nil, 0, 0
+  self._orders, self._sent, self._ahead, self._empty, self._ready = {}, nil, 0, 0, nil
   if self._pool then self._pool:restart() end
 end
 
@@ -102,7 +120,8 @@ end
 ---@param batch? integer
 ---@return aijit.Loader self
 function Loader:seek(epoch, batch)
-  if self.epoch ~= epoch or self._next ~= (batch or 1) - 1 or not self._sought then
+  local here = self:state_dict()
+  if here.epoch ~= epoch or here.batch ~= (batch or 1) - 1 or not self._sought then
     self.epoch, self._next, self.errors = epoch, (batch or 1) - 1, {}
     self._again = false
     forget(self)
@@ -113,7 +132,10 @@ end
 
 --- Where it stands: how many batches of which epoch it has given. Plain data, for a checkpoint.
 ---@return {epoch: integer, batch: integer}
-function Loader:state_dict() return {epoch = self.epoch, batch = self._next} end
+function Loader:state_dict()
+  local before = self._ready and self._ready.before
+  return before and {epoch = before.epoch, batch = before.batch} or {epoch = self.epoch, batch = self._next}
+end
 
 --- Goes where `state_dict` found it.
 ---@param dict {epoch: integer, batch: integer}
@@ -122,6 +144,11 @@ function Loader:load_state_dict(dict) return self:seek(dict.epoch, dict.batch + 
 
 --- Ends the workers. The next batch starts new ones, with the dataset as it is then.
 function Loader:close()
+  if self._ready then                                    -- the batch that waits is asked for again
+    local before = self._ready.before
+    self.epoch, self._next = before.epoch, before.batch
+    forget(self)
+  end
   if self._pool then self._pool:close() end
   self._pool, self._sent, self._ahead = nil, nil, 0
 end
@@ -226,6 +253,16 @@ end
 --- The next batch of this epoch as a table of its fields; nil when the epoch is over, and then the next one begins.
 ---@return any[]?
 function Loader:next_batch()
+  if self.device then return ahead.next_batch(self) end
+  local fields = self:_produce()
+  return fields and self.pin_memory and ahead.pin(fields) or fields
+end
+
+-- Whether this epoch certainly has another batch.
+function Loader:_has_more() return not self.streaming and job_of(self, self._next + 1, self.epoch) ~= nil end
+
+-- The next batch as it is loaded.
+function Loader:_produce()
   while true do
     local number = self._next + 1
     local job = job_of(self, number, self.epoch)

@@ -12,6 +12,7 @@
 local ai = require "aijit"
 local class = require "aijit.class"
 local path = require "aijit.nn.path"
+local devices = require "aijit.bindings.device"
 local recording = require "aijit.bindings.jit"
 local registry = require "aijit.nn.registry"
 local raise = require("aijit.bindings.lib").raise
@@ -378,6 +379,13 @@ local function leave(depth, ...)
   return ...
 end
 
+-- A model that is called in a device_scope moves there first.
+local function to_scope(self)
+  local p = self:parameters()[1] or self:buffers()[1]
+  local here = devices.scoped
+  if (p and p.device or here) ~= (here < 0 and "cpu" or "cuda:" .. here) then self:to(here < 0 and "cpu" or "cuda:" .. here) end
+end
+
 --- m(x): forward, with this module's name in the errors raised inside. Of placeholders, which stand among the first two
 --- arguments or in tables there, it makes a node of a graph.
 function Module:__call(...)
@@ -394,6 +402,7 @@ function Module:__call(...)
     raise(("%s: the first input is a %s, not a tensor"):format(self:summary(), type(first)))
   end
   if recording.met then recording.met(self) end
+  if devices.scoped and depth == 1 then to_scope(self) end
   return leave(depth - 1, self:forward(...))
 end
 

@@ -99,7 +99,7 @@ function Task:get_loader(phase)
   local training = phase == "train"
   return Loader(dataset, {
     batch_size = training and o.batch_size or o.valid_batch_size, shuffle = training and not dataset.iterate, seed = o.seed,
-    workers = o.num_workers, prefetch = o.prefetch, on_error = o.on_data_error,
+    workers = o.num_workers, prefetch = o.prefetch, on_error = o.on_data_error, device = o.device,
   })
 end
 

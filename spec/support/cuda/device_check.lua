@@ -41,6 +41,14 @@ describe("memory of a device", function()
     assert.are.equal(10, x:sum():item())
   end)
 
+  it("that nobody holds any more is collected before it is out", function()
+    collectgarbage() collectgarbage()
+    local total = ai.cuda.properties().total
+    ai.memory {reset_peak = true}
+    for _ = 1, 40 do local _ = ai.zeros(math.floor(total / 30 / 4), {device = "cuda"}) end
+    assert.is_true(ai.memory()["cuda:0"].peak < total / 2)
+  end)
+
   it("goes back from the cache when it is out elsewhere", function()
     local total = ai.cuda.properties().free
     local third = math.floor(total / 3 / 4 / 2 ^ 20) * 2 ^ 20
@@ -141,13 +149,45 @@ describe("constructors", function()
       assert.are.equal("cuda:0", make {device = "cuda"}.device)
     end
   end)
-  it("follow the device in scope", function()
-    ai.device_scope(0, function()
-      assert.are.equal("cuda:0", ai.zeros(2).device)
-      ai.device_scope("cpu", function() assert.are.equal("cpu", ai.zeros(2).device) end)
-      assert.are.equal("cuda:0", ai.ones(2).device)
+end)
+
+describe("device_scope", function()
+  local scope = ai.device_scope
+  it("says where tensors are made, in every form, nested and restored", function()
+    for _, form in ipairs {0, "cuda", "gpu", "cuda:0", "gpu:0", {0}, {"cuda:0"}, "cuda:all", "gpu:all"} do
+      scope(form, function()
+        assert.are.equal("cuda:0", ai.zeros(2).device)
+        for _, cpu in ipairs {"cpu", -1} do scope(cpu, function() assert.are.equal("cpu", ai.zeros(2).device) end) end
+        assert.are.equal("cuda:0", ai.ones(2).device)
+        assert.are.equal("cuda:0", ai.randn(2).device)
+        assert.are.equal("cuda:0", ai.tensor({1, 2}).device)
+        assert.are.equal("cuda:0", ai.arange(1, 3).device)
+      end)
+      assert.are.equal("cpu", ai.zeros(2).device)
+    end
+  end)
+  it("is restored after an error, and gives what its function gives", function()
+    pcall(scope, "gpu:0", error)
+    assert.are.equal("cpu", ai.zeros(2).device)
+    assert.are.same({1, 2}, {scope(0, function(a, b) return a, b end, 1, 2)})
+  end)
+  it("takes along the module that is called there", function()
+    local model = ai.nn.Sequential{ai.nn.Linear(3, 4), ai.nn.BatchNorm1d(4)}
+    local x = ai.randn(5, 3)
+    scope("cuda", function()
+      assert.are.equal("cuda:0", model(x:cuda()).device)
+      assert.are.equal("cuda:0", model[1].weight.device)
+      assert.are.equal("cuda:0", model[2].running_mean.device)
     end)
-    pcall(ai.device_scope, "gpu:0", error)
+    scope(-1, function() assert.are.equal("cpu", model(x).device) end)
+    assert.are.equal("cpu", model[1].weight.device)
+    assert.are.equal("cpu", model(x).device)
+  end)
+  it("refuses what is no device", function()
+    for _, form in ipairs {"cuda:x", "tpu", 99, {}, {0, 0}, {"cpu"}, {0, 77}, true} do
+      assert.is_false(pcall(scope, form, function() end), tostring(form))
+    end
+    assert.is_false(pcall(scope, "cpu"))
     assert.are.equal("cpu", ai.zeros(2).device)
   end)
 end)
