@@ -63,11 +63,9 @@ describe("a loader with a device", function()
     local plain = data.Loader(dataset(23), {batch_size = 4, shuffle = true, seed = 3})
     local ahead = data.Loader(dataset(23), {batch_size = 4, shuffle = true, seed = 3, device = "cuda"})
     for _ = 1, 3 do assert.are.same(firsts(plain), firsts(ahead)) end
-    for x, y in ahead do
-      assert.are.equal("cuda:0", x.device)
-      assert.are.equal("cuda:0", y.device)
-      break
-    end
+    local batch = ahead:next_batch()
+    assert.are.equal("cuda:0", batch[1].device)
+    assert.are.equal("cuda:0", batch[2].device)
   end)
   it("waits for the copy: without that a batch is not what it should be", function()
     local want = firsts(data.Loader(dataset(8), {batch_size = 4}))
