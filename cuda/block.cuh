@@ -19,24 +19,50 @@ template <typename F, typename T> __device__ inline T of_block(T v, F f) {
     return all;
 }
 
-// The sum of v over the threads before this one; *all: over all THREADS.
-template <typename T> __device__ inline T before_in_block(T v, T *all) {
+// f over the v of the threads before this one, from `none` on; *all: over all THREADS.
+template <typename F, typename T> __device__ inline T before_in_block(T v, T none, T *all, F f) {
     __shared__ T part[THREADS / 32];
+    const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
     T up = v;
     for (int k = 1; k < 32; k *= 2) {
         T below = __shfl_up_sync(0xffffffffu, up, k);
-        if ((int)(threadIdx.x % 32) >= k) up += below;
+        if (lane >= k) up = f(below, up);
     }
     __syncthreads();                                     // the last call's results have been read
-    if (threadIdx.x % 32 == 31) part[threadIdx.x / 32] = up;
+    if (lane == 31) part[warp] = up;
+    T here = __shfl_up_sync(0xffffffffu, up, 1);
     __syncthreads();
-    T before = 0, total = 0;
+    T before = none, total = none;
     for (int i = 0; i < THREADS / 32; i++) {
-        if (i == (int)(threadIdx.x / 32)) before = total;
-        total += part[i];
+        if (i == warp) before = total;
+        total = f(total, part[i]);
     }
     *all = total;
-    return before + up - v;
+    return lane ? f(before, here) : before;
 }
+template <typename T> __device__ inline T before_in_block(T v, T *all) { return before_in_block(v, (T)0, all, add()); }
+
+// -- A run of numbers that the threads of a block share out
+
+enum { SHARE = 16 };            // numbers of a run that a thread keeps
+
+// f(k, v) for each number of this thread's share of a run; get(k) is read once where it can be kept.
+template <typename real> struct share {
+    real kept[SHARE];
+    template <typename G, typename F> __device__ void first(int64_t K, G get, F f) {
+        for (int j = 0; j < SHARE; j++) {
+            int64_t k = threadIdx.x + (int64_t)j * THREADS;
+            if (k < K) { kept[j] = get(k); f(k, kept[j]); }
+        }
+        for (int64_t k = threadIdx.x + (int64_t)SHARE * THREADS; k < K; k += THREADS) f(k, get(k));
+    }
+    template <typename G, typename F> __device__ void again(int64_t K, G get, F f) const {
+        for (int j = 0; j < SHARE; j++) {
+            int64_t k = threadIdx.x + (int64_t)j * THREADS;
+            if (k < K) f(k, kept[j]);
+        }
+        for (int64_t k = threadIdx.x + (int64_t)SHARE * THREADS; k < K; k += THREADS) f(k, get(k));
+    }
+};
 
 }

@@ -22,7 +22,9 @@ template <typename real> __global__ void __launch_bounds__(THREADS) norm_rows(co
     real shift = m.centered && K ? read<real>(m.x, m.dx, at) : (real)0;
     double s = 0, q = 0;
     real a = 0, b = 0;
-    for (int64_t k = threadIdx.x; k < K; k += THREADS) { real d = read<real>(m.x, m.dx, at + k) - shift; a += d; b += d * d; }
+    share<real> mine;
+    auto get = [&](int64_t k) { return read<real>(m.x, m.dx, at + k); };
+    mine.first(K, get, [&](int64_t, real v) { real d = v - shift; a += d; b += d * d; });
     s = of_block((double)a, add());
     q = of_block((double)b, add());
     double mean = 0, var = K ? q / (double)K : 0;
@@ -36,13 +38,13 @@ template <typename real> __global__ void __launch_bounds__(THREADS) norm_rows(co
         write<real>(m.mean, m.ds, r, mu);
         write<real>(m.rstd, m.ds, r, rs);
     }
-    for (int64_t k = threadIdx.x; k < K; k += THREADS) {
+    mine.again(K, get, [&](int64_t k, real v) {
         int64_t c = r % m.G * per + k / m.S;
-        real v = (read<real>(m.x, m.dx, at + k) - mu) * rs;
+        v = (v - mu) * rs;
         if (m.weight) v *= read<real>(m.weight, m.dw, c);
         if (m.bias) v += read<real>(m.bias, m.db, c);
         write<real>(m.y, m.dy, at + k, v);
-    }
+    });
 }
 
 // gx = rstd (g w - mean(g w) - xhat mean(g w xhat))
@@ -53,10 +55,20 @@ template <typename real> __global__ void __launch_bounds__(THREADS) norm_rows_gr
         real g = read<real>(m.g, m.dg, at + k);
         return m.weight ? g * read<real>(m.weight, m.dw, r % m.G * per + k / m.S) : g;
     };
-    for (int64_t k = threadIdx.x; k < K; k += THREADS) { real g = scaled(k); a += g; b += g * (read<real>(m.x, m.dx, at + k) - mean); }
+    share<real> g_mine, x_mine;
+    auto less = [&](int64_t k) { return read<real>(m.x, m.dx, at + k) - mean; };
+    x_mine.first(K, less, [](int64_t, real) {});
+    g_mine.first(K, scaled, [](int64_t, real) {});
+    for (int j = 0; j < SHARE; j++)
+        if (threadIdx.x + (int64_t)j * THREADS < K) { a += g_mine.kept[j]; b += g_mine.kept[j] * x_mine.kept[j]; }
+    for (int64_t k = threadIdx.x + (int64_t)SHARE * THREADS; k < K; k += THREADS) { real g = scaled(k); a += g; b += g * less(k); }
     double s = of_block((double)a, add()), p = of_block((double)b, add()), r1 = (double)rstd;
     real c = m.centered ? (real)(r1 * s / (double)K) : (real)0, d = (real)(r1 * r1 * r1 * p / (double)K);
-    for (int64_t k = threadIdx.x; k < K; k += THREADS) write<real>(m.y, m.dy, at + k, scaled(k) * rstd - c - (read<real>(m.x, m.dx, at + k) - mean) * d);
+    for (int j = 0; j < SHARE; j++) {
+        int64_t k = threadIdx.x + (int64_t)j * THREADS;
+        if (k < K) write<real>(m.y, m.dy, at + k, g_mine.kept[j] * rstd - c - x_mine.kept[j] * d);
+    }
+    for (int64_t k = threadIdx.x + (int64_t)SHARE * THREADS; k < K; k += THREADS) write<real>(m.y, m.dy, at + k, scaled(k) * rstd - c - less(k) * d);
 }
 
 // gw and gb of 32 channels side by side, by 8 threads each: where a channel is one element of each of N rows.

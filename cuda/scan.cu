@@ -1,7 +1,7 @@
 // scan.cu - along one dimension: extremes with their places, and what is gathered up to each place.
 //
-// Numbers lie as outer * K * inner. Extremes along the innermost dimension are found by a block for each run; all else by a
-// thread for each run, next to its neighbours'.
+// Numbers lie as outer * K * inner. Along the innermost dimension a block has a run, of which it finds the extreme, or sums up
+// tile after tile; the extremes of few long runs are found in parts. All else is a thread's for each run, next to its neighbours'.
 #include "block.cuh"
 #include "each.cuh"
 #include "math.cuh"
@@ -39,13 +39,11 @@ template <typename real, bool largest> struct extreme_run {
         r.at[i] = b.k + r.base;
     }
 };
-template <typename real, bool largest> __global__ void __launch_bounds__(THREADS) extreme_block(const __grid_constant__ run_of r) {
+// The best of the block's, in its first thread.
+template <typename real, bool largest> __device__ inline best<real, largest> best_of_block(best<real, largest> b) {
     typedef best<real, largest> B;
     __shared__ real value[THREADS];
     __shared__ int64_t place[THREADS];
-    const int64_t at = (int64_t)blockIdx.x * r.K;
-    B b = {read<real>(r.x, r.dx, at), 0};                // what a thread without numbers brings changes nothing
-    for (int64_t k = threadIdx.x; k < r.K; k += THREADS) b = b(b, B{read<real>(r.x, r.dx, at + k), k});
     value[threadIdx.x] = b.v;
     place[threadIdx.x] = b.k;
     for (int half = THREADS / 2; half; half /= 2) {
@@ -55,6 +53,25 @@ template <typename real, bool largest> __global__ void __launch_bounds__(THREADS
         value[threadIdx.x] = b.v;
         place[threadIdx.x] = b.k;
     }
+    return b;
+}
+// A run, or the part of it along the grid's y, whose best then goes into a place of its own.
+template <typename real, bool largest> __global__ void __launch_bounds__(THREADS) extreme_block(const __grid_constant__ run_of r, best<real, largest> *parts, int64_t part) {
+    typedef best<real, largest> B;
+    const int64_t at = (int64_t)blockIdx.x * r.K, lo = blockIdx.y * part, hi = lo + part < r.K ? lo + part : r.K;
+    B b = {read<real>(r.x, r.dx, at + lo), lo};          // what a thread without numbers brings changes nothing
+    for (int64_t k = lo + threadIdx.x; k < hi; k += THREADS) b = b(b, B{read<real>(r.x, r.dx, at + k), k});
+    b = best_of_block(b);
+    if (threadIdx.x) return;
+    if (parts) { parts[(int64_t)blockIdx.x * gridDim.y + blockIdx.y] = b; return; }
+    if (r.y) write<real>(r.y, r.dy, blockIdx.x, b.v);
+    r.at[blockIdx.x] = b.k + r.base;
+}
+template <typename real, bool largest> __global__ void __launch_bounds__(THREADS) extreme_of_parts(const __grid_constant__ run_of r, const best<real, largest> *parts, int64_t n) {
+    const best<real, largest> *mine = parts + (int64_t)blockIdx.x * n;
+    best<real, largest> b = mine[0];
+    for (int64_t i = threadIdx.x; i < n; i += THREADS) b = b(b, mine[i]);
+    b = best_of_block(b);
     if (threadIdx.x) return;
     if (r.y) write<real>(r.y, r.dy, blockIdx.x, b.v);
     r.at[blockIdx.x] = b.k + r.base;
@@ -85,6 +102,29 @@ template <typename real> struct product_run {
         }
     }
 };
+struct multiply { template <typename T> __device__ T operator()(T a, T b) const { return a * b; } };
+enum { RUN = 8 };               // neighbours that a thread has of a tile
+template <typename real, typename F> __global__ void __launch_bounds__(THREADS) gather_block(const __grid_constant__ run_of r, int32_t start) {
+    typedef decltype(sum_run<real>::wide()) W;
+    const int64_t at = (int64_t)blockIdx.x * r.K;
+    const W none = (W)start;
+    W carry = none;
+    for (int64_t t = 0; t < r.K; t += THREADS * RUN) {
+        W v[RUN], run = none, all;
+        const int64_t first = t + (int64_t)threadIdx.x * RUN;
+        for (int j = 0; j < RUN; j++) {
+            int64_t k = first + j;
+            if (k < r.K) run = F()(run, (W)read<real>(r.x, r.dx, at + (r.back ? r.K - 1 - k : k)));
+            v[j] = run;
+        }
+        W before = F()(carry, before_in_block(run, none, &all, F()));
+        for (int j = 0; j < RUN; j++) {
+            int64_t k = first + j;
+            if (k < r.K) write<real>(r.y, r.dy, at + (r.back ? r.K - 1 - k : k), (real)F()(before, v[j]));
+        }
+        carry = F()(carry, all);
+    }
+}
 template <typename real, bool largest> struct extremes_run {     // of equals the last wins
     run_of r;
     __device__ void operator()(int64_t i) const {
@@ -150,8 +190,20 @@ template <bool largest> static bool extreme(const aj_call *c, aj_tensor *y, aj_t
     if (!c->in[0]->numel) return true;
     return with_class(r.dx, [&](auto of) {
         typedef decltype(of) real;
+        typedef best<real, largest> B;
         if (r.inner != 1 || r.K < 64 || r.outer > INT32_MAX) return each(w, r.outer * r.inner, extreme_run<real, largest>{r});
-        launch_together(extreme_block<real, largest>, dim3((unsigned)r.outer), dim3(THREADS), w.stream, r);
+        int64_t most = (r.K + 8191) / 8192, parts = (int64_t)w.processors * 4 / r.outer;
+        parts = parts > 1024 ? 1024 : parts > most ? most : parts;
+        if (parts <= 1) {
+            launch_together(extreme_block<real, largest>, dim3((unsigned)r.outer), dim3(THREADS), w.stream, r, (B *)nullptr, r.K);
+            return w.done();
+        }
+        int64_t part = (r.K + parts - 1) / parts;
+        parts = (r.K + part - 1) / part;
+        scratch room(c->in[0]->device, r.outer * parts * (int64_t)sizeof(B));
+        if (!room.p) return false;
+        launch_together(extreme_block<real, largest>, dim3((unsigned)r.outer, (unsigned)parts), dim3(THREADS), w.stream, r, (B *)room.p, part);
+        launch_together(extreme_of_parts<real, largest>, dim3((unsigned)r.outer), dim3(THREADS), w.stream, r, (const B *)room.p, parts);
         return w.done();
     });
 }
@@ -160,16 +212,23 @@ extern "C" bool argmin_cuda(const aj_call *c) { return extreme<false>(c, nullptr
 extern "C" bool max_dim_cuda(const aj_call *c) { return extreme<true>(c, c->out[0], c->out[1]); }
 extern "C" bool min_dim_cuda(const aj_call *c) { return extreme<false>(c, c->out[0], c->out[1]); }
 
-template <template <typename> class F> static bool gathered(const aj_call *c, bool back) {
+template <template <typename> class F> static bool gathered(const aj_call *c, bool back, int how = -1) {
     run_of r;
     work w(c);
     if (!describe(c, c->in[0], c->out[0], nullptr, r)) return false;
     r.back = back;
+    if (how >= 0 && c->in[0]->numel && r.inner == 1 && r.K >= 64 && r.outer <= INT32_MAX)
+        return with_class(r.dx, [&](auto of) {
+            typedef decltype(of) real;
+            if (how == 0) launch_together(gather_block<real, add>, dim3((unsigned)r.outer), dim3(THREADS), w.stream, r, 0);
+            else launch_together(gather_block<real, multiply>, dim3((unsigned)r.outer), dim3(THREADS), w.stream, r, 1);
+            return w.done();
+        });
     return !c->in[0]->numel || with_class(r.dx, [&](auto of) { return each(w, r.outer * r.inner, F<decltype(of)>{r}); });
 }
-extern "C" bool cumsum_cuda(const aj_call *c) { return gathered<sum_run>(c, false); }
-extern "C" bool cumsum_from_end_cuda(const aj_call *c) { return gathered<sum_run>(c, true); }
-extern "C" bool cumprod_cuda(const aj_call *c) { return gathered<product_run>(c, false); }
+extern "C" bool cumsum_cuda(const aj_call *c) { return gathered<sum_run>(c, false, 0); }
+extern "C" bool cumsum_from_end_cuda(const aj_call *c) { return gathered<sum_run>(c, true, 0); }
+extern "C" bool cumprod_cuda(const aj_call *c) { return gathered<product_run>(c, false, 1); }
 extern "C" bool logcumsumexp_cuda(const aj_call *c) { return gathered<logs_run>(c, false); }
 
 template <bool largest> static bool extremes(const aj_call *c) {

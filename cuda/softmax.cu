@@ -9,27 +9,6 @@
 
 namespace cuda {
 
-enum { SHARE = 16 };            // numbers of a run that a thread keeps
-
-// f(k, v) for each number of this thread's share of a run; get(k) is read once where it can be kept.
-template <typename real> struct share {
-    real kept[SHARE];
-    template <typename G, typename F> __device__ void first(int64_t K, G get, F f) {
-        for (int j = 0; j < SHARE; j++) {
-            int64_t k = threadIdx.x + (int64_t)j * THREADS;
-            if (k < K) { kept[j] = get(k); f(k, kept[j]); }
-        }
-        for (int64_t k = threadIdx.x + (int64_t)SHARE * THREADS; k < K; k += THREADS) f(k, get(k));
-    }
-    template <typename G, typename F> __device__ void again(int64_t K, G get, F f) const {
-        for (int j = 0; j < SHARE; j++) {
-            int64_t k = threadIdx.x + (int64_t)j * THREADS;
-            if (k < K) f(k, kept[j]);
-        }
-        for (int64_t k = threadIdx.x + (int64_t)SHARE * THREADS; k < K; k += THREADS) f(k, get(k));
-    }
-};
-
 struct walk {
     const char *x, *g;          // the input, or the result; the gradient of the result, if that is asked for
     char *y;
@@ -130,18 +109,18 @@ struct entropy {
 // loss and weight of each row: loss = weight (1 - smooth) (lse - x[target]) + smooth / K sum over k of weight[k] (lse - x[k])
 template <typename real> __global__ void __launch_bounds__(THREADS) entropy_runs(const __grid_constant__ entropy e) {
     const int64_t row = blockIdx.x, o = row / e.inner, i = row % e.inner, K = e.K, at = o * K * e.inner + i, step = e.inner;
-    share<real> mine;
     auto get = [&](int64_t k) { return read<real>(e.x, e.dx, at + k * step); };
-    real top = -(real)INFINITY, sum = 0;
+    real high = -(real)INFINITY, sum = 0;                // of this thread: the largest so far, and the sum of exp(x - it)
     double spread = 0, weights = 0;
-    mine.first(K, get, [&](int64_t, real v) { top = larger()(top, v); });
-    top = of_block(top, larger());
-    mine.again(K, get, [&](int64_t k, real v) {
-        sum += row::exp(v - top);
-        if (e.smooth != 0) { double wk = e.weight_of(k); spread += wk * (double)(v - top); weights += wk; }
-    });
-    sum = of_block(sum, add());
-    if (e.smooth != 0) { spread = of_block(spread, add()); weights = of_block(weights, add()); }
+    for (int64_t k = threadIdx.x; k < K; k += THREADS) {
+        const real v = get(k);
+        if (v > high) { sum = sum * row::exp(high - v) + 1; high = v; }
+        else if (v != -(real)INFINITY) sum += row::exp(v - high);
+        if (e.smooth != 0) { double wk = e.weight_of(k); spread += wk * (double)v; weights += wk; }
+    }
+    const real top = of_block(high, larger());
+    sum = of_block(high == -(real)INFINITY && sum == 0 ? (real)0 : sum * row::exp(high - top), add());
+    if (e.smooth != 0) { weights = of_block(weights, add()); spread = of_block(spread, add()) - weights * (double)top; }
     if (threadIdx.x) return;
     double l = log((double)sum);
     write<real>(e.lse, e.dl, row, (real)((double)top + l));

@@ -78,6 +78,10 @@ describe("the CUDA device", function()
 
   it("trains in mixed precision", function() busted "spec/support/cuda/autocast_check.lua" end)
 
+  it("goes the other ways of its kernels at other sizes", function() busted "spec/support/cuda/size_check.lua" end)
+
+  it("trains a task, and goes on from its checkpoints", function() busted "spec/support/cuda/task_check.lua" end)
+
   it("is given batches ahead of their use", function() busted "spec/support/cuda/loader_check.lua" end)
 
   it("may be one of several", function() busted("spec/support/cuda/several_check.lua", "AIJIT_STANDIN_DEVICES=3") end)
