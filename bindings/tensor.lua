@@ -286,16 +286,21 @@ for _, name in ipairs {"max", "min", "where", "t", "split", "chunk", "unbind"} d
 
 -- -- Questions ----------------------------------------------------------------------------------------------------------
 
+-- The place of a dimension as C counts; an error for what is none.
+local function place(who, dim)
+  if type(dim) ~= "number" or dim == 0 or dim % 1 ~= 0 or math.abs(dim) > 2 ^ 30 then
+    lib.raise(("%s: a dimension counts from 1, or from -1 at the end, and is not %s"):format(who, lib.describe(dim)))
+  end
+  return dim > 0 and dim - 1 or dim
+end
+
 --- Without dim, a table of all sizes.
 ---@param x aijit.Tensor
 ---@param dim integer?
 ---@return integer|integer[]
 function Tensor.size(x, dim)
   if op.is_symbol(x) then return x:size(dim) end
-  if dim ~= nil then
-    if type(dim) ~= "number" or dim == 0 then lib.raise("size: a dimension counts from 1, or from -1 at the end, and is not " .. lib.describe(dim)) end
-    return lib.ok(tonumber(C.aj_size(x, dim > 0 and dim - 1 or dim)))
-  end
+  if dim ~= nil then return lib.ok(tonumber(C.aj_size(x, place("size", dim)))) end
   local shape, n = {}, lib.ok(C.aj_ndim(x))
   for d = 1, n do shape[d] = tonumber(C.aj_size(x, d - 1)) end
   return shape
@@ -306,8 +311,7 @@ end
 ---@param dim integer?
 ---@return integer|integer[]
 function Tensor.stride(x, dim)
-  if dim ~= nil and type(dim) ~= "number" then lib.raise("stride: dim is " .. lib.describe(dim) .. ", where a number is wanted") end
-  if dim ~= nil then return lib.ok(tonumber(C.aj_stride(x, dim > 0 and dim - 1 or dim))) end
+  if dim ~= nil then return lib.ok(tonumber(C.aj_stride(x, place("stride", dim)))) end
   local strides, n = {}, lib.ok(C.aj_ndim(x))
   for d = 1, n do strides[d] = tonumber(C.aj_stride(x, d - 1)) end
   return strides

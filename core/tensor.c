@@ -261,7 +261,7 @@ static int64_t along(aj_tensor *h, aj_dim dim, const char *who, bool size) {
     aj_tensor *t = aj_need(h, who);
     if (!t) return -1;
     int d = dim < 0 ? dim + t->ndim : dim;
-    if (d < 0 || d >= t->ndim) { aj_error("%s: a tensor of %d dimensions has no dimension %d", who, t->ndim, dim < 0 ? dim : dim + 1); return -1; }
+    if (d < 0 || d >= t->ndim) { aj_error("%s: a tensor of %d dimensions has no dimension %lld", who, t->ndim, (long long)dim + (dim >= 0)); return -1; }
     return size ? t->shape[d] : t->stride[d];
 }
 int64_t aj_size(aj_tensor *h, aj_dim dim) { return along(h, dim, "size", true); }

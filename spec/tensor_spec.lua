@@ -111,6 +111,21 @@ describe("indexing", function()
   end)
 end)
 
+describe("questions", function()
+  it("of a dimension that is none are refused", function()
+    local x = ai.ones(3, 4)
+    assert.are.same({3, 4, 4, 1}, {x:size(1), x:size(-1), x:stride(1), x:stride(2)})
+    for _, dim in ipairs {0, 1.5, 0 / 0, 1e30, -1e30, 2 ^ 31, "a"} do
+      for _, ask in ipairs {"size", "stride"} do
+        local _, problem = pcall(x[ask], x, dim)
+        assert.is_truthy(problem:find(ask .. ": a dimension counts from 1, or from -1 at the end, and is not", 1, true), problem)
+      end
+    end
+    local _, problem = pcall(x.size, x, 3)
+    assert.is_truthy(problem:find("size: a tensor of 2 dimensions has no dimension 3", 1, true), problem)
+  end)
+end)
+
 describe("operators", function()
   local a = ai.tensor {{1, 2}, {3, 4}}
   it("work elementwise, broadcast, and take numbers on either side", function()
