@@ -73,7 +73,9 @@ end
 ---@return T
 function device.scope(which, f, ...)
   local all = several(which)
-  if type(f) ~= "function" then lib.raise("device_scope: a function is wanted after the device, and not " .. lib.describe(f)) end
+  if type(f) ~= "function" and not (type(f) == "table" and (getmetatable(f) or {}).__call) then
+    lib.raise("device_scope: a function is wanted after the device, and not " .. lib.describe(f))
+  end
   local before, outer = current, device.scoped
   current = all[1]
   device.scoped = current ~= META and current or nil
