@@ -296,7 +296,13 @@ function Jit:count() return #self.variants end
 -- A tensor that f makes and does not return holds nothing outside of it, and its use there is an error; what f leaves in the
 -- fields of a module holds what the last call gave it.
 --
--- In the environment, AIJIT_FUSE=none replays op by op, and AIJIT_FUSE=pieces without machine code, to compare.
+-- On a CUDA device a recording is one launch of a CUDA graph, and chains of elementwise ops and reductions of rows are kernels
+-- that NVRTC makes (kept in AIJIT_CACHE_DIR for the next process); sums of rows are then added in another order than by the
+-- ops one by one, and may differ in their last bits. All its tensors are on that device: moving one to another is an error, and so is
+-- an op that waits for the device.
+--
+-- In the environment, AIJIT_FUSE=none replays op by op, AIJIT_FUSE=pieces without machine code, and AIJIT_CUDA_GRAPH=0 on a
+-- CUDA device kernel by kernel, to compare.
 ---@param f function
 ---@param o {limit: integer?}?  the most recordings to keep, 32
 ---@return aijit.Jit|fun(...): ...

@@ -30,7 +30,7 @@ static bool read_inputs(int op, aj_tensor *const *handle, int n, aj_tensor **in,
             if (!aj_untag(handle[k])) continue;          /* left out; the op's rule knows whether it may be */
             return aj_error("%s: input %d was freed when its scope ended; return it from the scope, or ai.keep() it there", aj_op_name(op), k + 1);
         }
-        if (AJ_UNLIKELY(t->planned)) return aj_jit_escaped(aj_op_name(op));
+        if (AJ_UNLIKELY(t->planned) && !aj_ctx.replaying) return aj_jit_escaped(aj_op_name(op));
         any |= tracked(t);
         if (AJ_UNLIKELY(t->device == AJ_META)) { meta = true; continue; }
         if (!seen) { device = t->device; seen = true; }

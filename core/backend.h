@@ -152,6 +152,30 @@ enum {
 
 typedef struct { const void *from; void *to; int64_t bytes; } aj_copied;
 
+/* Elementwise ops, and reductions of whole rows, that are one kernel over `rows` rows of `width` elements. */
+typedef struct {
+    aj_tensor *tensor;          /* whose address is read anew at each run; dense */
+    int64_t row;                /* its elements in a row: the width, 1, or fewer that broadcast along it */
+    bool sliced;                /* it has rows; else it is the same for all */
+    bool read, stored;          /* from memory, to memory; else it lives within the kernel */
+    int32_t n;                  /* of a row that broadcasts: the dimensions of a row, outermost first, */
+    int64_t size[AJ_MAX_DIM], stride[AJ_MAX_DIM];        /* and where its own elements lie along them */
+} aj_fused_part;
+typedef struct {
+    int op, column;             /* column: of a gradient; -1: the op itself */
+    int out, in[4];             /* parts. Of a gradient in is gy, y and the inputs, -1 where there is none or where it is a number */
+    const aj_attrs *attrs;
+} aj_fused_line;
+typedef struct {
+    int32_t device;
+    int64_t rows, width;
+    bool by_rows;               /* something is made of whole rows, or once a row */
+    int n_part, n_line;
+    aj_fused_part *part;
+    aj_fused_line *line;
+    void *kernel;               /* the backend's */
+} aj_fused;
+
 /* -- A backend ------------------------------------------------------------------------------------------ */
 
 /* What devices that are not the CPU have besides kernels. All of it is for any thread, and false or NULL follows aj_error.
@@ -181,6 +205,12 @@ typedef struct {
     bool (*captured)(void *graph, bool whole);           /* whole false: it is given up */
     bool (*launch)(void *graph, const double *numbers, const aj_copied *before, int n_before, const aj_copied *after, int n_after);
     void (*graph_free)(void *graph);
+    /* Fusion: fuses says whether an op, or its gradient by `column`, may be a line; fuse makes the kernel: 1, 0 where it
+     * cannot be had here, -1 after an error. */
+    bool (*fuses)(int op, int column);
+    int (*fuse)(aj_fused *f);
+    bool (*fused_run)(const aj_fused *f);
+    void (*fused_free)(aj_fused *f);
     bool (*derive)(int32_t device, int32_t n, int what, const double *total, double *number);      /* AJ_DERIVE_..., for n sets of numbers */
 } aj_device_calls;
 

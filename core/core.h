@@ -160,6 +160,7 @@ typedef struct {
     aj_jit *jit;                /* the recording in progress; NULL: none */
     uint32_t era;               /* its number, 0 without one */
     struct aj_numbers *numbers; /* of the graph that is being captured or launched; NULL: none */
+    bool replaying;             /* a device's kernels, which may call ops, run for a recording, on its own tensors */
     aj_tensor *result[AJ_MAX_RESULTS];
     int n_result;
     bool grad_mode;

@@ -59,7 +59,7 @@ static bool by_rows(const entry *e, int64_t rows, bool *sliced, int *lead) {
     bool elementwise = is_elementwise(e), reduction = is_reduction(e);
     if (!elementwise && !reduction && !is_along_a_row(e)) return false;
     int n = aj_operands(e, list);
-    for (int k = 0; k < n; k++) if (!list[k] || !list[k]->contiguous || list[k]->device != AJ_CPU || list[k]->numel == 0) return false;
+    for (int k = 0; k < n; k++) if (!list[k] || !list[k]->contiguous || list[k]->device == AJ_META || list[k]->numel == 0) return false;
     const aj_tensor *whole = reduction ? list[1] : list[0];
     int p = lead_of(whole, rows);
     if (p <= 0) return false;
@@ -124,6 +124,7 @@ static bool may_join(const group *g, const entry *e, const bool *sliced) {
 }
 
 static void clear(group *g) {
+    aj_fuse_free(g);
     for (int i = 0; i < g->n_line; i++) aj_loop_free(g->line[i].loop);
     free(g->part);
     free(g->line);
@@ -137,13 +138,13 @@ static group gather(aj_jit *r, int first, int64_t rows) {
         bool sliced[AJ_MAX_OPERANDS];
         int lead[AJ_MAX_OPERANDS];
         if (e->kind == LEAF && g.n_line) continue;       /* where a gradient is found may be said after the group */
-        if (!by_rows(e, rows, sliced, lead) || !may_join(&g, e, sliced)) break;
+        if (!by_rows(e, rows, sliced, lead) || !may_join(&g, e, sliced) || (r->device >= 0 && !aj_fuse_takes(&g, e, is_elementwise(e)))) break;
         aj_tensor *list[AJ_MAX_OPERANDS];
         line l = {.entry = i, .n_part = aj_operands(e, list), .attrs = e->attrs};
         bool narrow = true;
         for (int k = 0; k < l.n_part && narrow; k++) {
             l.part[k] = part_of(r, &g, list[k], sliced[k], lead[k]);
-            narrow = l.part[k] >= 0 && g.part[l.part[k]].row <= WIDEST_ROW;
+            narrow = l.part[k] >= 0 && (r->device >= 0 || g.part[l.part[k]].row <= WIDEST_ROW);
         }
         if (!narrow) break;
         if (!is_elementwise(e)) {
@@ -307,8 +308,10 @@ static bool make_groups(aj_jit *r) {
         if (r->failed) { clear(&best); return aj_error("out of memory: no room for a recording"); }
         if (best.n_line < 1) { clear(&best); i++; continue; }
         for (int k = 0; k < r->n_memory; k++) if (dies_within(&best, &r->memory[k])) r->memory[k].local = true;
-        assemble_lines(r, &best);
-        if (!is_worth_it(&best)) {
+        int fused = r->device >= 0 && best.n_line > 1 ? aj_fuse(r, &best) : 0;
+        if (fused < 0) { clear(&best); return false; }
+        if (r->device < 0) assemble_lines(r, &best);
+        if (r->device < 0 ? !is_worth_it(&best) : !fused) {
             for (int k = 0; k < r->n_memory; k++) if (dies_within(&best, &r->memory[k])) r->memory[k].local = false;
             clear(&best);
             i++;
@@ -318,7 +321,7 @@ static bool make_groups(aj_jit *r) {
         if (best.step < 1) best.step = 1;
         if (best.n_line == 1 || best.step > best.rows) best.step = best.rows;
         best.chunk_bytes = (best.step * best.work * 8 + 63) / 64 * 64;
-        if (!give_chunks(r, &best)) { clear(&best); return false; }
+        if (r->device < 0 && !give_chunks(r, &best)) { clear(&best); return false; }
         if (!ROOM(r, group, 0)) { clear(&best); return false; }
         r->group[r->n_group++] = best;
         r->entry[i].group = r->n_group;

@@ -69,6 +69,7 @@ typedef struct {
     int n_part, part_cap, n_line, line_cap, n_chunk;
     part *part;
     line *line;
+    aj_fused fused;             /* on a device: what its kernel is made of; n_line 0: there is none */
 } group;
 
 struct aj_jit {
@@ -111,6 +112,9 @@ void aj_set_leaf(const entry *e);
 bool aj_capture(aj_jit *r);                              /* once it is planned */
 int32_t aj_launch(aj_jit *r, aj_tensors inputs);         /* as aj_jit_run, of inputs that fit */
 void aj_capture_free(aj_jit *r);
+bool aj_fuse_takes(group *g, const entry *e, bool elementwise);          /* an entry may join a group on a device */
+int aj_fuse(aj_jit *r, group *g);                        /* the group's kernel: 1, 0 where there is none, -1 after an error */
+void aj_fuse_free(group *g);
 bool aj_plan(aj_jit *r);                                 /* groups of calls, and places in one arena */
 void aj_bind(memory *m, aj_storage *s, char *data);      /* lets every tensor over a memory lie in a storage; the reference to it is the caller's */
 void aj_plan_free(aj_jit *r);

@@ -112,7 +112,8 @@ void aj_set_leaf(const entry *e) {
 static bool run_fused(aj_jit *r, entry *e) {
     group *g = &r->group[e->group - 1];
     fused f = {r, g, false};
-    aj_parallel(g->rows, 1 + (1 << 15) / g->work, run_share, &f);
+    if (r->device >= 0) { if (!aj_plugged->device->fused_run(&g->fused)) return false; }
+    else aj_parallel(g->rows, 1 + (1 << 15) / g->work, run_share, &f);
     if (f.failed) return aj_ctx.state.attend & AJ_FAILED ? false : aj_error("out of memory: no room for a fused group");
     for (int i = g->first; i <= g->last; i++) {
         if (r->entry[i].kind == LEAF) aj_set_leaf(&r->entry[i]);
@@ -168,7 +169,7 @@ static bool run_watched(aj_jit *r, entry *e) {
     return ok;
 }
 
-bool aj_run_entries(aj_jit *r) {
+static bool run_entries(aj_jit *r) {
     bool watched = aj_ctx.state.watch & AJ_WATCH_TIMES && !aj_ctx.numbers;
     for (int i = 0; i < r->n_entry; i++) {
         entry *e = &r->entry[i];
@@ -179,6 +180,13 @@ bool aj_run_entries(aj_jit *r) {
         if (e->group) i = r->group[e->group - 1].last;
     }
     return true;
+}
+
+bool aj_run_entries(aj_jit *r) {
+    aj_ctx.replaying = r->device >= 0;
+    bool ok = run_entries(r);
+    aj_ctx.replaying = false;
+    return ok;
 }
 
 static int32_t run_once(aj_jit *r, aj_tensors inputs) {

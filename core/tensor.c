@@ -108,7 +108,7 @@ aj_tensor *aj_retain(aj_tensor *h) {
 aj_tensor *aj_need(aj_tensor *h, const char *who) {
     aj_tensor *t = aj_untag(h);
     bool is = t && t->magic == AJ_MAGIC;
-    if (AJ_LIKELY(is && (t = aj_live(h)) != NULL && !t->planned)) return t;
+    if (AJ_LIKELY(is && (t = aj_live(h)) != NULL && (!t->planned || aj_ctx.replaying))) return t;
     if (!aj_untag(h)) aj_error("%s: nil where a tensor is wanted", who);
     else if (is && t) aj_jit_escaped(who);
     else if (!is) aj_error("%s: a tensor is wanted, and not what stands for one, or another object", who);

@@ -78,7 +78,7 @@ bool tell_library(int32_t i, aj_device_library_t *out) {
 bool write(int32_t n, void *to, const void *from, int64_t bytes) { return device_write(n, to, from, bytes); }
 
 aj_device_calls calls = {0, describe, memory_take, memory_give, memory_stats, memory_reset_peak, memory_trim, device_read, write, update, synchronize, pin, unpin, is_pinned,
-    ahead, join, tell_library, graphs, graph_capture, graph_captured, graph_launch, graph_free, derive};
+    ahead, join, tell_library, graphs, graph_capture, graph_captured, graph_launch, graph_free, fuses, fuse, fused_run, fused_free, derive};
 aj_backend table;
 
 void fill() {

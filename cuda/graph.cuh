@@ -16,6 +16,12 @@ bool graph_launch(void *of, const double *numbers, const aj_copied *before, int 
 void graph_free(void *of);
 bool derive(int32_t device, int32_t n, int what, const double *total, double *number);
 
+// fuse.cpp
+bool fuses(int op, int column);
+int fuse(aj_fused *f);
+bool fused_run(const aj_fused *f);
+void fused_free(aj_fused *f);
+
 bool put_words(work &w, void *to, const void *words, int64_t n);         // of 8 bytes each, by the arguments of a kernel: a graph keeps them
 
 }

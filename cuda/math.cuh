@@ -15,24 +15,11 @@
 namespace cuda {
 namespace row {                                          // the rows' functions stand in here, and find these names first
 
-// Those of the C library, for float and double.
-#define OF_LIBRARY(name) AT float name(float v) { return ::name##f(v); } AT double name(double v) { return ::name(v); }
-OF_LIBRARY(exp) OF_LIBRARY(exp2) OF_LIBRARY(expm1) OF_LIBRARY(log) OF_LIBRARY(log2) OF_LIBRARY(log10) OF_LIBRARY(log1p) OF_LIBRARY(sqrt)
-OF_LIBRARY(sin) OF_LIBRARY(cos) OF_LIBRARY(tan) OF_LIBRARY(asin) OF_LIBRARY(acos) OF_LIBRARY(atan) OF_LIBRARY(sinh) OF_LIBRARY(cosh) OF_LIBRARY(tanh)
-OF_LIBRARY(asinh) OF_LIBRARY(acosh) OF_LIBRARY(atanh) OF_LIBRARY(erf) OF_LIBRARY(erfc) OF_LIBRARY(floor) OF_LIBRARY(ceil) OF_LIBRARY(trunc) OF_LIBRARY(rint)
-OF_LIBRARY(fabs)
-#undef OF_LIBRARY
-#define OF_LIBRARY(name) AT float name(float a, float b) { return ::name##f(a, b); } AT double name(double a, double b) { return ::name(a, b); }
-OF_LIBRARY(pow) OF_LIBRARY(atan2) OF_LIBRARY(hypot) OF_LIBRARY(copysign)
-#undef OF_LIBRARY
-AT int64_t floor(int64_t v) { return v; }
-AT int64_t ceil(int64_t v) { return v; }
-AT int64_t trunc(int64_t v) { return v; }
-AT int64_t rint(int64_t v) { return v; }
+#include "names.cuh"
 
 // Those of core/special.h, which carry the type in their name.
 #define OF_ONE(name, special) AT float name(float v) { return special##_f32(v); } AT double name(double v) { return special##_f64(v); }
-OF_ONE(ndtr, ndtr_at) OF_ONE(log_gamma, log_gamma) OF_ONE(erfinv, erfinv_at) OF_ONE(digamma, digamma_at)
+OF_ONE(log_gamma, log_gamma) OF_ONE(erfinv, erfinv_at) OF_ONE(digamma, digamma_at)
 OF_ONE(lgamma, log_gamma) OF_ONE(mantissa, mantissa_at) OF_ONE(exponent, exponent_at)
 OF_ONE(erfcx, erfcx_at) OF_ONE(log_ndtr, log_ndtr_at) OF_ONE(ndtri, ndtri_at)
 OF_ONE(i0, i0_at) OF_ONE(i0e, i0e_at) OF_ONE(i1, i1_at) OF_ONE(i1e, i1e_at)
@@ -43,25 +30,14 @@ OF_ONE(airy_ai, airy_ai_at) OF_ONE(airy_ai_prime, airy_ai_prime_at)
     AT float name(float a, float b) { return special##_f32(a, b); } AT double name(double a, double b) { return special##_f64(a, b); }
 OF_TWO(polygamma, polygamma_at) OF_TWO(zeta, zeta_at) OF_TWO(igamma, igamma_at) OF_TWO(igammac, igammac_at)
 #define OF_ALL(name) OF_TWO(name, name) AT int64_t name(int64_t a, int64_t b) { return name##_i64(a, b); }
-OF_ALL(power) OF_ALL(floordiv) OF_ALL(modulo) OF_ALL(truncmod) OF_ALL(truncdiv)
+OF_ALL(floordiv) OF_ALL(modulo) OF_ALL(truncmod) OF_ALL(truncdiv)
 OF_TWO(floor_divide, floordiv)
 #define OF_INTEGERS(name) AT int64_t name(int64_t a, int64_t b) { return name##_i64(a, b); }
 OF_INTEGERS(common_divisor) OF_INTEGERS(common_multiple) OF_INTEGERS(shift_left) OF_INTEGERS(shift_right)
-AT bool negative(float v) { return negative_f32(v); }
-AT bool negative(double v) { return negative_f64(v); }
-AT bool negative(int64_t v) { return negative_i64(v); }
 #undef OF_ONE
 #undef OF_TWO
 #undef OF_ALL
 #undef OF_INTEGERS
-
-// Names of ops that stand in derivatives.
-template <typename real> AT real sigmoid(real v) { return 1 / (1 + exp(-v)); }
-template <typename real> AT real softplus(real v) { return v > 20 ? v : log1p(exp(v)); }
-template <typename real> AT real softplus1(real v) { return softplus(v); }
-template <typename real> AT real square(real v) { return v * v; }
-template <typename real> AT real sign(real v) { return (real)((v > 0) - (v < 0)); }
-template <typename real> AT real abs(real v) { return v < 0 ? -v : v; }
 
 }
 }

@@ -66,8 +66,35 @@ describe("the CUDA device", function()
 
   it("trains", function() busted "spec/support/cuda/train_check.lua" end)
   it("replays recordings of ai.jit as graphs, and kernel by kernel", function()
-    busted "spec/support/cuda/jit_check.lua"
-    busted("--filter='on a CUDA device' spec/support/cuda/jit_check.lua", "AIJIT_CUDA_GRAPH=0")
+    busted("spec/support/cuda/jit_check.lua", "AIJIT_FUSE=none AIJIT_TEST_DEVICE=cuda")
+    busted("--filter='a recording on a CUDA device' spec/support/cuda/jit_check.lua", "AIJIT_FUSE=none AIJIT_CUDA_GRAPH=0")
+  end)
+
+  -- Where the CUDA toolkit is, its compiler has to accept each kernel too.
+  it("makes one kernel of a chain of ops", function()
+    local nvrtc = os.getenv "AIJIT_NVRTC" or "/usr/local/cuda/lib64/libnvrtc.so"
+    local file = io.open(nvrtc)
+    if file then file:close() end
+    local own = process.folder()
+    local environment = ("AIJIT_CACHE_DIR=%s %s"):format(own, file and "AIJIT_STANDIN_NVRTC=" .. nvrtc or "")
+    busted("spec/support/cuda/fuse_check.lua", environment)
+    local again = run(("%s -e %s"):format(host, process.quote [[
+      local ai = require "aijit"
+      ai.device_scope("cuda", function()
+        local f, x = ai.jit(function(x) return (x * 3 - 2):tanh() * 5 + 0.25 end), ai.ones(8)
+        f(x)
+        print(f(x):sum():item())
+      end)]]), environment)
+    process.run("rm -r " .. own)
+    assert.is_truthy(again.err:find("is damaged; it is compiled anew", 1, true), again.err)
+    assert.is_truthy(again.out:find("32.46", 1, true), again.out)
+    local without = program([[
+      ai.device_scope("cuda", function()
+        local f, x = ai.jit(function(x) return (x * 3 - 2):tanh() * 5 + 0.25 end), ai.ones(8)
+        f(x)
+        print(f(x):sum():item())
+      end)]], "AIJIT_CUDA_LIBRARIES=/nowhere")
+    assert.is_truthy(without:find("32.46", 1, true), without)      -- op by op
   end)
 
   -- A graph's random numbers move on from launch to launch only where they begin at drawn_of(attributes).

@@ -58,7 +58,7 @@ end)
 it("cuda/ sees of the core what backend.h gives, and plain C that kernels share", function()
   local open = {["backend.h"] = true, ["ops.def"] = true, ["philox.h"] = true,
     ["special.h"] = true, ["cpu/optim_reals.inc"] = true, ["bessel.h"] = true, ["incomplete.h"] = true, ["normal.h"] = true,
-    ["airy.h"] = true, ["key.h"] = true, ["place.h"] = true, ["grid.h"] = true, ["grid.inc"] = true}
+    ["airy.h"] = true, ["ordinary.h"] = true, ["key.h"] = true, ["place.h"] = true, ["grid.h"] = true, ["grid.inc"] = true}
   for _, path in ipairs(files "cuda") do
     for name in read(path):gmatch "#include%s+\"%.%./core/([^\"]+)\"" do assert.is_true(open[name] == true, path .. " includes " .. name) end
   end
