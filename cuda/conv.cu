@@ -1,12 +1,11 @@
-// conv.cu - convolutions and their two gradients as matrix products of unfolded images, which gemm.cuh reads in place.
+// conv.cu - convolutions and their two gradients: by cuDNN, or as matrix products of unfolded images, which gemm.cuh reads in place.
 #include "copy.cuh"
+#include "dnn_conv.h"
 #include "gemm.cuh"
 
 namespace cuda {
 
-// The sizes of a convolution of x (N, G C, I) by w (G O, C, K) to y (N, G O, Y); dimensions that are not there have size 1.
-struct window {
-    int64_t N, C, O, G, I[3], K[3], Y[3], S[3], P[3], L[3];
+struct window : conv_sizes {
     __device__ int64_t taps() const { return K[0] * K[1] * K[2]; }
     __device__ int64_t inputs() const { return I[0] * I[1] * I[2]; }
     __device__ int64_t positions() const { return Y[0] * Y[1] * Y[2]; }
@@ -82,6 +81,7 @@ struct image : part {                                    // (channel, place in a
 static window describe(const aj_tensor *x, const aj_tensor *w, const aj_tensor *y, const aj_attrs *a) {
     window v = {};
     int nd = w->ndim - 2, at = x->ndim - nd;
+    v.spatial = nd;
     v.G = a->groups;
     v.N = at == 2 ? x->shape[0] : 1;
     v.C = x->shape[at - 1] / v.G;
@@ -101,11 +101,14 @@ static int64_t product(const int64_t *v) { return v[0] * v[1] * v[2]; }
 static part part_of(const aj_tensor *t, const window &v) { return part{t->data, t->dtype, v}; }
 
 static bool forward(const aj_call *c) {
-    aj_tensor *x = in_order(c->in[0]), *w = in_order(c->in[1]), *b = in_order(c->in[2]), *y = c->out[0];
-    if (!x || !w || (c->in[2] && !b)) return false;
+    aj_tensor *x = c->in[0], *w = c->in[1], *b = in_order(c->in[2]), *y = c->out[0];
+    if (c->in[2] && !b) return false;
     if (!y->numel) return true;
     work s(c);
     window v = describe(x, w, y, c->attrs);
+    dnn_result r = dnn_convolve(s, CONV_FORWARD, v, x, w, y, b);
+    if (r != DNN_NONE) return r == DNN_DONE;
+    if (!(x = in_order(x)) || !(w = in_order(w))) return false;
     return with_class(y->dtype, [&](auto of) {
         return gemm<decltype(of)>(s, y->device, v.G, v.O, v.N * product(v.Y), v.C * product(v.K), weight{part_of(w, v)}, unfolded{part_of(x, v)},
                                   output{part_of(y, v), b ? b->data : nullptr});
@@ -116,11 +119,14 @@ extern "C" bool conv2d_cuda(const aj_call *c) { return forward(c); }
 extern "C" bool conv3d_cuda(const aj_call *c) { return forward(c); }
 
 static bool transposed(const aj_call *c) {
-    aj_tensor *y = in_order(c->in[0]), *w = in_order(c->in[1]), *b = c->n_in > 2 ? in_order(c->in[2]) : nullptr, *x = c->out[0];
-    if (!y || !w || (c->n_in > 2 && c->in[2] && !b)) return false;
+    aj_tensor *y = c->in[0], *w = c->in[1], *b = c->n_in > 2 ? in_order(c->in[2]) : nullptr, *x = c->out[0];
+    if (c->n_in > 2 && c->in[2] && !b) return false;
     if (!x->numel) return true;
     work s(c);
     window v = describe(x, w, y, c->attrs);
+    dnn_result r = y->numel && w->numel ? dnn_convolve(s, CONV_DATA, v, x, w, y, b) : DNN_NONE;
+    if (r != DNN_NONE) return r == DNN_DONE;
+    if (!(y = in_order(y)) || !(w = in_order(w))) return false;
     return with_class(x->dtype, [&](auto of) {
         return gemm<decltype(of)>(s, x->device, v.G, v.C, v.N * product(v.I), v.O * product(v.K), weight_of_input{part_of(w, v)}, refolded{part_of(y, v)},
                                   image{part_of(x, v), b ? b->data : nullptr});
@@ -132,12 +138,14 @@ extern "C" bool conv_transpose3d_cuda(const aj_call *c) { return transposed(c); 
 extern "C" bool conv_grad_input_cuda(const aj_call *c) { return transposed(c); }
 
 extern "C" bool conv_grad_weight_cuda(const aj_call *c) {
-    aj_tensor *y = in_order(c->in[0]), *x = in_order(c->in[1]), *w = c->out[0];
-    if (!y || !x) return false;
+    aj_tensor *y = c->in[0], *x = c->in[1], *w = c->out[0];
     if (!w->numel) return true;
     work s(c);
     if (!x->numel || !y->numel) return fill(s, w, 0);
     window v = describe(x, w, y, c->attrs);
+    dnn_result r = dnn_convolve(s, CONV_FILTER, v, x, w, y, nullptr);
+    if (r != DNN_NONE) return r == DNN_DONE;
+    if (!(y = in_order(y)) || !(x = in_order(x))) return false;
     return with_class(w->dtype, [&](auto of) {
         return gemm<decltype(of)>(s, w->device, v.G, v.O, v.C * product(v.K), v.N * product(v.Y), output{part_of(y, v), nullptr}, unfolded_rows{part_of(x, v)},
                                   weight{part_of(w, v)});

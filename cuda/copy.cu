@@ -1,5 +1,6 @@
 // copy.cu - copies, conversions and fills; ways between devices.
 #include "copy.cuh"
+#include "layout.h"
 #include "map.cuh"
 
 namespace cuda {
@@ -36,7 +37,10 @@ static bool copied(const aj_call *c) {
     return copy_into(w, c->out[0], c->in[0]);
 }
 extern "C" bool clone_cuda(const aj_call *c) { return copied(c); }
-extern "C" bool cast_cuda(const aj_call *c) { return copied(c); }
+extern "C" bool cast_cuda(const aj_call *c) {
+    follow_layout(c->out[0], c->in, 1);
+    return copied(c);
+}
 extern "C" bool fill__cuda(const aj_call *c) {
     work w("fill_", c->in[0]->device);
     w.op = c->op;

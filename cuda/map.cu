@@ -1,4 +1,5 @@
 // map.cu - how the operands of an elementwise kernel lie, found out once for all of them. See map.cuh.
+#include "layout.h"
 #include "map.cuh"
 
 namespace cuda {
@@ -88,12 +89,13 @@ map_planned::map_planned(const map_job &job, fault *faults) : empty(job.y->numel
     f.s = job.s; f.t = job.t; f.u = job.u;
     f.faults = faults;
     f.op = job.op;
-    flat = job.y->contiguous && aligned(f.y);
+    const bool in_order = job.y->contiguous;             // or channels last, as all of them then are
+    flat = (in_order || channels_last(job.y)) && aligned(f.y);
     for (int k = 0; k < job.n_in; k++) {
         const aj_tensor *t = job.in[k];
         f.in[k] = operand_of(t);
         if (!t || f.in[k].one) continue;
-        flat = flat && t->contiguous && t->numel == f.count && aligned(f.in[k]);
+        flat = flat && (in_order ? t->contiguous && t->numel == f.count : same_layout(t, job.y)) && aligned(f.in[k]);
     }
     if (flat) return;
     const aj_tensor *operands[1 + MAX_INPUTS] = {job.y};

@@ -1,8 +1,7 @@
-// norm.cu - layer, group, rms and batch normalisation, and their gradients.
+// norm.cu - layer, group and rms normalisation, and their gradients. That of batches is batch_norm.cu's.
 //
 // x is (N, C, S). A row - a group of channels of a sample - is a block's, which sums (x - shift) and its square, with the
-// row's first element as shift, so that nothing cancels. A batch's statistics are a channel's, and so are the gradients of
-// weight and bias.
+// row's first element as shift, so that nothing cancels. The gradients of weight and bias are a channel's.
 #include "block.cuh"
 #include "each.cuh"
 
@@ -10,11 +9,11 @@ namespace cuda {
 
 struct norm {
     const char *x, *g, *weight, *bias;
-    char *y, *mean, *rstd, *gw, *gb, *running_mean, *running_var;
-    int32_t dx, dg, dw, db, dy, ds, dgw, drm, drv;       // dtypes; ds: of mean and rstd
+    char *y, *mean, *rstd, *gw, *gb;
+    int32_t dx, dg, dw, db, dy, ds, dgw;                 // dtypes; ds: of mean and rstd
     int64_t N, C, S, G;
-    double eps, momentum;
-    bool centered, training, relu;
+    double eps;
+    bool centered;
 };
 
 template <typename real> __global__ void __launch_bounds__(THREADS) norm_rows(const __grid_constant__ norm m) {
@@ -107,58 +106,6 @@ template <typename real> __global__ void __launch_bounds__(THREADS) norm_channel
     write<double>(m.gb, m.dgw, c, gb);
 }
 
-// -- Batches: a block for each channel
-
-template <typename real> __global__ void __launch_bounds__(THREADS) batch_channel(const __grid_constant__ norm m) {
-    const int64_t c = blockIdx.x, K = m.N * m.S;
-    auto place = [&](int64_t i) { return (i / m.S * m.C + c) * m.S + i % m.S; };
-    real mu, rs;
-    if (m.training) {
-        real shift = read<real>(m.x, m.dx, place(0)), a = 0, b = 0;
-        for (int64_t i = threadIdx.x; i < K; i += THREADS) { real d = read<real>(m.x, m.dx, place(i)) - shift; a += d; b += d * d; }
-        double s = of_block((double)a, add()) / (double)K, var = of_block((double)b, add()) / (double)K - s * s, mean = (double)shift + s;
-        if (var < 0) var = 0;
-        mu = (real)mean;
-        rs = (real)(1 / sqrt(var + m.eps));
-        if (threadIdx.x == 0 && m.running_mean) {
-            double free = K > 1 ? var * (double)K / (double)(K - 1) : var;
-            write<double>(m.running_mean, m.drm, c, (1 - m.momentum) * read<double>(m.running_mean, m.drm, c) + m.momentum * mean);
-            write<double>(m.running_var, m.drv, c, (1 - m.momentum) * read<double>(m.running_var, m.drv, c) + m.momentum * free);
-        }
-    } else {
-        mu = (real)read<double>(m.running_mean, m.drm, c);
-        rs = (real)(1 / sqrt(read<double>(m.running_var, m.drv, c) + m.eps));
-    }
-    if (threadIdx.x == 0) {
-        write<real>(m.mean, m.ds, c, mu);
-        write<real>(m.rstd, m.ds, c, rs);
-    }
-    real a = m.weight ? rs * read<real>(m.weight, m.dw, c) : rs, b = m.bias ? read<real>(m.bias, m.db, c) : (real)0;
-    for (int64_t i = threadIdx.x; i < K; i += THREADS) {
-        real v = (read<real>(m.x, m.dx, place(i)) - mu) * a + b;
-        write<real>(m.y, m.dy, place(i), m.relu && v < 0 ? (real)0 : v);
-    }
-}
-
-template <typename real> __global__ void __launch_bounds__(THREADS) batch_channel_grad(const __grid_constant__ norm m) {
-    const int64_t c = blockIdx.x, K = m.N * m.S;
-    auto place = [&](int64_t i) { return (i / m.S * m.C + c) * m.S + i % m.S; };
-    real mean = read<real>(m.mean, m.ds, c), rstd = read<real>(m.rstd, m.ds, c), w = m.weight ? read<real>(m.weight, m.dw, c) : (real)1, u = 0, v = 0;
-    real scale = m.weight ? rstd * w : rstd, shift = m.bias ? read<real>(m.bias, m.db, c) : (real)0;
-    auto gradient = [&](int64_t i, real d) { return m.relu && d * scale + shift <= 0 ? (real)0 : read<real>(m.g, m.dg, place(i)); };
-    for (int64_t i = threadIdx.x; i < K; i += THREADS) { real d = read<real>(m.x, m.dx, place(i)) - mean, g = gradient(i, d); u += g; v += g * d; }
-    double s = of_block((double)u, add()), p = of_block((double)v, add()), r1 = (double)rstd, w1 = (double)w;
-    if (threadIdx.x == 0 && m.gw) {
-        write<double>(m.gw, m.dgw, c, p * r1);
-        write<double>(m.gb, m.dgw, c, s);
-    }
-    real b = m.training ? (real)(w1 * r1 * s / (double)K) : (real)0, d = m.training ? (real)(w1 * r1 * r1 * r1 * p / (double)K) : (real)0;
-    for (int64_t i = threadIdx.x; i < K; i += THREADS) {
-        real e = read<real>(m.x, m.dx, place(i)) - mean;
-        write<real>(m.y, m.dy, place(i), gradient(i, e) * rstd * w - b - e * d);
-    }
-}
-
 // -- Rows of the table
 
 static const char *data(const aj_tensor *t) { return t ? t->data : nullptr; }
@@ -173,8 +120,7 @@ static norm from(const aj_call *c, const aj_tensor *x, const aj_tensor *weight, 
     m.y = y->data; m.dy = y->dtype;
     m.C = a->i; m.S = a->j; m.N = a->k; m.G = a->groups;
     m.eps = a->s;
-    m.centered = m.training = a->flag;
-    m.relu = a->mode != 0;
+    m.centered = a->flag;
     return m;
 }
 
@@ -193,12 +139,11 @@ extern "C" bool layer_norm_cuda(const aj_call *c) { return rows(c); }
 extern "C" bool rms_norm_cuda(const aj_call *c) { return rows(c); }
 extern "C" bool group_norm_cuda(const aj_call *c) { return rows(c); }
 
-// in: g, x, weight, of batches the bias, mean, rstd; out: gx, gw, gb.
+// in: g, x, weight, mean, rstd; out: gx, gw, gb.
 static bool gradients(const aj_call *c, work &w, norm &m, bool *some) {
-    aj_tensor *g = in_order(c->in[0]), *x = in_order(c->in[1]), *weight = in_order(c->in[2]), *bias = c->n_in > 5 ? in_order(c->in[3]) : nullptr;
-    aj_tensor *mean = in_order(c->in[c->n_in - 2]), *rstd = in_order(c->in[c->n_in - 1]);
-    if (!g || !x || !mean || !rstd || (c->in[2] && !weight) || (c->n_in > 5 && c->in[3] && !bias)) return false;
-    m = from(c, x, weight, bias, mean, rstd, c->out[0]);
+    aj_tensor *g = in_order(c->in[0]), *x = in_order(c->in[1]), *weight = in_order(c->in[2]), *mean = in_order(c->in[3]), *rstd = in_order(c->in[4]);
+    if (!g || !x || !mean || !rstd || (c->in[2] && !weight)) return false;
+    m = from(c, x, weight, nullptr, mean, rstd, c->out[0]);
     m.g = g->data;
     m.dg = g->dtype;
     if (c->attrs->flag2) { m.gw = c->out[1]->data; m.gb = c->out[2]->data; m.dgw = c->out[1]->dtype; }
@@ -211,7 +156,7 @@ static bool gradients(const aj_call *c, work &w, norm &m, bool *some) {
 extern "C" bool group_norm_grad_cuda(const aj_call *c) {
     work w(c);
     norm m;
-    bool some;
+    bool some = false;
     if (!gradients(c, w, m, &some) || !some) return !some && w.done();
     m.N = c->in[1]->numel / (m.C * m.S);
     return with_floats(m.dx, [&](auto of) {
@@ -219,38 +164,6 @@ extern "C" bool group_norm_grad_cuda(const aj_call *c) {
         launch_together(norm_rows_grad<real>, dim3((unsigned)(m.N * m.G)), dim3(THREADS), w.stream, m);
         if (m.gw && m.S == 1 && m.G == 1) launch_together(norm_lines_affine<real>, dim3((unsigned)((m.C + 31) / 32)), dim3(32, THREADS / 32), w.stream, m);
         else if (m.gw) launch_together(norm_channel_affine<real>, dim3((unsigned)m.C), dim3(THREADS), w.stream, m);
-        return w.done();
-    });
-}
-
-extern "C" bool batch_norm_cuda(const aj_call *c) {
-    aj_tensor *x = in_order(c->in[0]), *weight = in_order(c->in[3]), *bias = in_order(c->in[4]);
-    if (!x || (c->in[3] && !weight) || (c->in[4] && !bias)) return false;
-    work w(c);
-    norm m = from(c, x, weight, bias, c->out[1], c->out[2], c->out[0]);
-    m.momentum = c->attrs->t;
-    aj_tensor *running[2] = {c->in[1], c->in[2]};
-    for (int k = 0; k < 2 && running[0]; k++)
-        if (!running[k]->contiguous) return aj_refuse(c, "running_mean and running_var must be contiguous on a CUDA device");
-    if (running[0]) {
-        m.running_mean = running[0]->data; m.drm = running[0]->dtype;
-        m.running_var = running[1]->data; m.drv = running[1]->dtype;
-    }
-    if (!x->numel) return true;
-    bool ok = with_floats(x->dtype, [&](auto of) {
-        launch_together(batch_channel<decltype(of)>, dim3((unsigned)m.C), dim3(THREADS), w.stream, m);
-        return w.done();
-    });
-    for (int k = 0; k < 2 && running[0] && m.training; k++) running[k]->storage->version++;
-    return ok;
-}
-extern "C" bool batch_norm_grad_cuda(const aj_call *c) {
-    work w(c);
-    norm m;
-    bool some;
-    if (!gradients(c, w, m, &some) || !some) return !some && w.done();
-    return with_floats(m.dx, [&](auto of) {
-        launch_together(batch_channel_grad<decltype(of)>, dim3((unsigned)m.C), dim3(THREADS), w.stream, m);
         return w.done();
     });
 }

@@ -1,5 +1,6 @@
 // rows.cuh - the rows of ops.def as functions that map.cuh runs, and their kernels under the names the table knows.
 #pragma once
+#include "layout.h"
 #include "map.cuh"
 #include "math.cuh"
 
@@ -21,6 +22,7 @@ template <int domain, typename F> bool run_class(const map_job &job, work &w, in
 template <int domain, typename F> bool run_forward(const aj_call *c) {
     const aj_attrs *a = c->attrs;
     work w(c);
+    follow_layout(c->out[0], c->in, c->n_in);
     map_job job = {c->out[0], {c->in[0]}, F::inputs, a->s, a->s, a->t, a->u, c->op};
     if (F::inputs == 2 && c->n_in == 2) job.in[1] = c->in[1];
     else if (F::inputs == 2 && a->number == 1) { job.in[1] = c->in[0]; job.in[0] = nullptr; }
@@ -31,6 +33,7 @@ template <int domain, typename F> bool run_forward(const aj_call *c) {
 template <int domain, typename F> bool run_gradient(const aj_grad_call *g) {
     const aj_attrs *a = g->attrs;
     work w("backward", g->gx->device);
+    follow_layout(g->gx, &g->gy, 1);
     map_job job = {g->gx, {g->gy, g->y, g->in[0], g->in[1]}, F::inputs, a->s, a->s, a->t, a->u, -1};
     if (a->number == 1) job.in[2] = nullptr;
     if (a->number == 2 && F::inputs == 4) job.in[3] = nullptr;

@@ -147,6 +147,44 @@ describe("the CUDA device", function()
     end
   end)
 
+  it("convolves and attends by cuDNN as the CPU does, and without it", function()
+    local told = busted("spec/support/cuda/dnn_check.lua 2>&1", "AIJIT_STANDIN_TELL=1")
+    for _, n in ipairs {1, 10, 11, 14, 18, 22} do assert.is_truthy(told:find(("a graph of %d operations runs"):format(n), 1, true), n) end
+    assert.is_falsy(told:match "cuDNN stand%-in: %d")
+    busted("spec/support/cuda/dnn_check.lua", "AIJIT_CUDA_LIBRARIES=/nowhere")
+  end)
+
+  it("goes on with the way of convolving that another process chose, and without one that is spoilt", function()
+    local text = "print(ai.f.conv2d(ai.ones({1, 2, 4, 4}, {device = 'cuda'}), ai.ones({3, 2, 3, 3}, {device = 'cuda'})):sum():item())"
+    local function runs() return select(2, program(text, "AIJIT_STANDIN_TELL=1"):gsub("a graph of 1 operations runs", "")) end
+    local path = process.run("ls " .. cache .. "/cuda/cudnn-9.19.0-host-stand-in-0.txt").out:match "[^\n]+"
+    local function change(f)
+      local file = assert(io.open(path))
+      local all = file:read "*a"
+      file:close()
+      file = assert(io.open(path, "w"))
+      file:write(f(all))
+      file:close()
+    end
+    change(function() return "" end)
+    assert.is_true(runs() > 1)                           -- ways were timed
+    assert.are.equal(1, runs())
+    change(function(all) return (all:gsub("\t[^\n]+", "\t7 99")) end)
+    assert.is_true(runs() > 1)
+    assert.is_truthy(program(text):find("216", 1, true))
+  end)
+
+  it("asks of cuDNN only what the true library accepts, where there is one #slow", function()
+    local true_one = os.getenv "AIJIT_STANDIN_CUDNN"
+      or process.run("ls /usr/local/cuda*/lib*/libcudnn.so.9 /usr/lib/*/libcudnn.so.9").out:match "[^\n]+"
+    if not true_one then return pending "no libcudnn.so.9 is installed" end
+    for _, gpu in ipairs {"H100", "A100"} do
+      local told = busted("spec/support/cuda/dnn_check.lua 2>&1", ("AIJIT_STANDIN_TELL=1 AIJIT_STANDIN_GPU=%s AIJIT_STANDIN_CUDNN=%s"):format(gpu, true_one))
+      for _, n in ipairs {1, 10, 11, 14, 18, 20, 22, 24} do assert.is_truthy(told:find(("a graph of %d operations runs"):format(n), 1, true), n) end
+      assert.is_falsy(told:match "cuDNN stand%-in: %d[^\n]*")
+    end
+  end)
+
   it("says why there is none", function()
     local ask = "print(ai.cuda.is_available()) print(pcall(ai.zeros, 2, {device = 'cuda:1'})) print(ai.ones(2):sum():item())"
     local none = program(ask, "AIJIT_STANDIN_DEVICES=0")

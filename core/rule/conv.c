@@ -32,7 +32,7 @@ static bool check(aj_call *c, int nd, int x_channels) {
         if (c->in[2]->ndim != 1 || c->in[2]->shape[0] != out) return aj_refuse(c, "the bias must have one element for each of the %lld output channels", (long long)out);
     }
     for (int k = 0; k < c->n_in; k++)
-        if (c->in[k] && !c->in[k]->contiguous && !(c->in[k] = aj_live(aj_contiguous(c->in[k])))) return false;
+        if (c->in[k] && c->in[k]->device < 0 && !c->in[k]->contiguous && !(c->in[k] = aj_live(aj_contiguous(c->in[k])))) return false;
     return true;
 }
 
@@ -162,7 +162,7 @@ bool conv_grad_weight_shape(aj_call *c) {
         if (a->stride.v[i] < 1 || a->dilation.v[i] < 1 || a->padding.v[i] < 0 || positions(a, i, x->shape[at + i], w->shape[2 + i]) < g->shape[at + i])
             return aj_refuse(c, "a convolution of size %lld along dimension %d has fewer than %lld positions", (long long)x->shape[at + i], at + i + 1, (long long)g->shape[at + i]);
     for (int k = 0; k < 2; k++)
-        if (!c->in[k]->contiguous && !(c->in[k] = aj_live(aj_contiguous(c->in[k])))) return false;
+        if (c->in[k]->device < 0 && !c->in[k]->contiguous && !(c->in[k] = aj_live(aj_contiguous(c->in[k])))) return false;
     return true;
 }
 bool conv_grad_weight_vjp(aj_node *n, aj_tensor *const *gy, aj_tensor **gx) {

@@ -10,7 +10,7 @@ static bool image(aj_call *c, int nd, bool of_floats) {
     if (x->ndim != nd + 2 && x->ndim != nd + 1) return aj_refuse(c, "the input has %d dimensions, and must have %d, or %d without a batch", x->ndim, nd + 2, nd + 1);
     if (x->dtype == AJ_BOOL || (of_floats && !aj_is_float(x->dtype))) return aj_refuse(c, "is not for %s; convert with :float()", aj_dtype_name((aj_dtype)x->dtype));
     for (int d = x->ndim - nd; d < x->ndim; d++) if (x->shape[d] == 0) return aj_refuse(c, "dimension %d has no elements", d + 1);
-    if (!x->contiguous && !(c->in[0] = aj_live(aj_contiguous(x)))) return false;
+    if (x->device < 0 && !x->contiguous && !(c->in[0] = aj_live(aj_contiguous(x)))) return false;
     return true;
 }
 
@@ -164,7 +164,7 @@ static bool placed(aj_call *c, bool same) {
     for (int d = 0; d < c->in[0]->ndim - (same ? 0 : nd); d++)
         if (c->in[0]->shape[d] != c->in[1]->shape[d]) return aj_refuse(c, "the tensor and the places do not agree in size along dimension %d", d + 1);
     for (int k = 0; k < 2; k++)
-        if (!c->in[k]->contiguous && !(c->in[k] = aj_live(aj_contiguous(c->in[k])))) return false;
+        if (c->in[k]->device < 0 && !c->in[k]->contiguous && !(c->in[k] = aj_live(aj_contiguous(c->in[k])))) return false;
     return true;
 }
 bool max_pool_grad_shape(aj_call *c) {

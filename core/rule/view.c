@@ -85,6 +85,18 @@ aj_tensor *contiguous_compose(aj_call *c) {
     if (!x) { aj_error("contiguous: the input is nil, where a tensor is wanted"); return NULL; }
     return x->contiguous ? x : aj_clone(x);
 }
+aj_tensor *channels_last_compose(aj_call *c) {
+    aj_tensor *x = c->in[0];
+    if (!x) { aj_error("channels_last: the input is nil, where a tensor is wanted"); return NULL; }
+    int n = x->ndim;
+    if (n < 3) { aj_refuse(c, "the input is (N, C, L), (N, C, H, W) or (N, C, D, H, W)"); return NULL; }
+    aj_ints there = {n, {0}}, back = {n, {0}};
+    for (int d = 0; d < n; d++) there.v[d] = d == 0 ? 0 : d == n - 1 ? 1 : d + 1;
+    for (int d = 0; d < n; d++) back.v[d] = d == 0 ? 0 : d == 1 ? n - 1 : d - 1;
+    aj_tensor *y = aj_permute(x, &there);
+    y = y ? aj_contiguous(y) : NULL;
+    return y ? aj_permute(y, &back) : NULL;
+}
 aj_tensor *flatten_compose(aj_call *c) {
     aj_tensor *x = c->in[0];
     if (!x) { aj_error("flatten: the input is nil, where a tensor is wanted"); return NULL; }
