@@ -73,6 +73,7 @@ static inline void aj_spec_like(aj_spec *s, const aj_tensor *t) {
 }
 /* Helpers of rules; each reports its error under the op's name, with shapes. */
 int aj_dim_of(const aj_call *c, int64_t dim, int ndim);      /* 0..ndim-1, or -1 after an error */
+aj_tensor *aj_unshared(aj_tensor *y, const aj_tensor *x);    /* y, or a copy of it where it shares x's memory: of ops whose results are new; NULL stays */
 bool aj_values_and_places(aj_call *c);                   /* a rule: two results of input 0's shape along attrs->dim, its own dtype and i64 */
 bool aj_broadcast(const aj_call *c, aj_spec *out);       /* of all inputs */
 bool aj_cast_inputs(aj_call *c, int first, int n, int dtype);    /* recorded casts, owned by the scope of the call */

@@ -4,6 +4,7 @@
  * So a graph lives as long as some output of it does. A leaf's node points back to its tensor without owning it.
  */
 #include "jit.h"
+#include "watch.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -179,7 +180,9 @@ bool aj_set_requires_grad(aj_tensor *h, bool on) {
 
 aj_tensor *aj_detach(aj_tensor *h) {
     aj_tensor *t = aj_need(h, "detach");
-    return t ? aj_give(aj_alias(t)) : NULL;
+    if (!t) return NULL;
+    if (AJ_UNLIKELY(aj_ctx.state.watch)) aj_bools_take(t);
+    return aj_give(aj_alias(t));
 }
 
 aj_tensor *aj_grad_of(aj_tensor *h) {

@@ -141,6 +141,7 @@ describe("the condition of an if", function()
       way(function(v) return v:masked_fill(v:gt(0), 0) end)
       way(function(v) return v * v:gt(0):float() + v:le(3):to "f32" end)
       way(function(v) return v:gt(0) end)
+      way(function(v) return v:gt(0):detach() end)
       way(function(v) return (v:eq(1):all():reshape(1) * v:sum()):sum() end)
     end)
   end

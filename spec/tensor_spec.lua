@@ -204,6 +204,25 @@ describe("ops", function()
   end)
 end)
 
+describe("ops that rearrange", function()
+  it("give memory of their own, also where the sizes of 1 would let a view do", function()
+    for name, call in pairs {
+      tile = function(v) return v:tile {1, 2} end, repeat_interleave = function(v) return v:repeat_interleave(2, 4) end,
+      roll = function(v) return v:roll({1}, {1}) end, pixel_shuffle = function(v) return v:pixel_shuffle(1) end,
+      pixel_unshuffle = function(v) return v:pixel_unshuffle(1) end, channel_shuffle = function(v) return v:channel_shuffle(1) end,
+      im2col = function(v) return v:im2col(1) end,
+    } do
+      local v = ai.ones(1, 3, 2, 1)
+      local fine, y = pcall(call, v)
+      assert.is_true(fine, name .. ": " .. tostring(y))
+      v:fill_(7)
+      assert.are.equal(1, y:amax():item(), name)
+      y:select(y:dim(), 1):fill_(3)
+      assert.are.equal(7, v:amin():item(), name)
+    end
+  end)
+end)
+
 describe("printing", function()
   it("lines columns up and tells dtype, shape and device", function()
     assert.are.equal("[[ 1.,  2.],\n [30.,  4.]]\n[f32 2x2 cpu]", tostring(ai.tensor {{1, 2}, {30, 4}}))

@@ -24,6 +24,11 @@ int aj_dim_of(const aj_call *c, int64_t dim, int ndim) {
     return -1;
 }
 
+aj_tensor *aj_unshared(aj_tensor *h, const aj_tensor *x) {
+    aj_tensor *y = aj_live(h);
+    return y && y->storage == x->storage ? aj_clone(y) : y;
+}
+
 bool aj_values_and_places(aj_call *c) {
     if (!aj_given(c, 0, 1)) return false;
     int dim = aj_dim_of(c, c->attrs->dim, c->in[0]->ndim);

@@ -97,7 +97,7 @@ aj_tensor *roll_compose(aj_call *c) {
         y = aj_reshape(x, &flat);
         y = y ? roll_one(y, 0, shifts->v[0]) : NULL;
         y = y ? aj_live(aj_reshape(y, &shape)) : NULL;
-        return y == x ? aj_clone(x) : y;
+        return aj_unshared(y, x);
     }
     if (!x->ndim && dims->n) { aj_refuse(c, "a tensor of no dimensions has not %d", dims->n); return NULL; }
     if (shifts->n != dims->n) { aj_refuse(c, "%d shifts for %d dims", shifts->n, dims->n); return NULL; }
@@ -106,7 +106,7 @@ aj_tensor *roll_compose(aj_call *c) {
         if (dim < 0) return NULL;
         y = aj_live(roll_one(y, dim, shifts->v[i]));
     }
-    return y == x ? aj_clone(x) : y;
+    return aj_unshared(y, x);
 }
 
 /* -- pad -------------------------------------------------------------------------------------------------------------- */
@@ -235,8 +235,7 @@ aj_tensor *tile_compose(aj_call *c) {
         y = y ? aj_expand(y, &to) : NULL;
         y = y ? aj_reshape(y, &shape) : NULL;
     }
-    aj_tensor *t = aj_live(y);
-    return t && t->storage == x->storage ? aj_clone(t) : y;        /* an expanded element may still look like a row */
+    return aj_unshared(y, x);                            /* an expanded element may still look like a row */
 }
 
 static int one_dim(const aj_call *c, const aj_ints *dims, aj_tensor **x) {
@@ -261,7 +260,7 @@ aj_tensor *repeat_interleave_compose(aj_call *c) {
     x = aj_live(aj_unsqueeze(x, dim + 1));
     x = x ? aj_live(aj_expand(x, &wide)) : NULL;
     x = x ? aj_live(aj_reshape(x, &shape)) : NULL;
-    return x && n == 1 ? aj_clone(x) : x;
+    return aj_unshared(x, c->in[0]);
 }
 
 /* Position i as often as repeats says for it; the size of the result is their sum. */

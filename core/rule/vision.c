@@ -9,11 +9,11 @@ static bool channels(const aj_call *c, int least) {
     if (c->in[0]->ndim >= least) return true;
     return aj_refuse(c, "the input has %d dimensions, and must have at least %d", c->in[0]->ndim, least);
 }
-/* x as sizes, permuted, as other sizes. */
+/* x as sizes, permuted, as other sizes: a new tensor. */
 static aj_tensor *rearranged(aj_tensor *x, const aj_ints *apart, const aj_ints *order, const aj_ints *together) {
-    x = aj_live(aj_reshape(x, apart));
-    x = x ? aj_live(aj_permute(x, order)) : NULL;
-    return x ? aj_reshape(x, together) : NULL;
+    aj_tensor *y = aj_live(aj_reshape(x, apart));
+    y = y ? aj_live(aj_permute(y, order)) : NULL;
+    return y ? aj_unshared(aj_reshape(y, together), x) : NULL;
 }
 
 /* (..., C r^2, H, W) <-> (..., C, H r, W r) */
@@ -103,7 +103,7 @@ aj_tensor *im2col_compose(aj_call *c) {
     aj_ints columns = {3, {shape.v[0], shape.v[1] * shape.v[2] * shape.v[3], shape.v[4] * shape.v[5]}};
     aj_tensor *y = aj_live(aj_as_strided(x, &shape, &stride, 0));
     if (one) { columns.n = 2; columns.v[0] = columns.v[1]; columns.v[1] = columns.v[2]; }
-    return y ? aj_reshape(y, &columns) : NULL;
+    return y ? aj_unshared(aj_reshape(y, &columns), c->in[0]) : NULL;
 }
 aj_tensor *col2im_compose(aj_call *c) {
     if (!aj_given(c, 0, 1)) return NULL;
