@@ -134,7 +134,7 @@ return function(rules, t)
     local flat, lead = merged(x, #x.shape - 1)
     return unmerged(Tensor[name](flat, ...), lead)
   end
-  for _, name in ipairs {"interpolate", "upsample_nearest", "upsample_linear", "upsample_cubic", "local_response_norm", "channel_shuffle"} do
+  for _, name in ipairs {"interpolate", "upsample_nearest", "upsample_linear", "upsample_cubic", "local_response_norm", "channel_shuffle", "channels_last"} do
     rules[name] = of_batches
   end
 
