@@ -1,4 +1,4 @@
---- ai.jit on a CUDA device: all of spec/jit_spec.lua there, and what is of graphs alone. Run by spec/cuda_spec.lua over the
+--- ai.jit on a CUDA device: all of spec/jit_spec.lua and spec/jit_step_spec.lua there, and what is of graphs alone. Run by spec/cuda_spec.lua over the
 -- stand-in, and by spec/gpu/check on a GPU.
 
 local ai = require "aijit"
@@ -19,7 +19,8 @@ local function on_device(name, f)
   end)
 end
 local names = {it = on_device, describe = function(name, f) return here.describe(name, in_scope(f)) end}
-setfenv(assert(loadfile "spec/jit_spec.lua"), setmetatable(names, {__index = here}))()
+setmetatable(names, {__index = here})
+for _, file in ipairs {"spec/jit_spec.lua", "spec/jit_step_spec.lua"} do setfenv(assert(loadfile(file)), names)() end
 
 local function fails(f, part)
   local ok, message = pcall(f)
