@@ -216,16 +216,17 @@ describe("a loss or gradient that is not finite", function()
 
   it("ends the run, by default, with the op and the place that it comes from, and the module that was running", function()
     local Task = make()
+    local function run() launch(Task, {max_steps = 4}) end
     function Task:get_loss(batch, state)
       local y = self.model(batch[1])
       return ((y - batch[2]) * (state.num_steps == 2 and 0 or 1)):square():sum():sqrt()
     end
-    local text = message(launch, Task, {max_steps = 4})
+    local text = message(run)
     assert.matches("the gradient of 'model[^']*' is not finite in train step 3", text)
     assert.matches("it comes from .*backward of sqrt: the gradient of input 1 is f32 %(%), with 0 NaN and 1 infinite of 1", text)
     assert.matches("the forward call:\n\t[^\n]*task_train_spec.lua:%d+:", text)
     function Task:get_loss(batch) return ai.mse_loss(self.model(batch[1]) * (0 / 0), batch[2]) end
-    assert.matches("the loss is %-?nan in train step 1 .*it comes from .*mul: the result is f32", message(launch, Task, {max_steps = 4}))
+    assert.matches("the loss is %-?nan in train step 1 .*it comes from .*mul: the result is f32", message(run))
   end)
 
   it("is no accident ten times in a row", function()
