@@ -85,13 +85,27 @@ local function has_modes(variant)
   return true
 end
 
--- What the modules that a recording met are made of: owner, key and value, for each tensor, module, list of these, and hook.
+-- A function that says whether each owner has its value at its key. It is written out without a loop: one of a few rounds would
+-- keep the call of a recording from being one trace, which costs a microsecond.
+local function checker(owners, keys, values, n)
+  local rest
+  for last = n, 1, -50 do
+    local terms = {}
+    for i = math.max(last - 49, 1), last do terms[#terms + 1] = ("rawequal(rawget(o[%d], k[%d]), v[%d])"):format(i, i, i) end
+    rest = loadstring(("local o, k, v, rest = ... return function() return %s %s end"):format(table.concat(terms, " and "),
+      rest and "and rest()" or ""), "=jit")(owners, keys, values, rest)
+  end
+  return rest
+end
+
+-- Whether the modules that a recording met are made of what they were, as a function; nil where it met none: of owner, key and
+-- value for each tensor, module, list of these, and hook.
 -- Tensors that the recorded run left in modules, in a cache of positions, say, keep what later runs give them.
 local function parts_of(modules, recording)
   local owners, keys, values = {}, {}, {}
   local function add(owner, key, value)
     local n = #keys + 1
-    owners[n], keys[n], values[n] = owner, key, value == nil and NIL or value
+    owners[n], keys[n], values[n] = owner, key, value
     if is_tensor(value) and value:is_live() then C.aj_jit_pin(recording, value) end
   end
   local function is_part(value) return is_tensor(value) or type(value) == "table" and getmetatable(value) ~= nil end
@@ -110,18 +124,7 @@ local function parts_of(modules, recording)
       add(list, #list + 1, nil)
     end
   end
-  return {owners = owners, keys = keys, values = values}
-end
-
--- Whether the modules of a recording are made of what they were.
-local function is_whole(variant)
-  local parts = variant.parts
-  local owners, keys, values = parts.owners, parts.keys, parts.values
-  for i = 1, #keys do
-    local value = rawget(owners[i], keys[i])
-    if not rawequal(value == nil and NIL or value, values[i]) then return false end
-  end
-  return true
+  return checker(owners, keys, values, #keys)
 end
 
 --- Has f called before each later run of the recording in progress: it passes on what Lua decides, such as learning rates.
@@ -172,7 +175,7 @@ local function record(self, n, args, tensors, rest)
     C.aj_jit_end(recording, nil)
     error(results, 0)
   end
-  local parts = parts_of(modules, recording)
+  local is_whole = parts_of(modules, recording)
   local outputs, shape = {}, {}
   for i = 1, results.n do flatten(results[i], outputs, shape) end
   lib.ok(C.aj_jit_end(recording, lib.list(outputs, 6)))
@@ -182,7 +185,7 @@ local function record(self, n, args, tensors, rest)
   local variant = {
     recording = recording, recorded = S.recording, autocast = S.autocast, rest = rest,
     form = form, n_out = #outputs, plain = results.n == 1 and lib.is_tensor(results[1]),
-    before = hooks, modules = modules, modes = modes, parts = parts, mode_changes = mode_changes,
+    before = hooks, modules = modules, modes = modes, is_whole = is_whole, mode_changes = mode_changes,
   }
   self.variants[#self.variants + 1] = variant
   return variant
@@ -201,7 +204,7 @@ end
 --- Whether what a recording relies on in Lua is as it was; what changes from run to run is passed on.
 local function is_ready(variant)
   local hooks = variant.before
-  if not is_whole(variant) then return false end
+  if variant.is_whole and not variant.is_whole() then return false end
   if hooks[1] and not hooks[1]() then return false end
   for i = 2, #hooks do if not hooks[i]() then return false end end
   return true
